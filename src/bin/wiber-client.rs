@@ -1,0 +1,3 @@
+//! `wiber-client`: the command line.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! `wiber-server`: the broker.
+
+fn main() {}

@@ -1,0 +1,12 @@
+//! Wiber: a partitioned, durable message broker.
+//!
+//! The layers, from the bottom: [`types`] and [`record`]; [`disk`], the one module that touches files; [`log`], a
+//! partition's segments on disk; [`replica`], a partition as a replicated log; [`broker`], topics and their life;
+//! [`protocol`], pure codecs; [`listener`], sockets; [`server`], the composition root. [`client`] and [`cli`] stand
+//! beside the server and share only `protocol`, `record` and `types`. ARCHITECTURE.md is the map.
+
+pub mod record;
+pub mod types;
+
+#[cfg(feature = "server")]
+pub mod disk;

@@ -1,0 +1,1 @@
+//! (to be replaced: signatures for the record module)

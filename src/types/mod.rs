@@ -1,0 +1,15 @@
+//! The newtypes every layer shares: offsets, epochs, times, names and ids.
+//!
+//! Nothing here does I/O or knows a wire format. A bare integer never stands for one of these.
+
+mod epoch;
+mod name;
+mod offset;
+mod producer;
+mod timestamp;
+
+pub use epoch::Epoch;
+pub use name::{InvalidTopicName, PartitionIndex, TopicName, TopicPartition};
+pub use offset::{BatchIndex, Offset};
+pub use producer::{ProducerEpoch, ProducerId, Sequence};
+pub use timestamp::Timestamp;
