@@ -1,0 +1,224 @@
+//! What a batch must be to enter a log: the checks on a client's batch, and the numbering of an admitted one.
+//!
+//! An admitted batch is one whole batch with a right checksum and a known codec; it has at least one record and as
+//! many offsets as records; it is neither control nor transactional; an uncompressed body walks record by record to
+//! its exact end, offset deltas 0, 1, 2, …. A compressed body is the producer's word: it is not decompressed here.
+//!
+//! Timestamps: every one is -1 ("none") or not negative, the type is the producer's clock, and the largest is not
+//! further ahead of the broker's clock than the limits say. The max timestamp field is the broker's to state, as in
+//! Kafka, whose broker writes it into every batch and whose older clients leave it at -1 or wrong: where it differs
+//! from the records' maximum (of an uncompressed batch) or lies below the base timestamp (of a compressed one, whose
+//! records are unseen), the right value is written and the checksum with it.
+
+use std::fmt;
+
+use bytes::BytesMut;
+
+use super::batch::{Batch, checksum, verify_exact};
+use super::compression::Compression;
+use super::error::{AdmissionError, RecordDefect};
+use super::header::{BatchHeader, HEADER_BYTES, write_crc, write_max_timestamp, write_numbering};
+use super::walk::next_record;
+use crate::types::{Epoch, Offset, Timestamp};
+
+/// What a client's batch may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AdmissionLimits {
+    /// Bytes of one batch, header included.
+    pub batch_bytes_max: usize,
+    /// How far the largest timestamp may lie ahead of the broker's clock, in milliseconds; `None`: any distance.
+    /// Time index and retention bound what they believe by themselves.
+    pub timestamp_after_max_ms: Option<i64>,
+}
+
+impl AdmissionLimits {
+    /// The default of [`AdmissionLimits::batch_bytes_max`]: 1 MiB.
+    pub const BATCH_BYTES_MAX: usize = 1 << 20;
+}
+
+impl Default for AdmissionLimits {
+    fn default() -> Self {
+        AdmissionLimits {
+            batch_bytes_max: Self::BATCH_BYTES_MAX,
+            timestamp_after_max_ms: None,
+        }
+    }
+}
+
+/// A batch that may enter a log and has no offset yet.
+pub struct ProducedBatch {
+    bytes: BytesMut,
+    header: BatchHeader,
+}
+
+impl ProducedBatch {
+    /// Checks a client's batch. Nothing is allocated; `now` is the broker's clock.
+    ///
+    /// # Errors
+    /// [`AdmissionError`] names the rule that is broken. The bytes are dropped.
+    pub fn admit(
+        mut bytes: BytesMut,
+        limits: &AdmissionLimits,
+        now: Timestamp,
+    ) -> Result<ProducedBatch, AdmissionError> {
+        let bytes_max = limits.batch_bytes_max;
+        if bytes.len() > bytes_max {
+            return Err(AdmissionError::TooLarge {
+                bytes: bytes.len(),
+                bytes_max,
+            });
+        }
+        let mut header = verify_exact(&bytes)?;
+        check_attributes(&header)?;
+        check_counts(&header)?;
+        let max_timestamp = match header.attributes.compression() {
+            Some(Compression::None) => walk(&bytes[HEADER_BYTES..], &header)?,
+            Some(_) => header.max_timestamp.max(header.base_timestamp),
+            None => {
+                let codec = header.attributes.codec();
+                return Err(AdmissionError::UnknownCompression { codec });
+            }
+        };
+        check_timestamps(&header, max_timestamp, limits, now)?;
+        if max_timestamp != header.max_timestamp {
+            write_max_timestamp(&mut bytes, max_timestamp);
+            header.max_timestamp = max_timestamp;
+            header.crc = checksum(&bytes);
+            write_crc(&mut bytes, header.crc);
+        }
+        Ok(ProducedBatch { bytes, header })
+    }
+
+    /// A batch our own builder just made: right by construction.
+    pub(super) fn from_builder(bytes: BytesMut, header: BatchHeader) -> ProducedBatch {
+        debug_assert_eq!(verify_exact(&bytes), Ok(header));
+        ProducedBatch { bytes, header }
+    }
+
+    /// The header, as the producer sent it save for the max timestamp.
+    #[must_use]
+    pub fn header(&self) -> &BatchHeader {
+        &self.header
+    }
+
+    /// The whole batch.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The whole batch, unnumbered.
+    #[must_use]
+    pub fn into_bytes(self) -> BytesMut {
+        self.bytes
+    }
+
+    /// Gives the batch its place in a log: writes base offset and leader epoch, both outside the checksum, and
+    /// freezes the bytes without copying. The batch must end below [`Offset::MAX`].
+    #[must_use]
+    pub fn number(mut self, base_offset: Offset, leader_epoch: Epoch) -> Batch {
+        write_numbering(&mut self.bytes, base_offset, leader_epoch.get());
+        self.header.base_offset = base_offset;
+        self.header.leader_epoch = leader_epoch.get();
+        Batch::from_verified(self.bytes.freeze(), self.header)
+    }
+}
+
+impl fmt::Debug for ProducedBatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProducedBatch")
+            .field("header", &self.header)
+            .finish_non_exhaustive()
+    }
+}
+
+fn check_attributes(header: &BatchHeader) -> Result<(), AdmissionError> {
+    let attributes = header.attributes;
+    if attributes.is_control() {
+        return Err(AdmissionError::Control);
+    }
+    if attributes.is_transactional() {
+        return Err(AdmissionError::Transactional);
+    }
+    if attributes.has_foreign_bits() {
+        return Err(AdmissionError::Attributes {
+            bits: attributes.bits(),
+        });
+    }
+    match header.producer {
+        Some(stamp) if stamp.base_sequence.is_none() => Err(AdmissionError::SequenceMissing),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn check_counts(header: &BatchHeader) -> Result<(), AdmissionError> {
+    let BatchHeader {
+        records_count,
+        last_offset_delta,
+        ..
+    } = *header;
+    if records_count.checked_sub(1) == Some(last_offset_delta) {
+        Ok(())
+    } else {
+        Err(AdmissionError::RecordsCount {
+            records_count,
+            last_offset_delta,
+        })
+    }
+}
+
+fn check_timestamps(
+    header: &BatchHeader,
+    max_timestamp: Timestamp,
+    limits: &AdmissionLimits,
+    now: Timestamp,
+) -> Result<(), AdmissionError> {
+    check_not_negative(header.base_timestamp)?;
+    match limits.timestamp_after_max_ms {
+        Some(after_max_ms) if max_timestamp.since(now) > after_max_ms => {
+            let millis = max_timestamp.millis();
+            Err(AdmissionError::FutureTimestamp {
+                millis,
+                after_max_ms,
+            })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn check_not_negative(timestamp: Timestamp) -> Result<(), AdmissionError> {
+    if timestamp < Timestamp::NONE {
+        return Err(AdmissionError::NegativeTimestamp {
+            millis: timestamp.millis(),
+        });
+    }
+    Ok(())
+}
+
+/// Walks an uncompressed body to its exact end; the largest timestamp of its records.
+fn walk(body: &[u8], header: &BatchHeader) -> Result<Timestamp, AdmissionError> {
+    let base = header.base_timestamp.millis();
+    let mut rest = body;
+    let mut max = Timestamp::NONE;
+    for index in 0..header.records_count {
+        let defect = |defect| AdmissionError::Record { index, defect };
+        let record = next_record(&mut rest).map_err(defect)?;
+        record.headers.check().map_err(defect)?;
+        if record.offset_delta != index.cast_signed() {
+            return Err(defect(RecordDefect::OffsetDelta {
+                found: record.offset_delta,
+            }));
+        }
+        let Some(millis) = base.checked_add(record.timestamp_delta) else {
+            let found = record.timestamp_delta;
+            return Err(defect(RecordDefect::TimestampDelta { found }));
+        };
+        let timestamp = Timestamp::from_millis(millis);
+        check_not_negative(timestamp)?;
+        max = max.max(timestamp);
+    }
+    match rest.len() {
+        0 => Ok(max),
+        bytes => Err(AdmissionError::Surplus { bytes }),
+    }
+}

@@ -1,0 +1,165 @@
+//! Zigzag varints as records carry them, and the length-prefixed fields made of them.
+//!
+//! Readers take a slice they advance. They never read past it and never allocate.
+
+use super::error::RecordDefect;
+
+const MORE: u8 = 0x80;
+const GROUP: u8 = 0x7f;
+const VARINT_BYTES_MAX: usize = 5;
+const VARLONG_BYTES_MAX: usize = 10;
+
+/// Reads a varint of at most 5 bytes.
+#[inline]
+pub(super) fn read_i32(rest: &mut &[u8]) -> Result<i32, RecordDefect> {
+    if let [first, tail @ ..] = *rest
+        && *first < MORE
+    {
+        *rest = tail;
+        return Ok(unzigzag32(u32::from(*first)));
+    }
+    let raw = read_groups(rest, VARINT_BYTES_MAX)?;
+    let raw = u32::try_from(raw).map_err(|_| RecordDefect::Varint)?;
+    Ok(unzigzag32(raw))
+}
+
+/// Reads a varlong of at most 10 bytes.
+#[inline]
+pub(super) fn read_i64(rest: &mut &[u8]) -> Result<i64, RecordDefect> {
+    if let [first, tail @ ..] = *rest
+        && *first < MORE
+    {
+        *rest = tail;
+        return Ok(unzigzag64(u64::from(*first)));
+    }
+    read_groups(rest, VARLONG_BYTES_MAX).map(unzigzag64)
+}
+
+/// Reads a length and that many bytes; `None` for length -1.
+#[inline]
+pub(super) fn read_nullable<'a>(
+    rest: &mut &'a [u8],
+    field: &'static str,
+) -> Result<Option<&'a [u8]>, RecordDefect> {
+    match read_i32(rest)? {
+        -1 => Ok(None),
+        length => read_slice(rest, length, field).map(Some),
+    }
+}
+
+/// Takes `length` bytes off the front.
+#[inline]
+pub(super) fn read_slice<'a>(
+    rest: &mut &'a [u8],
+    length: i32,
+    field: &'static str,
+) -> Result<&'a [u8], RecordDefect> {
+    let Ok(bytes) = usize::try_from(length) else {
+        return Err(RecordDefect::Negative {
+            field,
+            value: length,
+        });
+    };
+    let (taken, tail) = rest
+        .split_at_checked(bytes)
+        .ok_or(RecordDefect::Truncated)?;
+    *rest = tail;
+    Ok(taken)
+}
+
+/// Bytes the varint of `value` takes.
+#[inline]
+pub(super) const fn len_i64(value: i64) -> usize {
+    let bits = 64 - (zigzag64(value) | 1).leading_zeros() as usize;
+    bits.div_ceil(7)
+}
+
+/// Bytes that a field of `length` bytes takes with its length before it; saturates.
+#[inline]
+pub(super) const fn len_sized(length: usize) -> usize {
+    len_i64(length as i64).saturating_add(length)
+}
+
+/// A few varints on the stack, on their way into a batch.
+#[derive(Debug)]
+pub(super) struct Scratch<const N: usize> {
+    bytes: [u8; N],
+    len: usize,
+}
+
+impl<const N: usize> Scratch<N> {
+    /// An empty one.
+    #[inline]
+    pub(super) const fn new() -> Self {
+        Scratch {
+            bytes: [0; N],
+            len: 0,
+        }
+    }
+
+    /// Appends one plain byte.
+    #[inline]
+    pub(super) const fn push_byte(&mut self, byte: u8) {
+        self.bytes[self.len] = byte;
+        self.len += 1;
+    }
+
+    /// Appends a varint; a varint and a varlong of the same value have the same bytes.
+    #[inline]
+    pub(super) const fn push(&mut self, value: i64) {
+        let mut raw = zigzag64(value);
+        while raw >= MORE as u64 {
+            self.push_byte((raw & GROUP as u64) as u8 | MORE);
+            raw >>= 7;
+        }
+        self.push_byte(raw as u8);
+    }
+
+    /// Appends the length of a nullable field.
+    #[inline]
+    pub(super) const fn push_length(&mut self, field: Option<&[u8]>) {
+        match field {
+            Some(bytes) => self.push(bytes.len() as i64),
+            None => self.push(-1),
+        }
+    }
+
+    /// What was appended.
+    #[inline]
+    pub(super) fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+fn read_groups(rest: &mut &[u8], bytes_max: usize) -> Result<u64, RecordDefect> {
+    let mut raw = 0_u64;
+    for (index, byte) in rest.iter().take(bytes_max).enumerate() {
+        let group = u64::from(byte & GROUP);
+        let shift = 7 * index;
+        if group << shift >> shift != group {
+            return Err(RecordDefect::Varint);
+        }
+        raw |= group << shift;
+        if *byte < MORE {
+            *rest = &rest[index + 1..];
+            return Ok(raw);
+        }
+    }
+    Err(if rest.len() < bytes_max {
+        RecordDefect::Truncated
+    } else {
+        RecordDefect::Varint
+    })
+}
+
+const fn unzigzag32(raw: u32) -> i32 {
+    (raw >> 1).cast_signed() ^ -((raw & 1).cast_signed())
+}
+
+const fn unzigzag64(raw: u64) -> i64 {
+    (raw >> 1).cast_signed() ^ -((raw & 1).cast_signed())
+}
+
+const fn zigzag64(value: i64) -> u64 {
+    (value.cast_unsigned() << 1) ^ (value >> 63).cast_unsigned()
+}
