@@ -9,4 +9,8 @@ pub mod record;
 pub mod types;
 
 #[cfg(feature = "server")]
+pub mod broker;
+#[cfg(feature = "server")]
 pub mod disk;
+#[cfg(feature = "server")]
+pub mod replica;

@@ -7,9 +7,13 @@ mod name;
 mod offset;
 mod producer;
 mod timestamp;
+#[cfg(feature = "server")]
+mod topic_id;
 
 pub use epoch::Epoch;
 pub use name::{InvalidTopicName, PartitionIndex, TopicName, TopicPartition};
 pub use offset::{BatchIndex, Offset};
 pub use producer::{ProducerEpoch, ProducerId, Sequence};
 pub use timestamp::Timestamp;
+#[cfg(feature = "server")]
+pub use topic_id::TopicId;

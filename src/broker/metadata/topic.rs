@@ -1,0 +1,135 @@
+//! A topic: what it is, and what it has settled for itself.
+
+use serde::{Deserialize, Serialize};
+
+use super::{CreateTopic, MetadataError, serde_as};
+use crate::types::{Timestamp, TopicId, TopicName};
+
+/// "Without a limit", as Kafka writes it.
+const UNLIMITED: i64 = -1;
+
+/// One topic.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Topic {
+    /// Its name.
+    #[serde(rename = "topic", with = "serde_as::topic_name")]
+    pub name: TopicName,
+    /// Its id.
+    #[serde(rename = "topic_id")]
+    pub id: TopicId,
+    /// How many partitions it has; at least 1.
+    pub partitions: u32,
+    /// When it was created.
+    #[serde(rename = "created_at_ms", with = "serde_as::timestamp_ms")]
+    pub created_at: Timestamp,
+    /// Its own settings.
+    #[serde(default)]
+    pub settings: TopicSettings,
+}
+
+/// What a topic has settled for itself; for what is `None` the broker's default holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicSettings {
+    /// How long records are kept, in milliseconds; -1 for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_ms: Option<i64>,
+    /// How many bytes of records each partition keeps; -1 all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_bytes: Option<i64>,
+    /// The largest message, in bytes; at least 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_bytes_max: Option<u32>,
+    /// What happens to old records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cleanup_policy: Option<CleanupPolicy>,
+    /// The length a segment may grow to, in bytes; at least 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment_bytes: Option<u64>,
+}
+
+/// What happens to old records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CleanupPolicy {
+    /// They go when their retention is over.
+    #[serde(rename = "delete")]
+    Delete,
+    /// They go when a newer record has their key.
+    #[serde(rename = "compact")]
+    Compact,
+    /// They go on either ground.
+    #[serde(rename = "compact,delete")]
+    CompactAndDelete,
+}
+
+/// A setting out of its range.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{setting} must be {range}, not {found}")]
+pub struct InvalidSetting {
+    setting: &'static str,
+    range: &'static str,
+    found: i64,
+}
+
+impl Topic {
+    /// The topic that a command creates.
+    pub(super) fn of(create: &CreateTopic) -> Topic {
+        Topic {
+            name: create.topic.clone(),
+            id: create.topic_id,
+            partitions: create.partitions,
+            created_at: create.created_at,
+            settings: create.settings,
+        }
+    }
+
+    pub(super) fn exists(&self) -> MetadataError {
+        MetadataError::TopicExists {
+            topic: self.name.clone(),
+            partitions: self.partitions,
+        }
+    }
+
+    pub(super) fn has_id(&self, expected: TopicId) -> Result<(), MetadataError> {
+        if self.id == expected {
+            return Ok(());
+        }
+        Err(MetadataError::TopicIdDiffers {
+            topic: self.name.clone(),
+            expected,
+            found: self.id,
+        })
+    }
+}
+
+impl TopicSettings {
+    pub(super) fn check(&self) -> Result<(), InvalidSetting> {
+        for (setting, value) in [
+            ("retention_ms", self.retention_ms),
+            ("retention_bytes", self.retention_bytes),
+        ] {
+            if let Some(found) = value.filter(|&value| value < UNLIMITED) {
+                let range = "-1 (no limit) or more";
+                return Err(InvalidSetting {
+                    setting,
+                    range,
+                    found,
+                });
+            }
+        }
+        for (setting, is_zero) in [
+            ("message_bytes_max", self.message_bytes_max == Some(0)),
+            ("segment_bytes", self.segment_bytes == Some(0)),
+        ] {
+            if is_zero {
+                let range = "1 or more";
+                return Err(InvalidSetting {
+                    setting,
+                    range,
+                    found: 0,
+                });
+            }
+        }
+        Ok(())
+    }
+}

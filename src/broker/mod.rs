@@ -1,0 +1,3 @@
+//! Topics and their life. Knows no wire format and no socket.
+
+pub mod metadata;
