@@ -296,7 +296,7 @@ fn count(head: &[u8; HEADER_BYTES], at: usize, field: &'static str) -> Result<u3
 
 fn producer(head: &[u8; HEADER_BYTES]) -> Result<Option<ProducerStamp>, BatchError> {
     let id = BigEndian::read_i64(&head[PRODUCER_ID_AT..]);
-    if id == ABSENT.into() {
+    if id == i64::from(ABSENT) {
         return Ok(None);
     }
     let epoch = BigEndian::read_i16(&head[PRODUCER_EPOCH_AT..]);

@@ -1,0 +1,181 @@
+//! The data directory: its identity, its lock, and the way topics leave it.
+//!
+//! `wiber.json` says which format the directory has and gives it a UUID, so that a newer one is not misread and a
+//! snapshot of another one not believed. A topic that is deleted is first renamed into `.deleted/<topic id>/`, then
+//! removed: it is never half there under its name.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::layout::PartitionFiles;
+use crate::disk::{Disk, DirLock, create_dir_durably, read_file, replace_file};
+use crate::types::{PartitionIndex, TopicId, TopicName, TopicPartition};
+
+/// The format that this program writes.
+pub const FORMAT_VERSION: u32 = 1;
+const DIRECTORY_FILE: &str = "wiber.json";
+const DIRECTORY_FILE_BYTES_MAX: u64 = 64 << 10;
+const DELETED_DIR: &str = ".deleted";
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// Another process uses it.
+    #[error("{dir} is in use by another wiber-server: stop that one, or give this one a data directory of its own")]
+    Locked {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A later version of Wiber wrote it.
+    #[error("{dir} has format {found}, this wiber-server knows {FORMAT_VERSION}: use the newer wiber-server that wrote it")]
+    Newer {
+        /// The directory.
+        dir: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// Its `wiber.json` is damaged.
+    #[error("{path} cannot be read: {reason}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The file system failed.
+    #[error("{action} {path}: {source}")]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// To which file or directory.
+        path: PathBuf,
+        /// What the file system said.
+        source: io::Error,
+    },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct DirectoryFile {
+    format_version: u32,
+    directory_id: Uuid,
+}
+
+/// A data directory that is ours while this lives.
+#[derive(Debug)]
+pub struct DataDirectory {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    id: Uuid,
+    _lock: Box<dyn DirLock>,
+}
+
+impl DataDirectory {
+    /// Locks the directory and reads its identity; makes it, with the identity given, where it is not there yet.
+    ///
+    /// # Errors
+    /// Every variant of [`DirectoryError`].
+    pub fn open(disk: Arc<dyn Disk>, path: PathBuf, fresh_id: Uuid) -> Result<DataDirectory, DirectoryError> {
+        let failed = |action, path: &Path, source| DirectoryError::Io { action, path: path.to_path_buf(), source };
+        create_dir_durably(&*disk, &path).map_err(|error| failed("create", &path, error))?;
+        let lock = disk.lock_dir(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => DirectoryError::Locked { dir: path.clone() },
+            _ => failed("lock", &path, error),
+        })?;
+        let file = path.join(DIRECTORY_FILE);
+        let id = match read_file(&*disk, &file, DIRECTORY_FILE_BYTES_MAX) {
+            Ok(bytes) => decode(&path, &file, &bytes)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let content = DirectoryFile { format_version: FORMAT_VERSION, directory_id: fresh_id };
+                let bytes = serde_json::to_vec_pretty(&content).map_err(|error| DirectoryError::Damaged {
+                    path: file.clone(),
+                    reason: error.to_string(),
+                })?;
+                replace_file(&*disk, &file, &bytes).map_err(|error| failed("write", &file, error))?;
+                fresh_id
+            }
+            Err(error) => return Err(failed("read", &file, error)),
+        };
+        Ok(DataDirectory { disk, path, id, _lock: lock })
+    }
+
+    /// The directory's identity.
+    #[must_use]
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The files of one partition.
+    #[must_use]
+    pub fn partition(&self, partition: &TopicPartition) -> PartitionFiles {
+        PartitionFiles::new(self.path.join(partition.directory_name()))
+    }
+
+    /// The partitions that have a directory here, in order of their directories' names.
+    ///
+    /// # Errors
+    /// Whatever the file system reports.
+    pub fn partitions(&self) -> io::Result<Vec<TopicPartition>> {
+        let entries = self.disk.read_dir(&self.path)?;
+        Ok(entries.iter().filter(|entry| entry.is_dir).filter_map(|entry| parse_directory(&entry.name)).collect())
+    }
+
+    /// Takes a partition's directory out of sight, durably: it is then no topic's any more.
+    ///
+    /// # Errors
+    /// Whatever the file system reports; `NotFound` is no error.
+    pub fn set_deleted(&self, partition: &TopicPartition, topic_id: TopicId) -> io::Result<()> {
+        let from = self.path.join(partition.directory_name());
+        if !self.disk.exists(&from)? {
+            return Ok(());
+        }
+        let dir = self.path.join(DELETED_DIR).join(topic_id.to_string());
+        create_dir_durably(&*self.disk, &dir)?;
+        let to = dir.join(partition.directory_name());
+        if self.disk.exists(&to)? {
+            self.disk.remove_dir_all(&to)?;
+        }
+        self.disk.rename(&from, &to)?;
+        self.disk.sync_dir(&dir)?;
+        self.disk.sync_dir(&self.path)
+    }
+
+    /// Frees the space of everything that was deleted.
+    ///
+    /// # Errors
+    /// Whatever the file system reports.
+    pub fn purge_deleted(&self) -> io::Result<()> {
+        let dir = self.path.join(DELETED_DIR);
+        if self.disk.exists(&dir)? {
+            for entry in self.disk.read_dir(&dir)? {
+                self.disk.remove_dir_all(&dir.join(entry.name))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn decode(dir: &Path, file: &Path, bytes: &[u8]) -> Result<Uuid, DirectoryError> {
+    let damaged = |error: serde_json::Error| DirectoryError::Damaged { path: file.to_path_buf(), reason: error.to_string() };
+    let content: DirectoryFile = serde_json::from_slice(bytes).map_err(damaged)?;
+    if content.format_version > FORMAT_VERSION {
+        return Err(DirectoryError::Newer { dir: dir.to_path_buf(), found: content.format_version });
+    }
+    Ok(content.directory_id)
+}
+
+/// The partition whose directory has this name: what stands before the last `_p` is the topic.
+fn parse_directory(name: &str) -> Option<TopicPartition> {
+    let (topic, partition) = name.rsplit_once("_p")?;
+    let canonical = partition.parse::<u32>().ok().filter(|number| number.to_string() == partition)?;
+    Some(TopicPartition { topic: TopicName::new(topic).ok()?, partition: PartitionIndex(canonical) })
+}

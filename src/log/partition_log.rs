@@ -1,0 +1,194 @@
+//! One partition's log: its segments as readers and the writer see them.
+
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::context::{LogContext, LogOptions};
+use super::error::LogError;
+use super::index::DurableMark;
+use super::index_file::ActiveIndex;
+use super::layout::PartitionFiles;
+use super::partition_file::{PartitionFile, PartitionFileError};
+use super::point::LogPoint;
+use super::recovery::DamageReport;
+use super::segment::ActiveSegment;
+use crate::disk::{OpenMode, create_dir_durably, replace_file};
+use crate::types::{Offset, PartitionIndex, Timestamp, TopicId, TopicName};
+
+/// A partition's segments, open for appending and reading.
+///
+/// Any number of reads run beside one append and one sync; appending, rolling, truncating and retention exclude one
+/// another.
+#[derive(Debug)]
+pub struct PartitionLog {
+    pub(crate) context: LogContext,
+    pub(crate) files: PartitionFiles,
+    pub(crate) view: RwLock<View>,
+    pub(crate) writer: Mutex<Writer>,
+}
+
+/// What readers see. Locked for moments, never during I/O.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) file: Arc<PartitionFile>,
+    pub(crate) active: Arc<ActiveSegment>,
+    /// The end of what is written.
+    pub(crate) end: LogPoint,
+    pub(crate) damage: Option<DamageReport>,
+}
+
+/// What the one writer keeps between two appends.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) options: LogOptions,
+    /// The effective timestamp of the active segment's first batch.
+    pub(crate) first_timestamp: Option<Timestamp>,
+    /// Where the last index entry lies.
+    pub(crate) last_entry_position: u64,
+    /// A roll was begun and not finished: it comes before anything else.
+    pub(crate) must_roll: bool,
+}
+
+/// What a log says of itself.
+#[derive(Debug, Clone)]
+pub struct LogState {
+    /// `partition.json` as it is.
+    pub file: Arc<PartitionFile>,
+    /// The end of what is written.
+    pub end: LogPoint,
+    /// What is damaged, where anything is.
+    pub damage: Option<DamageReport>,
+}
+
+impl PartitionLog {
+    /// Creates the directory and the files of a partition that holds nothing, all durable when this returns. What an
+    /// earlier, unfinished creation left there is replaced.
+    ///
+    /// # Errors
+    /// [`LogError::StorageFull`], [`LogError::Io`].
+    pub fn create(
+        context: LogContext,
+        files: PartitionFiles,
+        options: LogOptions,
+        topic: TopicName,
+        partition: PartitionIndex,
+        topic_id: TopicId,
+    ) -> Result<PartitionLog, LogError> {
+        create_dir_durably(&*context.disk, files.dir()).map_err(|error| LogError::io("create", files.dir(), error))?;
+        let file = PartitionFile::new(topic, partition, topic_id);
+        write_partition_file(&context, &files, &file)?;
+        let (base, first_batch) = (file.active().base, file.active().first_batch);
+        let active = create_segment(&context, &files, base, first_batch)?;
+        let end = LogPoint::segment_start(base, first_batch);
+        Ok(PartitionLog::assemble(context, files, options, file, active, end, None, None))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the one constructor, private to creation and recovery")]
+    pub(crate) fn assemble(
+        context: LogContext,
+        files: PartitionFiles,
+        options: LogOptions,
+        file: PartitionFile,
+        active: ActiveSegment,
+        end: LogPoint,
+        damage: Option<DamageReport>,
+        first_timestamp: Option<Timestamp>,
+    ) -> PartitionLog {
+        let last_entry = active.index.lock().index().entries().last().map_or(0, |entry| u64::from(entry.position));
+        let view = View { file: Arc::new(file), active: Arc::new(active), end, damage };
+        let writer = Writer {
+            options,
+            first_timestamp,
+            last_entry_position: last_entry,
+            must_roll: false,
+        };
+        PartitionLog { context, files, view: RwLock::new(view), writer: Mutex::new(writer) }
+    }
+
+    /// What the log is like now.
+    #[must_use]
+    pub fn state(&self) -> LogState {
+        let view = self.view.read();
+        LogState { file: Arc::clone(&view.file), end: view.end, damage: view.damage.clone() }
+    }
+
+    /// Where the partition's files are.
+    #[must_use]
+    pub fn files(&self) -> &PartitionFiles {
+        &self.files
+    }
+
+    /// Changes how the log behaves from the next append on.
+    pub fn set_options(&self, options: LogOptions) {
+        self.writer.lock().options = options;
+    }
+
+    /// Makes everything before `point` durable, and leaves a durable mark that says so. `point` must have been the end
+    /// of what is written, now or earlier. Returns at once where the point lies in a sealed segment.
+    ///
+    /// # Errors
+    /// [`LogError::SyncFailed`], which is final: every later sync of this segment fails too.
+    pub fn sync(&self, point: LogPoint) -> Result<(), LogError> {
+        let active = Arc::clone(&self.view.read().active);
+        if point.segment < active.base {
+            return Ok(());
+        }
+        active.sync()?;
+        active.index.lock().save_mark(durable_mark(&active, point));
+        Ok(())
+    }
+
+    /// Remembers damage that a read came upon; the first report stays.
+    pub(crate) fn report_damage(&self, report: DamageReport) {
+        self.view.write().damage.get_or_insert(report);
+    }
+
+    /// Writes `partition.json` and, once it is durable, shows its content to readers.
+    pub(crate) fn replace_partition_file(&self, file: PartitionFile) -> Result<(), LogError> {
+        write_partition_file(&self.context, &self.files, &file)?;
+        self.view.write().file = Arc::new(file);
+        Ok(())
+    }
+
+    /// The oldest offset kept.
+    #[must_use]
+    pub fn log_start(&self) -> Offset {
+        self.view.read().file.log_start
+    }
+}
+
+pub(crate) fn durable_mark(active: &ActiveSegment, point: LogPoint) -> DurableMark {
+    let relative = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+    DurableMark {
+        relative_offset: relative(point.next_offset.since(active.base)),
+        position: relative(point.position),
+        relative_batch: relative(point.next_batch.get() - active.first_batch.get()),
+    }
+}
+
+pub(crate) fn write_partition_file(
+    context: &LogContext,
+    files: &PartitionFiles,
+    file: &PartitionFile,
+) -> Result<(), LogError> {
+    let path = files.partition_file();
+    let bytes = file.encode().map_err(|source: PartitionFileError| LogError::PartitionFile { path: path.clone(), source })?;
+    replace_file(&*context.disk, &path, &bytes).map_err(|error| LogError::io("replace", &path, error))
+}
+
+/// Creates the files of a segment, durable when this returns. Files of that name are emptied: nothing names them yet.
+pub(crate) fn create_segment(
+    context: &LogContext,
+    files: &PartitionFiles,
+    base: Offset,
+    first_batch: crate::types::BatchIndex,
+) -> Result<ActiveSegment, LogError> {
+    let (log, index) = (files.log(base), files.index(base));
+    let file = context.disk.open(&log, OpenMode::CreateOrEmpty).map_err(|error| LogError::io("create", &log, error))?;
+    let active_index =
+        ActiveIndex::create(&*context.disk, &index, base).map_err(|error| LogError::io("create", &index, error))?;
+    file.sync_data().map_err(|error| LogError::io("sync", &log, error))?;
+    context.disk.sync_dir(files.dir()).map_err(|error| LogError::io("sync", files.dir(), error))?;
+    Ok(ActiveSegment::new(base, first_batch, log, file, active_index))
+}
