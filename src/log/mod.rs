@@ -39,7 +39,7 @@ mod walk;
 
 pub use append::AppendFailure;
 pub use chain::Damage;
-pub use context::{LogContext, LogOptions};
+pub use context::{BATCH_BYTES_MAX, LogContext, LogOptions, SEGMENT_BYTES_MAX};
 pub use directory::{DataDirectory, DirectoryError, FORMAT_VERSION};
 pub use envelope::{EnvelopeError, open_envelope, seal_envelope};
 pub use epochs::{EpochHistory, Gap, History};
@@ -51,6 +51,7 @@ pub use layout::{PartitionFiles, index_name, log_name, parse_segment_name};
 pub use partition_file::{PARTITION_FILE, PartitionFile, PartitionFileError, SealedSegment, SegmentRecord};
 pub use partition_log::{LogState, PartitionLog};
 pub use point::LogPoint;
+pub(crate) use point::effective_timestamp;
 pub use read::ReadError;
 pub use recovery::{Cut, DamageReport, Recovered, RecoveryVisitor};
 pub use reserve::SpaceReserve;

@@ -1,0 +1,24 @@
+//! What a change of state asks for, gathered under the lock and carried out after it.
+
+use std::task::Waker;
+
+use super::ack::{AckFailure, Waiting};
+use super::options::Work;
+
+/// Answers to send, work to submit, and whether the high watermark may move.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    pub(crate) answers: Vec<(Vec<Waiting>, Option<AckFailure>)>,
+    pub(crate) submit: Vec<Work>,
+    pub(crate) commits: bool,
+    /// Appenders that wait for space.
+    pub(crate) appenders: Vec<Waker>,
+}
+
+impl Effects {
+    pub(crate) fn answer(&mut self, waiting: Vec<Waiting>, failure: Option<&AckFailure>) {
+        if !waiting.is_empty() {
+            self.answers.push((waiting, failure.cloned()));
+        }
+    }
+}

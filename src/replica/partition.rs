@@ -1,0 +1,290 @@
+//! One partition: its state under one short lock, and its log.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use parking_lot::Mutex;
+
+use super::ack::{AckFailure, AckQueue};
+use super::effects::Effects;
+use super::offsets::Offsets;
+use super::options::{PartitionOptions, ReplicaContext, SyncPolicy, Work};
+use super::producers::Producers;
+use super::tail::Tail;
+use crate::log::{LogPoint, PartitionLog};
+use crate::record::Batch;
+use crate::types::{Epoch, Offset, Timestamp, TopicId, TopicPartition};
+
+/// Whether a partition takes appends, and if not, why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PartitionStatus {
+    /// This broker leads the partition and takes appends.
+    Leader,
+    /// Another broker leads it.
+    Follower {
+        /// Where that one is, if known.
+        leader: Option<String>,
+    },
+    /// The file system failed or damage was found: what is whole and committed is served, nothing is taken.
+    Failed(Arc<str>),
+}
+
+/// A replicated log of which this broker holds one copy. Shared by everybody who appends, reads or works on it.
+#[derive(Debug)]
+pub struct Partition {
+    name: TopicPartition,
+    topic_id: TopicId,
+    pub(crate) context: ReplicaContext,
+    pub(crate) log: PartitionLog,
+    pub(crate) state: Mutex<State>,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) options: PartitionOptions,
+    pub(crate) status: PartitionStatus,
+    pub(crate) epoch: Epoch,
+    pub(crate) offsets: Offsets,
+    /// The place of `offsets.written()`.
+    pub(crate) written: LogPoint,
+    /// The place of `offsets.durable()`.
+    pub(crate) durable: LogPoint,
+    /// The place of `offsets.high_watermark()`.
+    pub(crate) committed: LogPoint,
+    /// Numbered and not yet handed to a write.
+    pub(crate) pending: VecDeque<Batch>,
+    /// Bytes of pending batches and of the write in flight.
+    pub(crate) unwritten_bytes: u64,
+    /// Bytes written and not yet synced.
+    pub(crate) unsynced_bytes: u64,
+    /// A write, a roll or a truncation is under way.
+    pub(crate) is_writing: bool,
+    pub(crate) is_syncing: bool,
+    /// Work submitted and not yet run.
+    pub(crate) queued: Queued,
+    /// Somebody needs everything before this offset durable.
+    pub(crate) sync_wanted: Offset,
+    pub(crate) last_sync: Timestamp,
+    pub(crate) leader_acks: AckQueue,
+    pub(crate) durable_acks: AckQueue,
+    pub(crate) readers: Vec<Waker>,
+    pub(crate) appenders: Vec<Waker>,
+    pub(crate) producers: Producers,
+    pub(crate) tail: Tail,
+}
+
+/// Which kinds of work wait for a thread.
+#[derive(Debug, Default)]
+pub(crate) struct Queued {
+    pub(crate) write: bool,
+    pub(crate) sync: bool,
+    pub(crate) upkeep: bool,
+}
+
+impl Partition {
+    pub(crate) fn assemble(
+        name: TopicPartition,
+        topic_id: TopicId,
+        context: ReplicaContext,
+        log: PartitionLog,
+        state: State,
+    ) -> Arc<Partition> {
+        Arc::new(Partition { name, topic_id, context, log, state: Mutex::new(state) })
+    }
+
+    /// Topic and number.
+    #[must_use]
+    pub fn name(&self) -> &TopicPartition {
+        &self.name
+    }
+
+    /// The identity of its topic.
+    #[must_use]
+    pub fn topic_id(&self) -> TopicId {
+        self.topic_id
+    }
+
+    /// Its offsets now.
+    #[must_use]
+    pub fn offsets(&self) -> Offsets {
+        self.state.lock().offsets
+    }
+
+    /// The epoch it appends in.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.state.lock().epoch
+    }
+
+    /// Whether it takes appends.
+    #[must_use]
+    pub fn status(&self) -> PartitionStatus {
+        self.state.lock().status.clone()
+    }
+
+    /// Its log, for those who must see segments.
+    #[must_use]
+    pub fn log(&self) -> &PartitionLog {
+        &self.log
+    }
+
+    /// Ready once something at or beyond `from` is committed; the waker is called when that may be so.
+    pub fn poll_readable(&self, from: Offset, waker: &Waker) -> Poll<()> {
+        let mut state = self.state.lock();
+        if state.offsets.high_watermark() > from {
+            return Poll::Ready(());
+        }
+        register(&mut state.readers, waker);
+        Poll::Pending
+    }
+
+    /// Ready once an append may find space; the waker is called when that may be so.
+    pub fn poll_space(&self, waker: &Waker) -> Poll<()> {
+        let mut state = self.state.lock();
+        if state.has_space() {
+            return Poll::Ready(());
+        }
+        register(&mut state.appenders, waker);
+        Poll::Pending
+    }
+
+    /// Does one piece of work that was submitted. Blocks on files.
+    pub fn run(self: &Arc<Self>, work: Work, now: Timestamp) {
+        match work {
+            Work::Write => self.run_writes(now),
+            Work::Sync => self.run_sync(now),
+            Work::Upkeep => self.run_upkeep(now),
+        }
+    }
+
+    /// Whether nothing is pending, unsynced though it should not be, or under way.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let state = self.state.lock();
+        let failed = matches!(state.status, PartitionStatus::Failed(_));
+        let settled = state.pending.is_empty() && state.offsets.durable() >= state.sync_wanted;
+        (failed || settled) && !state.is_writing && !state.is_syncing
+    }
+
+    /// Asks for everything appended so far to become durable, whatever the policy.
+    pub fn request_durable(self: &Arc<Self>) {
+        let mut effects = Effects::default();
+        let mut state = self.state.lock();
+        state.sync_wanted = state.offsets.log_end();
+        state.plan_work(&mut effects);
+        drop(state);
+        self.carry_out(effects);
+    }
+
+    /// Sends answers, then moves the high watermark to what is stable, then wakes readers: in this order, so that no
+    /// reader sees a record before its publisher's answer is on its way.
+    pub(crate) fn carry_out(self: &Arc<Self>, effects: Effects) {
+        let Effects { answers, submit, commits, appenders } = effects;
+        for (waiting, failure) in answers {
+            super::ack::answer(waiting, failure.as_ref());
+        }
+        if commits {
+            self.commit();
+        }
+        appenders.into_iter().for_each(Waker::wake);
+        for work in submit {
+            self.context.queue.submit(Arc::clone(self), work);
+        }
+    }
+
+    fn commit(&self) {
+        let mut state = self.state.lock();
+        if matches!(state.status, PartitionStatus::Follower { .. }) {
+            return;
+        }
+        let stable = if state.offsets.stable() == state.offsets.durable() { state.durable } else { state.written };
+        let wakers = state.commit_to(stable);
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl State {
+    /// Whether an append may find space.
+    pub(crate) fn has_space(&self) -> bool {
+        let waits_for_syncs = matches!(self.options.sync, SyncPolicy::Always);
+        self.unwritten_bytes < self.options.pending_bytes_max
+            && (!waits_for_syncs || self.unsynced_bytes < self.options.unsynced_bytes_max)
+    }
+
+    /// Submits what should run and is neither running nor submitted.
+    pub(crate) fn plan_work(&mut self, effects: &mut Effects) {
+        if matches!(self.status, PartitionStatus::Failed(_)) {
+            return;
+        }
+        if !self.pending.is_empty() && !self.is_writing && !self.queued.write {
+            self.queued.write = true;
+            effects.submit.push(Work::Write);
+        }
+        let wanted = self.sync_wanted.min(self.offsets.written());
+        if wanted > self.offsets.durable() && !self.is_syncing && !self.queued.sync {
+            self.queued.sync = true;
+            effects.submit.push(Work::Sync);
+        }
+    }
+
+    /// Moves the high watermark forward; returns the readers to wake.
+    pub(crate) fn commit_to(&mut self, point: LogPoint) -> Vec<Waker> {
+        if point.next_offset <= self.offsets.high_watermark() {
+            return Vec::new();
+        }
+        self.offsets.set_high_watermark(point.next_offset);
+        self.committed = point;
+        self.producers.commit_to(point.next_offset);
+        std::mem::take(&mut self.readers)
+    }
+
+    /// Drops everything that is not written, and tells its publishers why.
+    pub(crate) fn drop_unwritten(&mut self, failure: &AckFailure, effects: &mut Effects) {
+        let end = self.offsets.written();
+        self.drop_beyond(end, failure, effects);
+    }
+
+    /// Drops everything that reaches beyond `end`, which is not committed, and tells its publishers why.
+    pub(crate) fn drop_beyond(&mut self, end: Offset, failure: &AckFailure, effects: &mut Effects) {
+        while self.pending.back().is_some_and(|batch| batch.header().next_offset() > end) {
+            let dropped = self.pending.pop_back().map_or(0, |batch| batch.bytes().len() as u64);
+            self.unwritten_bytes -= dropped;
+        }
+        self.offsets.truncate_to(end);
+        self.sync_wanted = self.sync_wanted.min(end);
+        self.producers.truncate_to(end);
+        self.tail.truncate_to(end);
+        effects.answer(self.leader_acks.take_beyond(end), Some(failure));
+        effects.answer(self.durable_acks.take_beyond(end), Some(failure));
+    }
+
+    /// Stops taking appends for good: a failed sync, an unexplained failure, or damage. The first reason stays.
+    pub(crate) fn fail(&mut self, reason: &str, effects: &mut Effects) {
+        let reason = match &self.status {
+            PartitionStatus::Failed(first) => Arc::clone(first),
+            PartitionStatus::Leader | PartitionStatus::Follower { .. } => Arc::from(reason),
+        };
+        self.status = PartitionStatus::Failed(Arc::clone(&reason));
+        self.pending.clear();
+        self.unwritten_bytes = 0;
+        let failure = AckFailure::StorageFailed(reason);
+        effects.answer(self.leader_acks.take_beyond(Offset::ZERO), Some(&failure));
+        effects.answer(self.durable_acks.take_beyond(Offset::ZERO), Some(&failure));
+        effects.appenders.append(&mut self.appenders);
+    }
+
+    /// Wakes those who wait for space, once there is some.
+    pub(crate) fn wake_appenders(&mut self, effects: &mut Effects) {
+        if self.has_space() {
+            effects.appenders.append(&mut self.appenders);
+        }
+    }
+}
+
+fn register(wakers: &mut Vec<Waker>, waker: &Waker) {
+    if !wakers.iter().any(|known| known.will_wake(waker)) {
+        wakers.push(waker.clone());
+    }
+}

@@ -1,0 +1,99 @@
+//! Reading what is committed: from the tail at once, from files on a thread that may block.
+
+use std::sync::Arc;
+
+use super::effects::Effects;
+use super::error::ReadFailure;
+use super::partition::Partition;
+use crate::log::ReadError;
+use crate::record::Batch;
+use crate::types::{Offset, Timestamp};
+
+/// What a read found without blocking.
+#[derive(Debug)]
+pub enum Read {
+    /// Committed batches, the first of which holds the offset asked for (or follows it, over a gap). Empty where nothing
+    /// is committed from there on.
+    Batches(Vec<Batch>),
+    /// They are in files: run this where blocking is allowed.
+    Disk(DiskRead),
+}
+
+/// A read of files, not yet done.
+#[derive(Debug)]
+pub struct DiskRead {
+    partition: Arc<Partition>,
+    from: Offset,
+    upto: Offset,
+    bytes_max: usize,
+}
+
+impl Partition {
+    /// Reads committed batches from the one that holds `from` on: at least one where there is one, more while they fit
+    /// into `bytes_max` bytes.
+    ///
+    /// # Errors
+    /// [`ReadFailure::OutOfRange`] below the log start or above the high watermark.
+    pub fn read(self: &Arc<Self>, from: Offset, bytes_max: usize) -> Result<Read, ReadFailure> {
+        let state = self.state.lock();
+        let (log_start, upto) = (state.offsets.log_start(), state.offsets.high_watermark());
+        if from < log_start || from > upto {
+            return Err(ReadFailure::OutOfRange { from, log_start, high_watermark: upto });
+        }
+        if from == upto {
+            return Ok(Read::Batches(Vec::new()));
+        }
+        if let Some(batches) = state.tail.read(from, upto, bytes_max) {
+            return Ok(Read::Batches(batches));
+        }
+        drop(state);
+        Ok(Read::Disk(DiskRead { partition: Arc::clone(self), from, upto, bytes_max }))
+    }
+
+    /// The first committed record that reaches a time: its offset. `None` where every committed record is older. Blocks
+    /// on files.
+    ///
+    /// # Errors
+    /// [`ReadFailure::Log`].
+    pub fn offset_at_time(&self, time: Timestamp) -> Result<Option<Offset>, ReadFailure> {
+        let upto = self.offsets().high_watermark();
+        let Some(batch) = self.log.batch_at_time(time, upto)? else { return Ok(None) };
+        let base = batch.header().base_offset;
+        let Ok(records) = batch.records() else { return Ok(Some(base)) };
+        let reaching = records.filter_map(Result::ok).find(|record| record.timestamp >= time);
+        Ok(Some(reaching.map_or(base, |record| record.offset)))
+    }
+}
+
+impl DiskRead {
+    /// Reads. Blocks on files.
+    ///
+    /// # Errors
+    /// [`ReadFailure::OutOfRange`] where retention was faster, [`ReadFailure::Log`] where the batch is damaged or the
+    /// files cannot be read. Damage found stops the partition's writes.
+    pub fn run(self) -> Result<Vec<Batch>, ReadFailure> {
+        let result = self.partition.log.read(self.from, self.upto, self.bytes_max);
+        if let Some(damage) = self.partition.log.state().damage {
+            self.partition.stop_for_damage(&damage.to_string());
+        }
+        result.map_err(|error| match error {
+            ReadError::BelowLogStart { from, log_start } => {
+                ReadFailure::OutOfRange { from, log_start, high_watermark: self.upto }
+            }
+            ReadError::Corrupt { .. } | ReadError::Log(_) => ReadFailure::Log(error),
+        })
+    }
+}
+
+impl Partition {
+    fn stop_for_damage(self: &Arc<Self>, reason: &str) {
+        let mut effects = Effects::default();
+        let mut state = self.state.lock();
+        if !matches!(state.status, super::partition::PartitionStatus::Failed(_)) {
+            tracing::error!(partition = %self.name(), reason, "damage found: the partition stopped accepting writes");
+            state.fail(reason, &mut effects);
+        }
+        drop(state);
+        self.carry_out(effects);
+    }
+}

@@ -1,0 +1,116 @@
+//! What a partition does now and then: syncs by interval, rolls of old segments, retention, checkpoints for snapshots.
+
+use std::sync::Arc;
+
+use super::effects::Effects;
+use super::options::{PartitionOptions, SyncPolicy, Work};
+use super::partition::{Partition, PartitionStatus, State};
+use super::producers::ProducerSnapshot;
+use crate::log::{LogError, LogPoint};
+use crate::types::Timestamp;
+
+/// A committed place in a partition and what is known of its producers there. Worth writing down once everything before
+/// it is durable: see [`Partition::is_durable`].
+#[derive(Debug, Clone)]
+pub struct Checkpoint {
+    /// The place.
+    pub point: LogPoint,
+    /// The producers, by id.
+    pub producers: Vec<ProducerSnapshot>,
+}
+
+impl Partition {
+    /// Submits what time has made due. To be called about once a second; never blocks.
+    pub fn step(self: &Arc<Self>, now: Timestamp) {
+        let mut effects = Effects::default();
+        let mut state = self.state.lock();
+        if let SyncPolicy::Interval { millis } = state.options.sync
+            && now.since(state.last_sync) >= millis
+        {
+            state.sync_wanted = state.sync_wanted.max(state.offsets.written());
+        }
+        state.producers.expire(now);
+        if self.context.tails.take_shortage() {
+            state.tail.clear();
+        }
+        let is_due = !state.is_writing && self.is_upkeep_due(&state, now);
+        if is_due && !state.queued.upkeep {
+            state.queued.upkeep = true;
+            effects.submit.push(Work::Upkeep);
+        }
+        state.plan_work(&mut effects);
+        drop(state);
+        self.carry_out(effects);
+    }
+
+    /// Changes how the partition behaves.
+    pub fn set_options(&self, options: PartitionOptions) {
+        self.log.set_options(options.log);
+        self.state.lock().options = options;
+    }
+
+    /// Where the partition is committed up to, and its producers there.
+    #[must_use]
+    pub fn checkpoint(&self) -> Checkpoint {
+        let state = self.state.lock();
+        Checkpoint { point: state.committed, producers: state.producers.snapshot() }
+    }
+
+    /// Whether everything before a place is durable.
+    #[must_use]
+    pub fn is_durable(&self, point: &LogPoint) -> bool {
+        self.state.lock().offsets.durable() >= point.next_offset
+    }
+
+    fn is_upkeep_due(&self, state: &State, now: Timestamp) -> bool {
+        let log_start = self.log.log_start_by(state.options.retention, now).min(state.offsets.high_watermark());
+        state.status == PartitionStatus::Leader
+            && state.pending.is_empty()
+            && (self.log.is_due_to_roll(now) || log_start > state.offsets.log_start())
+    }
+
+    /// Rolls and deletes what is due. Excludes writes meanwhile: they gather.
+    pub(crate) fn run_upkeep(self: &Arc<Self>, now: Timestamp) {
+        let mut state = self.state.lock();
+        state.queued.upkeep = false;
+        if state.is_writing || matches!(state.status, PartitionStatus::Failed(_)) {
+            return;
+        }
+        state.is_writing = true;
+        let (retention, high_watermark) = (state.options.retention, state.offsets.high_watermark());
+        drop(state);
+
+        let rolled = if self.log.is_due_to_roll(now) { self.log.roll() } else { Ok(()) };
+        let log_start = self.log.log_start_by(retention, now).min(high_watermark);
+        let deleted = rolled.and_then(|()| self.log.advance_log_start(log_start));
+
+        let mut effects = Effects::default();
+        let mut state = self.state.lock();
+        state.is_writing = false;
+        let log_state = self.log.state();
+        state.offsets.set_log_start(log_state.file.log_start);
+        if log_state.end.segment > state.written.segment && !matches!(state.status, PartitionStatus::Failed(_)) {
+            state.written = log_state.end;
+            state.unsynced_bytes = 0;
+            state.reach_durable(log_state.end, &mut effects);
+        }
+        if let Err(error) = deleted {
+            self.settle_upkeep(&mut state, &error, now, &mut effects);
+        }
+        state.plan_work(&mut effects);
+        state.wake_appenders(&mut effects);
+        drop(state);
+        self.carry_out(effects);
+    }
+
+    fn settle_upkeep(&self, state: &mut State, error: &LogError, now: Timestamp, effects: &mut Effects) {
+        if error.is_storage_full() {
+            // What upkeep has to write is little: with the reserve given up the next try succeeds.
+            self.context.reserve.release(now);
+        } else {
+            let reason = error.to_string();
+            tracing::error!(partition = %self.name(), %reason, "the partition stopped accepting writes");
+            state.fail(&reason, effects);
+        }
+    }
+}
