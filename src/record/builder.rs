@@ -150,21 +150,19 @@ impl BatchBuilder {
         if self.is_empty() {
             return Err(BuildError::Empty);
         }
-        let bytes = match self.options.compression {
-            Compression::None => self.buffer.split(),
-            compression => {
-                let block =
-                    self.compressed(compression)
-                        .map_err(|source| BuildError::Compress {
-                            compression,
-                            source,
-                        })?;
-                if block.len() > BATCH_BYTES_MAX {
-                    return Err(BuildError::Full);
-                }
-                block
-            }
+        let compression = self.options.compression;
+        let bytes = if compression == Compression::None {
+            self.buffer.split()
+        } else {
+            self.compressed(compression)
+                .map_err(|source| BuildError::Compress {
+                    compression,
+                    source,
+                })?
         };
+        if bytes.len() > BATCH_BYTES_MAX {
+            return Err(BuildError::Full);
+        }
         Ok(self.seal(bytes))
     }
 

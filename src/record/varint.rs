@@ -109,10 +109,10 @@ impl<const N: usize> Scratch<N> {
     pub(super) const fn push(&mut self, value: i64) {
         let mut raw = zigzag64(value);
         while raw >= MORE as u64 {
-            self.push_byte((raw & GROUP as u64) as u8 | MORE);
+            self.push_byte(raw.to_le_bytes()[0] | MORE);
             raw >>= 7;
         }
-        self.push_byte(raw as u8);
+        self.push_byte(raw.to_le_bytes()[0]);
     }
 
     /// Appends the length of a nullable field.
