@@ -163,3 +163,63 @@ const fn unzigzag64(raw: u64) -> i64 {
 const fn zigzag64(value: i64) -> u64 {
     (value.cast_unsigned() << 1) ^ (value >> 63).cast_unsigned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(value: i64) -> Vec<u8> {
+        let mut scratch = Scratch::<VARLONG_BYTES_MAX>::new();
+        scratch.push(value);
+        scratch.as_slice().to_vec()
+    }
+
+    #[test]
+    fn there_and_back() {
+        let powers = (0..63).map(|bit| 1_i64 << bit);
+        let near = powers.flat_map(|power| [power - 1, power, -power, -power - 1]);
+        for value in near.chain([i64::MAX, i64::MIN]) {
+            let bytes = written(value);
+            assert_eq!(bytes.len(), len_i64(value), "{value}");
+            let mut rest = &bytes[..];
+            assert_eq!(read_i64(&mut rest), Ok(value));
+            assert!(rest.is_empty());
+            let expected = i32::try_from(value).map_err(|_| RecordDefect::Varint);
+            assert_eq!(read_i32(&mut &bytes[..]), expected, "{value}");
+            for cut in 0..bytes.len() {
+                assert_eq!(read_i64(&mut &bytes[..cut]), Err(RecordDefect::Truncated));
+            }
+        }
+    }
+
+    #[test]
+    fn bytes() {
+        let check = |value, expected: &[u8]| assert_eq!(written(value), expected);
+        check(0, &[0]);
+        check(-1, &[1]);
+        check(1, &[2]);
+        check(63, &[0x7e]);
+        check(-64, &[0x7f]);
+        check(64, &[0x80, 1]);
+        check(i64::from(i32::MAX), &[0xfe, 0xff, 0xff, 0xff, 0x0f]);
+        check(
+            i64::MIN,
+            &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1],
+        );
+    }
+
+    #[test]
+    fn too_long() {
+        assert_eq!(
+            read_i32(&mut &[0x80, 0x80, 0x80, 0x80, 0x80, 0][..]),
+            Err(RecordDefect::Varint)
+        );
+        assert_eq!(
+            read_i32(&mut &[0xff, 0xff, 0xff, 0xff, 0x1f][..]),
+            Err(RecordDefect::Varint)
+        );
+        assert_eq!(read_i64(&mut &[0xff; 11][..]), Err(RecordDefect::Varint));
+        let past_64_bits = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2];
+        assert_eq!(read_i64(&mut &past_64_bits[..]), Err(RecordDefect::Varint));
+    }
+}
