@@ -12,11 +12,8 @@ const VARLONG_BYTES_MAX: usize = 10;
 /// Reads a varint of at most 5 bytes.
 #[inline]
 pub(super) fn read_i32(rest: &mut &[u8]) -> Result<i32, RecordDefect> {
-    if let [first, tail @ ..] = *rest
-        && *first < MORE
-    {
-        *rest = tail;
-        return Ok(unzigzag32(u32::from(*first)));
+    if let Some(raw) = read_short(rest) {
+        return Ok(unzigzag32(raw));
     }
     let raw = read_groups(rest, VARINT_BYTES_MAX)?;
     let raw = u32::try_from(raw).map_err(|_| RecordDefect::Varint)?;
@@ -26,11 +23,8 @@ pub(super) fn read_i32(rest: &mut &[u8]) -> Result<i32, RecordDefect> {
 /// Reads a varlong of at most 10 bytes.
 #[inline]
 pub(super) fn read_i64(rest: &mut &[u8]) -> Result<i64, RecordDefect> {
-    if let [first, tail @ ..] = *rest
-        && *first < MORE
-    {
-        *rest = tail;
-        return Ok(unzigzag64(u64::from(*first)));
+    if let Some(raw) = read_short(rest) {
+        return Ok(unzigzag32(raw).into());
     }
     read_groups(rest, VARLONG_BYTES_MAX).map(unzigzag64)
 }
@@ -129,6 +123,20 @@ impl<const N: usize> Scratch<N> {
     pub(super) fn as_slice(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
+}
+
+/// The groups of a varint of one or two bytes: all but few of those in a batch.
+#[inline]
+fn read_short(rest: &mut &[u8]) -> Option<u32> {
+    let (raw, tail) = match *rest {
+        [first, tail @ ..] if *first < MORE => (u32::from(*first), tail),
+        [first, second, tail @ ..] if *second < MORE => {
+            (u32::from(*first & GROUP) | u32::from(*second) << 7, tail)
+        }
+        _ => return None,
+    };
+    *rest = tail;
+    Some(raw)
 }
 
 fn read_groups(rest: &mut &[u8], bytes_max: usize) -> Result<u64, RecordDefect> {
