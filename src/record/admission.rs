@@ -222,3 +222,6 @@ fn walk(body: &[u8], header: &BatchHeader) -> Result<Timestamp, AdmissionError> 
         bytes => Err(AdmissionError::Surplus { bytes }),
     }
 }
+
+#[cfg(test)]
+mod tests;

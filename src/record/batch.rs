@@ -91,8 +91,8 @@ impl Batch {
     }
 
     /// The records, in order, decompressed within the default [`DecodeLimits`]. Keys and values are slices of the
-    /// batch where it is not compressed, and of one decompressed block where it is. The one record of a control
-    /// batch is returned like any other: ask the attributes first.
+    /// batch where it is not compressed, and of one decompressed block where it is; a record kept keeps that alive.
+    /// The one record of a control batch is returned like any other: ask the attributes first.
     ///
     /// # Errors
     /// [`RecordError`] where the block cannot be decompressed; a malformed record is reported when reached.

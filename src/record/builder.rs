@@ -84,7 +84,8 @@ impl BatchBuilder {
         } else {
             self.base_timestamp
         };
-        let Some(timestamp_delta) = timestamp.millis().checked_sub(base.millis()) else {
+        let delta = timestamp.millis().checked_sub(base.millis());
+        let Some(timestamp_delta) = delta.filter(|_| timestamp >= Timestamp::NONE) else {
             return Err(BuildError::TimestampRange {
                 millis: timestamp.millis(),
             });
@@ -150,21 +151,19 @@ impl BatchBuilder {
         if self.is_empty() {
             return Err(BuildError::Empty);
         }
-        let bytes = match self.options.compression {
-            Compression::None => self.buffer.split(),
-            compression => {
-                let block =
-                    self.compressed(compression)
-                        .map_err(|source| BuildError::Compress {
-                            compression,
-                            source,
-                        })?;
-                if block.len() > BATCH_BYTES_MAX {
-                    return Err(BuildError::Full);
-                }
-                block
-            }
+        let compression = self.options.compression;
+        let bytes = if compression == Compression::None {
+            self.buffer.split()
+        } else {
+            self.compressed(compression)
+                .map_err(|source| BuildError::Compress {
+                    compression,
+                    source,
+                })?
         };
+        if bytes.len() > BATCH_BYTES_MAX {
+            return Err(BuildError::Full);
+        }
         Ok(self.seal(bytes))
     }
 
@@ -278,4 +277,88 @@ fn headers_bytes(headers: &[(&[u8], Option<&[u8]>)]) -> usize {
                 .saturating_add(len_sized(key.len()))
                 .saturating_add(value.map_or(1, |value| len_sized(value.len())))
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::stamp;
+    use crate::record::{Batch, Record};
+
+    fn append(builder: &mut BatchBuilder, millis: i64) -> Result<(), BuildError> {
+        builder.append(
+            Timestamp::from_millis(millis),
+            Some(b"key"),
+            Some(b"value"),
+            &[],
+        )
+    }
+
+    #[test]
+    fn one_builder_makes_batch_after_batch() {
+        for compression in Compression::ALL {
+            let options = BuilderOptions {
+                compression,
+                producer: None,
+                capacity: 100,
+            };
+            let mut builder = BatchBuilder::new(options);
+            let mut kept = Vec::new();
+            for round in 0..5_u32 {
+                builder.set_producer(Some(stamp(1, 0, round.cast_signed() * 10)));
+                for _ in 0..=round {
+                    append(&mut builder, i64::from(round)).unwrap();
+                }
+                assert_eq!(builder.records_count(), round + 1);
+                kept.push(builder.finish_bytes().unwrap().freeze());
+                assert!(builder.is_empty());
+                assert_eq!(builder.bytes_len(), HEADER_BYTES);
+            }
+            for (round, bytes) in (0_u32..).zip(kept) {
+                let batch = Batch::verify(bytes).unwrap();
+                assert_eq!(batch.header().base_timestamp.millis(), i64::from(round));
+                assert_eq!(
+                    batch.header().producer,
+                    Some(stamp(1, 0, round.cast_signed() * 10))
+                );
+                let records: Vec<Record> = batch.records().unwrap().map(Result::unwrap).collect();
+                assert_eq!(records.len() as u64, u64::from(round) + 1);
+            }
+        }
+    }
+
+    #[test]
+    fn a_refused_record_leaves_the_batch_as_it_was() {
+        let mut builder = BatchBuilder::new(BuilderOptions::default());
+        assert!(matches!(builder.finish(), Err(BuildError::Empty)));
+        append(&mut builder, -1).unwrap();
+        let bytes_len = builder.bytes_len();
+        for millis in [i64::MAX, -2, i64::MIN] {
+            let refused = append(&mut builder, millis);
+            assert!(
+                matches!(refused, Err(BuildError::TimestampRange { millis: m }) if m == millis)
+            );
+        }
+        assert_eq!(
+            (builder.records_count(), builder.bytes_len()),
+            (1, bytes_len)
+        );
+        assert_eq!(
+            builder.finish().unwrap().header().max_timestamp,
+            Timestamp::NONE
+        );
+        append(&mut builder, 5).unwrap();
+        builder.clear();
+        assert!(matches!(builder.finish(), Err(BuildError::Empty)));
+    }
+
+    #[test]
+    fn the_format_s_size_is_the_limit() {
+        let mut builder = BatchBuilder::new(BuilderOptions::default());
+        let mebibyte = vec![0; 1 << 20];
+        let headers = vec![(&mebibyte[..], None); 2048];
+        let refused = builder.append(Timestamp::NONE, None, None, &headers);
+        assert!(matches!(refused, Err(BuildError::Full)));
+        assert!(builder.is_empty());
+    }
 }

@@ -319,3 +319,6 @@ fn decompress_zstd(block: &[u8], bytes_max: usize) -> Result<Vec<u8>, Failure> {
 fn damaged(reason: &'static str) -> Failure {
     Failure::Codec(io::Error::new(io::ErrorKind::InvalidData, reason))
 }
+
+#[cfg(test)]
+mod tests;

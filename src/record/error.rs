@@ -213,8 +213,8 @@ pub enum BuildError {
     /// The batch would pass the format's limit of 2^31 - 1 bytes or records.
     #[error("the batch is full: the format ends at 2^31 - 1 bytes and records")]
     Full,
-    /// The record's timestamp is too far from the first one's to be written as a difference.
-    #[error("timestamp {millis} is too far from the batch's first")]
+    /// The record's timestamp is below -1 ("none"), or too far from the first one's to be written as a difference.
+    #[error("timestamp {millis} is negative or too far from the batch's first")]
     TimestampRange {
         /// The timestamp.
         millis: i64,

@@ -319,3 +319,109 @@ fn producer(head: &[u8; HEADER_BYTES]) -> Result<Option<ProducerStamp>, BatchErr
         base_sequence: Sequence::new(sequence),
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::{build, golden_samples, stamp};
+
+    fn golden() -> [u8; HEADER_BYTES] {
+        let batch = build(&golden_samples(), Compression::None, Some(stamp(9, 8, 7)));
+        *batch.bytes().first_chunk().unwrap()
+    }
+
+    #[test]
+    fn ranges() {
+        let check = |at: usize, bytes: &[u8], expected: Option<BatchError>| {
+            let mut head = golden();
+            head[at..at + bytes.len()].copy_from_slice(bytes);
+            assert_eq!(
+                BatchHeader::decode(&head).err(),
+                expected,
+                "{bytes:?} at {at}"
+            );
+        };
+        let field = |field, value| Some(BatchError::Field { field, value });
+        let max = i64::MAX;
+        check(
+            BASE_OFFSET_AT,
+            &(-1_i64).to_be_bytes(),
+            field("base offset", -1),
+        );
+        check(
+            BASE_OFFSET_AT,
+            &(max - 4).to_be_bytes(),
+            field("base offset", max - 4),
+        );
+        check(BASE_OFFSET_AT, &(max - 5).to_be_bytes(), None);
+        check(
+            LENGTH_AT,
+            &48_i32.to_be_bytes(),
+            Some(BatchError::Length { found: 48 }),
+        );
+        check(
+            LENGTH_AT,
+            &(-1_i32).to_be_bytes(),
+            Some(BatchError::Length { found: -1 }),
+        );
+        check(LENGTH_AT, &i32::MAX.to_be_bytes(), None);
+        check(
+            LEADER_EPOCH_AT,
+            &(-2_i32).to_be_bytes(),
+            field("leader epoch", -2),
+        );
+        check(MAGIC_AT, &[1], Some(BatchError::Magic { found: 1 }));
+        check(
+            LAST_OFFSET_DELTA_AT,
+            &[0xff; 4],
+            field("last offset delta", -1),
+        );
+        check(RECORDS_COUNT_AT, &[0xff; 4], field("records count", -1));
+        check(RECORDS_COUNT_AT, &[0, 0, 0, 6], field("records count", 6));
+        check(RECORDS_COUNT_AT, &[0, 0, 0, 0], None);
+        check(
+            PRODUCER_ID_AT,
+            &(-2_i64).to_be_bytes(),
+            field("producer id", -2),
+        );
+        check(PRODUCER_EPOCH_AT, &[0xff; 2], field("producer epoch", -1));
+        check(
+            BASE_SEQUENCE_AT,
+            &(-2_i32).to_be_bytes(),
+            field("base sequence", -2),
+        );
+    }
+
+    #[test]
+    fn half_a_producer_stamp() {
+        let mut head = golden();
+        head[BASE_SEQUENCE_AT..RECORDS_COUNT_AT].fill(0xff);
+        let header = BatchHeader::decode(&head).unwrap();
+        assert_eq!(header.producer, Some(stamp(9, 8, -1)));
+        let mut head = golden();
+        head[PRODUCER_ID_AT..PRODUCER_EPOCH_AT].fill(0xff);
+        assert_eq!(BatchHeader::decode(&head).unwrap().producer, None);
+    }
+
+    #[test]
+    fn an_old_format_is_named_before_its_length_is_asked_for() {
+        assert_eq!(
+            BatchHeader::decode(&[0; 17]),
+            Err(BatchError::Magic { found: 0 })
+        );
+        let truncated = BatchError::Truncated {
+            needed: HEADER_BYTES,
+            have: 16,
+        };
+        assert_eq!(BatchHeader::decode(&[0; 16]), Err(truncated));
+    }
+
+    #[test]
+    fn written_as_read() {
+        let head = golden();
+        let header = BatchHeader::decode(&head).unwrap();
+        let mut written = [0; HEADER_BYTES];
+        header.encode(&mut written);
+        assert_eq!(written, head);
+    }
+}

@@ -55,3 +55,6 @@ pub use control::{ControlKind, control_batch};
 pub use error::{AdmissionError, BatchError, BuildError, RecordDefect, RecordError};
 pub use header::{Attributes, BatchHeader, HEADER_BYTES, ProducerStamp, TimestampType};
 pub use records::{Record, RecordHeader, Records};
+
+#[cfg(test)]
+mod tests;

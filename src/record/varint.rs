@@ -12,11 +12,8 @@ const VARLONG_BYTES_MAX: usize = 10;
 /// Reads a varint of at most 5 bytes.
 #[inline]
 pub(super) fn read_i32(rest: &mut &[u8]) -> Result<i32, RecordDefect> {
-    if let [first, tail @ ..] = *rest
-        && *first < MORE
-    {
-        *rest = tail;
-        return Ok(unzigzag32(u32::from(*first)));
+    if let Some(raw) = read_short(rest) {
+        return Ok(unzigzag32(raw));
     }
     let raw = read_groups(rest, VARINT_BYTES_MAX)?;
     let raw = u32::try_from(raw).map_err(|_| RecordDefect::Varint)?;
@@ -26,11 +23,8 @@ pub(super) fn read_i32(rest: &mut &[u8]) -> Result<i32, RecordDefect> {
 /// Reads a varlong of at most 10 bytes.
 #[inline]
 pub(super) fn read_i64(rest: &mut &[u8]) -> Result<i64, RecordDefect> {
-    if let [first, tail @ ..] = *rest
-        && *first < MORE
-    {
-        *rest = tail;
-        return Ok(unzigzag64(u64::from(*first)));
+    if let Some(raw) = read_short(rest) {
+        return Ok(unzigzag32(raw).into());
     }
     read_groups(rest, VARLONG_BYTES_MAX).map(unzigzag64)
 }
@@ -109,10 +103,10 @@ impl<const N: usize> Scratch<N> {
     pub(super) const fn push(&mut self, value: i64) {
         let mut raw = zigzag64(value);
         while raw >= MORE as u64 {
-            self.push_byte((raw & GROUP as u64) as u8 | MORE);
+            self.push_byte(raw.to_le_bytes()[0] | MORE);
             raw >>= 7;
         }
-        self.push_byte(raw as u8);
+        self.push_byte(raw.to_le_bytes()[0]);
     }
 
     /// Appends the length of a nullable field.
@@ -129,6 +123,20 @@ impl<const N: usize> Scratch<N> {
     pub(super) fn as_slice(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
+}
+
+/// The groups of a varint of one or two bytes: all but few of those in a batch.
+#[inline]
+fn read_short(rest: &mut &[u8]) -> Option<u32> {
+    let (raw, tail) = match *rest {
+        [first, tail @ ..] if *first < MORE => (u32::from(*first), tail),
+        [first, second, tail @ ..] if *second < MORE => {
+            (u32::from(*first & GROUP) | u32::from(*second) << 7, tail)
+        }
+        _ => return None,
+    };
+    *rest = tail;
+    Some(raw)
 }
 
 fn read_groups(rest: &mut &[u8], bytes_max: usize) -> Result<u64, RecordDefect> {
@@ -162,4 +170,64 @@ const fn unzigzag64(raw: u64) -> i64 {
 
 const fn zigzag64(value: i64) -> u64 {
     (value.cast_unsigned() << 1) ^ (value >> 63).cast_unsigned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(value: i64) -> Vec<u8> {
+        let mut scratch = Scratch::<VARLONG_BYTES_MAX>::new();
+        scratch.push(value);
+        scratch.as_slice().to_vec()
+    }
+
+    #[test]
+    fn there_and_back() {
+        let powers = (0..63).map(|bit| 1_i64 << bit);
+        let near = powers.flat_map(|power| [power - 1, power, -power, -power - 1]);
+        for value in near.chain([i64::MAX, i64::MIN]) {
+            let bytes = written(value);
+            assert_eq!(bytes.len(), len_i64(value), "{value}");
+            let mut rest = &bytes[..];
+            assert_eq!(read_i64(&mut rest), Ok(value));
+            assert!(rest.is_empty());
+            let expected = i32::try_from(value).map_err(|_| RecordDefect::Varint);
+            assert_eq!(read_i32(&mut &bytes[..]), expected, "{value}");
+            for cut in 0..bytes.len() {
+                assert_eq!(read_i64(&mut &bytes[..cut]), Err(RecordDefect::Truncated));
+            }
+        }
+    }
+
+    #[test]
+    fn bytes() {
+        let check = |value, expected: &[u8]| assert_eq!(written(value), expected);
+        check(0, &[0]);
+        check(-1, &[1]);
+        check(1, &[2]);
+        check(63, &[0x7e]);
+        check(-64, &[0x7f]);
+        check(64, &[0x80, 1]);
+        check(i64::from(i32::MAX), &[0xfe, 0xff, 0xff, 0xff, 0x0f]);
+        check(
+            i64::MIN,
+            &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1],
+        );
+    }
+
+    #[test]
+    fn too_long() {
+        assert_eq!(
+            read_i32(&mut &[0x80, 0x80, 0x80, 0x80, 0x80, 0][..]),
+            Err(RecordDefect::Varint)
+        );
+        assert_eq!(
+            read_i32(&mut &[0xff, 0xff, 0xff, 0xff, 0x1f][..]),
+            Err(RecordDefect::Varint)
+        );
+        assert_eq!(read_i64(&mut &[0xff; 11][..]), Err(RecordDefect::Varint));
+        let past_64_bits = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2];
+        assert_eq!(read_i64(&mut &past_64_bits[..]), Err(RecordDefect::Varint));
+    }
 }
