@@ -20,6 +20,8 @@ pub struct SnapshotStore {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     kept: usize,
+    /// [`SNAPSHOT_BYTES_MAX`], less in tests.
+    pub(super) bytes_max: u64,
 }
 
 /// Why a snapshot was not written. The ones there are stay.
@@ -34,10 +36,12 @@ pub enum SnapshotError {
         source: io::Error,
     },
     /// It would not be read again.
-    #[error("a snapshot of {bytes} bytes is too large: at most {SNAPSHOT_BYTES_MAX}")]
+    #[error("a snapshot of {bytes} bytes is too large: at most {bytes_max}")]
     TooLarge {
         /// Its length.
         bytes: u64,
+        /// The limit.
+        bytes_max: u64,
     },
     /// It cannot be put into JSON.
     #[error("cannot encode a snapshot: {0}")]
@@ -57,10 +61,12 @@ pub enum SkipReason {
     #[error("cannot be read: {0}")]
     Unreadable(#[source] io::Error),
     /// Too large to be a snapshot.
-    #[error("too large: {bytes} bytes, at most {SNAPSHOT_BYTES_MAX}")]
+    #[error("too large: {bytes} bytes, at most {bytes_max}")]
     TooLarge {
         /// Its length.
         bytes: u64,
+        /// The limit.
+        bytes_max: u64,
     },
     /// Not the JSON of a snapshot.
     #[error("damaged: {0}")]
@@ -106,6 +112,7 @@ impl SnapshotStore {
             disk,
             dir,
             kept: kept.max(1),
+            bytes_max: SNAPSHOT_BYTES_MAX,
         }
     }
 
@@ -117,8 +124,11 @@ impl SnapshotStore {
     pub fn write(&self, content: &Snapshot, now: Timestamp) -> Result<PathBuf, SnapshotError> {
         let bytes = file::encode(content)?;
         let length = bytes.len() as u64;
-        if length > SNAPSHOT_BYTES_MAX {
-            return Err(SnapshotError::TooLarge { bytes: length });
+        if length > self.bytes_max {
+            return Err(SnapshotError::TooLarge {
+                bytes: length,
+                bytes_max: self.bytes_max,
+            });
         }
         let mut names = self.names_or_new_dir().map_err(|source| {
             let path = self.dir.clone();
@@ -182,7 +192,7 @@ impl SnapshotStore {
             let bytes = file.len()?;
             let Some(length) = usize::try_from(bytes)
                 .ok()
-                .filter(|_| bytes <= SNAPSHOT_BYTES_MAX)
+                .filter(|_| bytes <= self.bytes_max)
             else {
                 return Ok(Err(bytes));
             };
@@ -193,7 +203,10 @@ impl SnapshotStore {
         };
         read()
             .map_err(SkipReason::Unreadable)?
-            .map_err(|bytes| SkipReason::TooLarge { bytes })
+            .map_err(|bytes| SkipReason::TooLarge {
+                bytes,
+                bytes_max: self.bytes_max,
+            })
     }
 
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
