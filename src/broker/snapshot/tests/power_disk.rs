@@ -55,6 +55,9 @@ impl PowerDisk {
         if !survival.entries {
             state.entries.seen = state.entries.durable.clone();
             state.dirs.seen = state.dirs.durable.clone();
+            let State { entries, dirs, .. } = &mut *state;
+            let reachable = |path: &Path| path.parent().is_some_and(|dir| dirs.seen.contains(dir));
+            entries.seen.retain(|path, _| reachable(path));
         }
         if !survival.bytes {
             for file in &mut state.files {
@@ -188,7 +191,7 @@ impl Disk for PowerDisk {
             .durable
             .extend(seen.map(|(entry, &number)| (entry.clone(), number)));
         let dirs = &mut state.dirs;
-        let seen = dirs.seen.iter().filter(|dir| inside(dir) || *dir == path);
+        let seen = dirs.seen.iter().filter(|dir| inside(dir));
         dirs.durable.extend(seen.cloned());
         Ok(())
     }
