@@ -1,0 +1,281 @@
+//! The directory of the snapshots: writing one so that a power cut leaves the one before, finding the newest sound one.
+
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::name::SnapshotName;
+use super::{Snapshot, file};
+use crate::disk::{Disk, OpenMode};
+use crate::types::Timestamp;
+
+/// Largest snapshot file that is written or read, in bytes.
+pub const SNAPSHOT_BYTES_MAX: u64 = 256 << 20;
+
+/// The directory of the snapshots. One call at a time.
+#[derive(Debug)]
+pub struct SnapshotStore {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    kept: usize,
+    /// [`SNAPSHOT_BYTES_MAX`], less in tests.
+    pub(super) bytes_max: u64,
+}
+
+/// Why a snapshot was not written. The ones there are stay.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The disk failed.
+    #[error("cannot write a snapshot to {}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the disk reported.
+        source: io::Error,
+    },
+    /// It would not be read again.
+    #[error("a snapshot of {bytes} bytes is too large: at most {bytes_max}")]
+    TooLarge {
+        /// Its length.
+        bytes: u64,
+        /// The limit.
+        bytes_max: u64,
+    },
+    /// It cannot be put into JSON.
+    #[error("cannot encode a snapshot: {0}")]
+    Encode(#[from] serde_json::Error),
+    /// No name can be made of the time.
+    #[error("no snapshot can be named after the time {now} ms: its year has not four digits")]
+    TimeOutOfRange {
+        /// The time.
+        now: Timestamp,
+    },
+}
+
+/// Why a file was passed over.
+#[derive(Debug, thiserror::Error)]
+pub enum SkipReason {
+    /// The disk failed.
+    #[error("cannot be read: {0}")]
+    Unreadable(#[source] io::Error),
+    /// Too large to be a snapshot.
+    #[error("too large: {bytes} bytes, at most {bytes_max}")]
+    TooLarge {
+        /// Its length.
+        bytes: u64,
+        /// The limit.
+        bytes_max: u64,
+    },
+    /// Not the JSON of a snapshot.
+    #[error("damaged: {0}")]
+    Damaged(String),
+    /// The content is not what was written.
+    #[error("damaged: the checksum is {found}, not {expected}")]
+    ChecksumDiffers {
+        /// What the file says.
+        expected: String,
+        /// What its content has.
+        found: String,
+    },
+    /// Written by a newer broker.
+    #[error("of version {found}: this broker knows up to {known}")]
+    NewerVersion {
+        /// Its version.
+        found: u32,
+        /// The newest version known here.
+        known: u32,
+    },
+    /// Taken of another data directory.
+    #[error("of another data directory: {found}")]
+    ForeignDirectory {
+        /// The id of that directory.
+        found: Uuid,
+    },
+}
+
+/// What [`SnapshotStore::load_newest`] found.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The newest sound snapshot.
+    pub snapshot: Option<Snapshot>,
+    /// The newer files (or, where the directory cannot be read, the directory) that were passed over, and why.
+    pub skipped: Vec<(String, SkipReason)>,
+}
+
+impl SnapshotStore {
+    /// A store in `dir`, created with the first write, that keeps the newest `kept` snapshots, at least one.
+    #[must_use]
+    pub fn new(disk: Arc<dyn Disk>, dir: PathBuf, kept: usize) -> SnapshotStore {
+        SnapshotStore {
+            disk,
+            dir,
+            kept: kept.max(1),
+            bytes_max: SNAPSHOT_BYTES_MAX,
+        }
+    }
+
+    /// Writes a snapshot, durably, under a name made of `now`; then removes the oldest beyond those kept. Returns its
+    /// path.
+    ///
+    /// # Errors
+    /// [`SnapshotError`] where it was not written. Failing to remove an old one is no error: the next write tries again.
+    pub fn write(&self, content: &Snapshot, now: Timestamp) -> Result<PathBuf, SnapshotError> {
+        let bytes = file::encode(content)?;
+        let length = bytes.len() as u64;
+        if length > self.bytes_max {
+            return Err(SnapshotError::TooLarge {
+                bytes: length,
+                bytes_max: self.bytes_max,
+            });
+        }
+        let mut names = self.names_or_new_dir().map_err(|source| {
+            let path = self.dir.clone();
+            SnapshotError::Io { path, source }
+        })?;
+        let name = SnapshotName::after(&names, now).ok_or(SnapshotError::TimeOutOfRange { now })?;
+        let path = self.dir.join(name.to_string());
+        self.replace(&path, &bytes).map_err(|source| {
+            let path = path.clone();
+            SnapshotError::Io { path, source }
+        })?;
+        names.push(name.clone());
+        self.prune(names, &name);
+        Ok(path)
+    }
+
+    /// The newest snapshot of this data directory that is whole, and what had to be passed over for it. Removes what a
+    /// write that was cut short left behind.
+    #[must_use]
+    pub fn load_newest(&self, directory_id: Uuid) -> Loaded {
+        let mut loaded = Loaded {
+            snapshot: None,
+            skipped: Vec::new(),
+        };
+        let mut names = match self.names() {
+            Ok(names) => names,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return loaded,
+            Err(error) => {
+                let dir = self.dir.display().to_string();
+                loaded.skipped.push((dir, SkipReason::Unreadable(error)));
+                return loaded;
+            }
+        };
+        names.sort_unstable_by(|a, b| b.cmp(a));
+        for name in names {
+            match self.load(&name, directory_id) {
+                Ok(snapshot) => {
+                    loaded.snapshot = Some(snapshot);
+                    break;
+                }
+                Err(reason) => loaded.skipped.push((name.to_string(), reason)),
+            }
+        }
+        loaded
+    }
+
+    fn load(&self, name: &SnapshotName, directory_id: Uuid) -> Result<Snapshot, SkipReason> {
+        let bytes = self.read(&self.dir.join(name.to_string()))?;
+        let snapshot = file::decode(&bytes)?;
+        if snapshot.directory_id != directory_id {
+            return Err(SkipReason::ForeignDirectory {
+                found: snapshot.directory_id,
+            });
+        }
+        Ok(snapshot)
+    }
+
+    fn read(&self, path: &Path) -> Result<Vec<u8>, SkipReason> {
+        let read = || -> io::Result<Result<Vec<u8>, u64>> {
+            let file = self.disk.open(path, OpenMode::Read)?;
+            let bytes = file.len()?;
+            let Some(length) = usize::try_from(bytes)
+                .ok()
+                .filter(|_| bytes <= self.bytes_max)
+            else {
+                return Ok(Err(bytes));
+            };
+            let mut content = vec![0; length];
+            let count = file.read_at(&mut content, 0)?;
+            content.truncate(count);
+            Ok(Ok(content))
+        };
+        read()
+            .map_err(SkipReason::Unreadable)?
+            .map_err(|bytes| SkipReason::TooLarge {
+                bytes,
+                bytes_max: self.bytes_max,
+            })
+    }
+
+    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(".tmp");
+        let temporary = Path::new(&temporary);
+        let file = self.disk.open(temporary, OpenMode::CreateOrEmpty)?;
+        file.write_at(&[IoSlice::new(bytes)], 0)?;
+        file.sync_data()?;
+        self.disk.rename(temporary, path)?;
+        self.disk.sync_dir(&self.dir)
+    }
+
+    /// The snapshots there are; creates the directory where it is missing.
+    fn names_or_new_dir(&self) -> io::Result<Vec<SnapshotName>> {
+        match self.names() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.create_dir()?;
+                Ok(Vec::new())
+            }
+            names => names,
+        }
+    }
+
+    /// The snapshots there are, in no order. Removes leftovers on the way.
+    fn names(&self) -> io::Result<Vec<SnapshotName>> {
+        let mut names = Vec::new();
+        for entry in self.disk.read_dir(&self.dir)? {
+            if entry.is_dir {
+                continue;
+            }
+            if SnapshotName::is_leftover(&entry.name) {
+                self.remove(&entry.name);
+            }
+            names.extend(SnapshotName::parse(&entry.name));
+        }
+        Ok(names)
+    }
+
+    /// Creates the directory, and those above it, each durable in its parent.
+    fn create_dir(&self) -> io::Result<()> {
+        let mut missing = Vec::new();
+        for dir in self.dir.ancestors() {
+            if dir.as_os_str().is_empty() || self.disk.exists(dir)? {
+                break;
+            }
+            missing.push(dir);
+        }
+        self.disk.create_dir_all(&self.dir)?;
+        for dir in missing.iter().rev() {
+            let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+            self.disk.sync_dir(parent.unwrap_or(Path::new(".")))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the oldest snapshots beyond those kept, but never the one just written, which a clock put back may have
+    /// given an old name.
+    fn prune(&self, mut names: Vec<SnapshotName>, written: &SnapshotName) {
+        names.sort_unstable_by(|a, b| b.cmp(a));
+        for name in names.iter().skip(self.kept).filter(|&name| name != written) {
+            self.remove(&name.to_string());
+        }
+    }
+
+    /// Removes a file nobody needs; one that comes back after a power cut harms nobody.
+    fn remove(&self, file_name: &str) {
+        if let Err(error) = self.disk.remove_file(&self.dir.join(file_name)) {
+            tracing::warn!(file_name, %error, "cannot remove an old snapshot file");
+        }
+    }
+}
