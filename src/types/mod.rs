@@ -5,11 +5,13 @@
 mod epoch;
 mod name;
 mod offset;
+mod partitioner;
 mod producer;
 mod timestamp;
 
 pub use epoch::Epoch;
 pub use name::{InvalidTopicName, PartitionIndex, TopicName, TopicPartition};
 pub use offset::{BatchIndex, Offset};
+pub use partitioner::{murmur2, partition_for_key};
 pub use producer::{ProducerEpoch, ProducerId, Sequence};
 pub use timestamp::Timestamp;
