@@ -173,20 +173,29 @@ impl Values {
         Ok(())
     }
 
-    /// Snapshots follow a data directory that somebody chose.
+    /// Snapshots follow a data directory that somebody chose, unless somebody chose theirs as well.
     fn place_snapshots(&mut self) {
         let (Some(data), Some(snapshots)) =
             (find("storage", "data_dir"), find("storage", "snapshot_dir"))
         else {
             return;
         };
-        let (data_dir, data_origin) = &self.slots[data];
-        if *data_origin == Origin::Default || self.slots[snapshots].1 != Origin::Default {
-            return;
+        if self.is_chosen(data) && !self.is_chosen(snapshots) {
+            let data_dir = self.slots[data].0.as_str().unwrap_or_default();
+            let below = Path::new(data_dir).join(".snapshots");
+            self.slots[snapshots].0 = Value::String(below.to_string_lossy().into_owned());
         }
-        let below = Path::new(data_dir.as_str().unwrap_or_default()).join(".snapshots");
-        let below = below.to_string_lossy().into_owned();
-        self.slots[snapshots].0 = Value::String(below);
+    }
+
+    /// Whether a value is somebody's choice: a file that spells out the default has chosen nothing, or a shipped file
+    /// would tie every broker on the host to one directory of snapshots.
+    fn is_chosen(&self, index: usize) -> bool {
+        let (value, origin) = &self.slots[index];
+        match origin {
+            Origin::Default => false,
+            Origin::File(_) => value.to_string() != KEYS[index].default,
+            Origin::Variable(_) | Origin::Flag => true,
+        }
     }
 
     /// Values that only together make no sense.
