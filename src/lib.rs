@@ -5,8 +5,13 @@
 //! [`protocol`], pure codecs; [`listener`], sockets; [`server`], the composition root. [`client`] and [`cli`] stand
 //! beside the server and share only `protocol`, `record` and `types`. ARCHITECTURE.md is the map.
 
+pub mod client;
+pub mod protocol;
 pub mod record;
 pub mod types;
+
+#[cfg(feature = "cli")]
+pub mod cli;
 
 #[cfg(feature = "server")]
 pub mod broker;
@@ -16,3 +21,4 @@ pub mod disk;
 pub mod log;
 #[cfg(feature = "server")]
 pub mod replica;
+pub mod server;

@@ -1,4 +1,113 @@
-//! Topics and their life. Knows no wire format and no socket.
+//! Topics and their life, on top of partitions: the one facade that every listener calls.
+//!
+//! Everything the broker remembers is a log. Which topics there are is the state machine of [`metadata`] over the
+//! partition `__meta:0`; a snapshot only makes reading it faster. This layer knows no wire format and no socket, starts
+//! no thread and reads no clock: time, ids and threads are handed in, so that a test can replay a whole broker.
 
+mod directory_check;
+mod error;
+mod housekeeping;
+mod meta_log;
 pub mod metadata;
+mod open;
+mod options;
 pub mod snapshot;
+mod topic;
+mod topic_commands;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+
+pub use error::{BrokerError, OpenError};
+pub use open::{BrokerStart, OpenSummary, PartitionOpened};
+pub use options::{BrokerOptions, TopicDefaults};
+pub use topic::{Slot, TopicHandle};
+pub use topic_commands::{CommandReply, CreatedTopic};
+
+use crate::disk::Disk;
+use crate::log::{DataDirectory, SpaceReserve};
+use crate::replica::{AckLevel, Partition, ReplicaContext, SyncPolicy};
+use crate::types::{PartitionIndex, TopicName};
+use housekeeping::SnapshotSchedule;
+use meta_log::MetaLog;
+use snapshot::SnapshotStore;
+
+/// The broker: its topics, its metadata, its snapshots.
+#[derive(Debug)]
+pub struct Broker {
+    options: BrokerOptions,
+    disk: Arc<dyn Disk>,
+    directory: DataDirectory,
+    context: ReplicaContext,
+    reserve: Arc<SpaceReserve>,
+    snapshots: SnapshotStore,
+    schedule: Mutex<SnapshotSchedule>,
+    topics: RwLock<BTreeMap<TopicName, Arc<TopicHandle>>>,
+    meta: Mutex<MetaLog>,
+    meta_partition: Arc<Partition>,
+}
+
+impl Broker {
+    /// A topic by its name.
+    ///
+    /// # Errors
+    /// [`BrokerError::UnknownTopic`].
+    pub fn topic(&self, name: &TopicName) -> Result<Arc<TopicHandle>, BrokerError> {
+        let topics = self.topics.read();
+        topics.get(name).cloned().ok_or_else(|| BrokerError::UnknownTopic { topic: name.clone() })
+    }
+
+    /// All topics, by name.
+    #[must_use]
+    pub fn topics(&self) -> Vec<Arc<TopicHandle>> {
+        self.topics.read().values().cloned().collect()
+    }
+
+    /// One partition of a topic.
+    ///
+    /// # Errors
+    /// [`BrokerError::UnknownTopic`], [`BrokerError::UnknownPartition`], [`BrokerError::PartitionOffline`].
+    pub fn partition(&self, topic: &TopicName, partition: PartitionIndex) -> Result<Arc<Partition>, BrokerError> {
+        self.topic(topic)?.partition(partition)
+    }
+
+    /// What an acknowledgement means where the publisher does not say.
+    #[must_use]
+    pub fn default_ack(&self) -> AckLevel {
+        match self.options.partition.sync {
+            SyncPolicy::Always => AckLevel::Durable,
+            SyncPolicy::Interval { .. } | SyncPolicy::Os => AckLevel::Leader,
+        }
+    }
+
+    /// The settings the broker was started with.
+    #[must_use]
+    pub fn options(&self) -> &BrokerOptions {
+        &self.options
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn directory(&self) -> &DataDirectory {
+        &self.directory
+    }
+
+    /// The partition that holds the metadata.
+    #[must_use]
+    pub fn meta_partition(&self) -> &Arc<Partition> {
+        &self.meta_partition
+    }
+
+    /// Every partition that is open, the metadata's first.
+    pub(crate) fn open_partitions(&self) -> Vec<Arc<Partition>> {
+        let topics = self.topics.read();
+        let slots = topics.values().flat_map(|topic| topic.slots());
+        let partitions = slots.filter_map(|slot| match slot {
+            Slot::Open(partition) => Some(Arc::clone(partition)),
+            Slot::Offline(_) => None,
+        });
+        std::iter::once(Arc::clone(&self.meta_partition)).chain(partitions).collect()
+    }
+}

@@ -177,6 +177,13 @@ impl Partition {
         self.carry_out(effects);
     }
 
+    /// Takes no appends any more, for a reason that is not the disk's: what waits is refused.
+    pub fn stop(self: &Arc<Self>, reason: &str) {
+        let mut effects = Effects::default();
+        self.state.lock().fail(reason, &mut effects);
+        self.carry_out(effects);
+    }
+
     /// Sends answers, then moves the high watermark to what is stable, then wakes readers: in this order, so that no
     /// reader sees a record before its publisher's answer is on its way.
     pub(crate) fn carry_out(self: &Arc<Self>, effects: Effects) {

@@ -5,6 +5,7 @@
 mod epoch;
 mod name;
 mod offset;
+mod partitioner;
 mod producer;
 mod timestamp;
 #[cfg(feature = "server")]
@@ -13,6 +14,7 @@ mod topic_id;
 pub use epoch::Epoch;
 pub use name::{InvalidTopicName, PartitionIndex, TopicName, TopicPartition};
 pub use offset::{BatchIndex, Offset};
+pub use partitioner::{murmur2, partition_for_key};
 pub use producer::{ProducerEpoch, ProducerId, Sequence};
 pub use timestamp::Timestamp;
 #[cfg(feature = "server")]

@@ -1,0 +1,72 @@
+//! What a broker is told at its start.
+
+use std::path::PathBuf;
+
+use super::metadata::{MetadataLimits, TopicSettings};
+use crate::log::RetentionPolicy;
+use crate::replica::PartitionOptions;
+
+/// Half of the retention, or this, is how long a segment takes appends at most, in milliseconds.
+const SEGMENT_AGE_MS_MAX: i64 = 7 * 24 * 3_600_000;
+
+/// How a broker behaves.
+#[derive(Debug, Clone)]
+pub struct BrokerOptions {
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// Where snapshots go.
+    pub snapshot_dir: PathBuf,
+    /// Snapshots kept.
+    pub snapshots_kept: usize,
+    /// Milliseconds between two snapshots; 0 takes none but at shutdown.
+    pub snapshot_interval_ms: i64,
+    /// Bytes of the space kept back on the device.
+    pub reserve_bytes: u64,
+    /// Memory for the recent ends of all partitions together, in bytes.
+    pub tail_bytes: usize,
+    /// Sealed segments held open.
+    pub open_segments_max: usize,
+    /// What every partition gets, but for what its topic settles itself.
+    pub partition: PartitionOptions,
+    /// What topics get that do not settle it themselves.
+    pub topics: TopicDefaults,
+    /// Bounds on topics.
+    pub limits: MetadataLimits,
+}
+
+/// What topics get that do not settle it themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TopicDefaults {
+    /// Partitions.
+    pub partitions: u32,
+    /// Largest message, in bytes.
+    pub message_bytes_max: u32,
+}
+
+impl BrokerOptions {
+    /// The options of one topic's partitions.
+    #[must_use]
+    pub fn partition_options(&self, settings: &TopicSettings) -> PartitionOptions {
+        let mut options = self.partition;
+        let limit = |own: Option<i64>, default| own.map_or(default, |own| (own >= 0).then_some(own));
+        let age_ms_max = limit(settings.retention_ms, options.retention.age_ms_max);
+        let bytes = settings.retention_bytes.map(|own| u64::try_from(own).ok());
+        let bytes_max = bytes.unwrap_or(options.retention.bytes_max);
+        options.retention = RetentionPolicy { age_ms_max, bytes_max };
+        options.log.segment_bytes = settings.segment_bytes.unwrap_or(options.log.segment_bytes);
+        options.log.segment_bytes = options.log.segment_bytes.min(crate::log::SEGMENT_BYTES_MAX);
+        options.log.segment_age_ms = age_ms_max.map_or(SEGMENT_AGE_MS_MAX, |age| (age / 2).min(SEGMENT_AGE_MS_MAX));
+        options
+    }
+
+    /// The options of the partitions the broker keeps for itself: nothing is ever given up, everything is synced.
+    pub(crate) fn internal_options(&self) -> PartitionOptions {
+        let mut options = self.partition;
+        options.retention = RetentionPolicy::default();
+        options.sync = crate::replica::SyncPolicy::Always;
+        options.inline_write_bytes_max = 0;
+        options.is_internal = true;
+        options.log.segment_age_ms = SEGMENT_AGE_MS_MAX;
+        options
+    }
+}

@@ -1,0 +1,73 @@
+//! A topic as requests see it: its partitions, and how one is chosen for a record.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::error::BrokerError;
+use super::metadata::Topic;
+use crate::replica::Partition;
+use crate::types::{PartitionIndex, partition_for_key};
+
+/// One partition of a topic, or why it is not there.
+#[derive(Debug, Clone)]
+pub enum Slot {
+    /// Open.
+    Open(Arc<Partition>),
+    /// It could not be opened at start.
+    Offline(Arc<str>),
+}
+
+/// A topic and its partitions.
+#[derive(Debug)]
+pub struct TopicHandle {
+    topic: Topic,
+    slots: Vec<Slot>,
+    next_in_turn: AtomicU32,
+}
+
+impl TopicHandle {
+    pub(crate) fn new(topic: Topic, slots: Vec<Slot>) -> TopicHandle {
+        assert!(!slots.is_empty(), "a topic has a partition");
+        TopicHandle { topic, slots, next_in_turn: AtomicU32::new(0) }
+    }
+
+    /// The topic's metadata.
+    #[must_use]
+    pub fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    /// How many partitions it has.
+    #[must_use]
+    pub fn partitions_count(&self) -> u32 {
+        self.topic.partitions
+    }
+
+    /// One of its partitions.
+    ///
+    /// # Errors
+    /// [`BrokerError::UnknownPartition`], [`BrokerError::PartitionOffline`].
+    pub fn partition(&self, partition: PartitionIndex) -> Result<Arc<Partition>, BrokerError> {
+        let topic = self.topic.name.clone();
+        match usize::try_from(partition.0).ok().and_then(|index| self.slots.get(index)) {
+            Some(Slot::Open(open)) => Ok(Arc::clone(open)),
+            Some(Slot::Offline(reason)) => {
+                Err(BrokerError::PartitionOffline { topic, partition, reason: Arc::clone(reason) })
+            }
+            None => Err(BrokerError::UnknownPartition { topic, partition, last: self.topic.partitions - 1 }),
+        }
+    }
+
+    /// The partition for a record that names none: by its key as Kafka's clients do, in strict turn without one.
+    #[must_use]
+    pub fn choose_partition(&self, key: Option<&[u8]>) -> PartitionIndex {
+        match key {
+            Some(key) => partition_for_key(key, self.topic.partitions),
+            None => PartitionIndex(self.next_in_turn.fetch_add(1, Ordering::Relaxed) % self.topic.partitions),
+        }
+    }
+
+    pub(crate) fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+}

@@ -1,0 +1,1 @@
+//! The client library: a connection to a broker over the native protocol.

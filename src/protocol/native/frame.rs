@@ -1,0 +1,96 @@
+//! The frame: what both directions of the native protocol are made of.
+//!
+//! Big-endian:
+//!
+//! | bytes | field |
+//! |---|---|
+//! | 4 | total_length: the whole frame, these 4 bytes included |
+//! | 4 | message_type |
+//! | 8 | sequence_number |
+//! | 8 | timestamp, ms since the Unix epoch |
+//! | 4 | properties_length |
+//! | n | properties |
+//! | 4 | body_length |
+//! | n | body |
+
+use bytes::{Bytes, BytesMut};
+
+use super::properties::Properties;
+use super::writer::{EncodeError, FrameWriter};
+use crate::types::Timestamp;
+
+/// Length of a frame with neither properties nor body.
+pub const FRAME_BYTES_MIN: usize = 32;
+
+/// Bytes before the properties.
+pub(super) const FIXED_BYTES: usize = 28;
+
+/// What a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum FrameType {
+    /// A record, pushed to a subscriber.
+    Data = 1,
+    /// The answer to a request; from a client, the acknowledgement of a DATA frame.
+    Ack = 2,
+    /// A sign of life.
+    Heartbeat = 3,
+    /// Create a topic.
+    CreateTopic = 4,
+    /// Have a partition's records pushed.
+    Subscribe = 5,
+    /// End a subscription.
+    Unsubscribe = 6,
+    /// Append a record.
+    Publish = 7,
+}
+
+impl FrameType {
+    /// The type of a wire number; `None` where this version knows none.
+    #[must_use]
+    pub const fn from_wire(number: u32) -> Option<FrameType> {
+        match number {
+            1 => Some(FrameType::Data),
+            2 => Some(FrameType::Ack),
+            3 => Some(FrameType::Heartbeat),
+            4 => Some(FrameType::CreateTopic),
+            5 => Some(FrameType::Subscribe),
+            6 => Some(FrameType::Unsubscribe),
+            7 => Some(FrameType::Publish),
+            _ => None,
+        }
+    }
+
+    /// The number on the wire.
+    #[must_use]
+    pub const fn to_wire(self) -> u32 {
+        self as u32
+    }
+}
+
+/// One frame. Properties and body share the buffer they were read into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// What it is.
+    pub kind: FrameType,
+    /// The request's number, carried back by its reply; in DATA the record's offset; 0 in what answers no request.
+    pub sequence: u64,
+    /// When it was sent; in DATA the record's time.
+    pub timestamp: Timestamp,
+    /// The properties.
+    pub properties: Properties,
+    /// The payload.
+    pub body: Bytes,
+}
+
+impl Frame {
+    /// Appends the frame to `dst`.
+    ///
+    /// # Errors
+    /// [`EncodeError::TooLong`] where the length field could not hold its length; `dst` is then as before.
+    pub fn encode(&self, dst: &mut BytesMut) -> Result<(), EncodeError> {
+        let mut writer = FrameWriter::new(dst, self.kind, self.sequence, self.timestamp);
+        writer.raw_properties(self.properties.as_wire());
+        writer.finish(&self.body)
+    }
+}

@@ -1,0 +1,25 @@
+//! The native binary protocol: one frame format for both directions. `docs/protocol.md` gives it byte for byte.
+//!
+//! The way of a request: [`FrameCodec`] cuts a [`Frame`] from the bytes read, [`Request::parse`] gives it meaning, the
+//! functions of [`reply`] append the answer to the bytes to be written. No file here knows a socket or the broker.
+
+mod base64;
+mod code;
+mod codec;
+mod frame;
+mod properties;
+pub mod reply;
+mod request;
+mod writer;
+
+pub use base64::{InvalidBase64, decode_base64, encode_base64};
+pub use code::ErrorCode;
+pub use codec::{Decoded, Fatal, FrameCodec, FrameFault, FrameLimits, Malformed, TooLarge};
+pub use frame::{FRAME_BYTES_MIN, Frame, FrameType};
+pub use properties::{MalformedProperties, Properties, PropertyPairs};
+pub use reply::DataRecord;
+pub use request::{
+    AckLevel, AckRequest, CLIENT_ID_HEADER, CreateTopicRequest, ID_HEADER, PublishRequest, Request,
+    RequestError, StartAt, SubscribeRequest, UnsubscribeRequest,
+};
+pub use writer::{EncodeError, FrameWriter};
