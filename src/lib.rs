@@ -21,4 +21,5 @@ pub mod disk;
 pub mod log;
 #[cfg(feature = "server")]
 pub mod replica;
+#[cfg(feature = "server")]
 pub mod server;

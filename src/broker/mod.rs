@@ -26,7 +26,6 @@ pub use options::{BrokerOptions, TopicDefaults};
 pub use topic::{Slot, TopicHandle};
 pub use topic_commands::{CommandReply, CreatedTopic};
 
-use crate::disk::Disk;
 use crate::log::{DataDirectory, SpaceReserve};
 use crate::replica::{AckLevel, Partition, ReplicaContext, SyncPolicy};
 use crate::types::{PartitionIndex, TopicName};
@@ -38,7 +37,6 @@ use snapshot::SnapshotStore;
 #[derive(Debug)]
 pub struct Broker {
     options: BrokerOptions,
-    disk: Arc<dyn Disk>,
     directory: DataDirectory,
     context: ReplicaContext,
     reserve: Arc<SpaceReserve>,

@@ -88,7 +88,6 @@ impl Broker {
         let schedule = SnapshotSchedule::new(now.plus_millis(options.snapshot_interval_ms));
         let broker = Broker {
             options,
-            disk,
             directory,
             context,
             reserve,

@@ -17,6 +17,18 @@ pub enum Command {
     AlterTopic(AlterTopic),
 }
 
+impl Command {
+    /// The topic it changes.
+    #[must_use]
+    pub fn topic(&self) -> &TopicName {
+        match self {
+            Command::CreateTopic(create) => &create.topic,
+            Command::DeleteTopic(delete) => &delete.topic,
+            Command::AlterTopic(alter) => &alter.topic,
+        }
+    }
+}
+
 /// A new topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
