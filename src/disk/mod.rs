@@ -4,10 +4,22 @@
 //! length are durable after [`DiskFile::sync_data`], a directory entry (creation, rename, removal) after
 //! [`Disk::sync_dir`] of its directory. Nothing here knows what the bytes mean.
 
+pub mod faulty;
+mod files;
+mod real;
+#[cfg(test)]
+mod tests;
+
+pub use files::{create_dir_durably, read_file, replace_file};
+pub use real::RealDisk;
+
 use std::fmt::Debug;
 use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
+
+/// The file that [`Disk::lock_dir`] creates in the directory and locks.
+pub const LOCK_FILE_NAME: &str = "lock";
 
 /// How [`Disk::open`] treats a file that is there, or is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,1 @@
+//! Tests of each piece of the model.

@@ -1,0 +1,1 @@
+//! One conformance test for both disks.
