@@ -122,7 +122,7 @@ impl<'a> FrameWriter<'a> {
     }
 
     /// Appends a block that is already in wire form.
-    pub(super) fn raw_properties(&mut self, block: &[u8]) {
+    pub(crate) fn raw_properties(&mut self, block: &[u8]) {
         self.dst.extend_from_slice(block);
     }
 

@@ -1,0 +1,188 @@
+//! Tests of the client against a peer on a loopback socket that plays a broker's part.
+
+use std::collections::BTreeMap;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::protocol::native::{
+    DataRecord, Decoded, ErrorCode, FrameCodec, FrameLimits, Request, reply,
+};
+use crate::types::{Offset, PartitionIndex, Timestamp};
+
+const NOW: Timestamp = Timestamp::from_millis(1);
+
+/// Answers one connection: topic `t` exists, publishes are stored in memory, subscriptions get what is stored.
+async fn serve(listener: TcpListener) {
+    let (mut stream, _) = listener.accept().await.expect("a client");
+    let mut codec = FrameCodec::new(FrameLimits::for_messages(1 << 20));
+    let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
+    let mut stored: BTreeMap<u64, bytes::Bytes> = BTreeMap::new();
+    while stream.read_buf(&mut input).await.is_ok_and(|read| read > 0) {
+        while let Some(decoded) = codec.next(&mut input) {
+            let Decoded::Frame(frame) = decoded else {
+                panic!("{decoded:?}");
+            };
+            if frame.body == "hang up" {
+                return;
+            }
+            answer(&frame, &mut stored, &mut output);
+        }
+        stream
+            .write_all_buf(&mut output)
+            .await
+            .expect("the client reads");
+    }
+}
+
+fn answer(frame: &Frame, stored: &mut BTreeMap<u64, bytes::Bytes>, out: &mut BytesMut) {
+    let sequence = frame.sequence;
+    let partition = PartitionIndex(0);
+    // A heartbeat of the broker's own may come at any time.
+    reply::heartbeat(out, 0, NOW);
+    match Request::parse(frame).expect("a request") {
+        Request::Heartbeat => reply::heartbeat(out, sequence, NOW),
+        Request::CreateTopic(create) => {
+            let partitions = create.partitions.unwrap_or(1);
+            reply::create_topic_ack(out, sequence, NOW, create.topic.as_str(), partitions);
+        }
+        Request::Publish(publish) if publish.topic != "t" => {
+            reply::error_ack(
+                out,
+                sequence,
+                NOW,
+                ErrorCode::UnknownTopic,
+                "no such topic",
+                &[],
+            );
+        }
+        Request::Publish(publish) => {
+            let offset = stored.len() as u64;
+            stored.insert(offset, publish.value.clone());
+            let offset = Offset::new(offset).expect("small");
+            reply::publish_ack(out, sequence, NOW, "t", partition, offset);
+        }
+        Request::Subscribe(_) => {
+            reply::subscribe_ack(out, sequence, NOW, "t", partition, "", Offset::ZERO);
+            for (offset, value) in stored {
+                let record = DataRecord {
+                    topic: "t",
+                    partition,
+                    offset: Offset::new(*offset).expect("small"),
+                    timestamp: NOW,
+                    key: Some(b"\xff"),
+                    value: Some(value),
+                };
+                let header: (&[u8], Option<&[u8]>) = (b"colour", Some(b"red"));
+                reply::data(out, &record, [header].into_iter()).expect("fits");
+            }
+        }
+        Request::Unsubscribe(_) => {
+            reply::unsubscribe_ack(out, sequence, NOW, "t", partition, "");
+        }
+        Request::Ack(_) => {}
+    }
+}
+
+async fn connected(options: ClientOptions) -> Client {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    tokio::spawn(serve(listener));
+    let options = ClientOptions { port, ..options };
+    Client::connect(options).await.expect("connects")
+}
+
+#[tokio::test]
+async fn publishes_are_pipelined_and_come_back_in_order() {
+    let client = connected(ClientOptions {
+        window_frames: 10,
+        window_bytes: 64,
+        messages_ahead: 2,
+        ..ClientOptions::default()
+    })
+    .await;
+    assert_eq!(
+        client
+            .create_topic("t", Some(1), Some(1))
+            .await
+            .expect("created"),
+        1
+    );
+    let body = |i: usize| format!("{i} {}", "x".repeat(i % 100));
+    let mut under_way = Vec::new();
+    for i in 0..500 {
+        let publishing = client.publish("t", NewRecord::new(body(i)).key("k")).await;
+        under_way.push(publishing.expect("sent"));
+    }
+    for (i, publishing) in under_way.into_iter().enumerate() {
+        let position = publishing.await.expect("stored").expect("answered");
+        assert_eq!(position.offset.get(), i as u64);
+    }
+    let options = SubscribeOptions::default();
+    let mut subscription = client.subscribe("t", options).await.expect("subscribed");
+    for i in 0..400 {
+        let message = subscription.next().await.expect("open").expect("delivered");
+        assert_eq!(message.offset().get(), i as u64);
+        assert_eq!(&message.body()[..], body(i).as_bytes());
+        assert_eq!(message.key().as_deref(), Some(&b"\xff"[..]));
+        assert_eq!(message.headers().collect::<Vec<_>>(), [("colour", "red")]);
+        subscription.ack(&message).await.expect("sent");
+    }
+    // What nobody reads any more does not hold up the answer.
+    subscription.unsubscribe().await.expect("unsubscribed");
+    client.heartbeat().await.expect("still there");
+}
+
+#[tokio::test]
+async fn refusals_carry_their_code() {
+    let client = connected(ClientOptions::default()).await;
+    let publishing = client
+        .publish("u", NewRecord::new("x"))
+        .await
+        .expect("sent");
+    let error = publishing.await.expect_err("unknown");
+    assert_eq!(error.code(), Some(ErrorCode::UnknownTopic));
+    assert_eq!(error.to_string(), "no such topic (unknown_topic)");
+    let error = client
+        .publish("t", NewRecord::new("x").property("a=b", "c"))
+        .await;
+    assert!(matches!(error, Err(ClientError::Invalid(_))));
+}
+
+#[tokio::test]
+async fn a_lost_connection_ends_everything_with_its_reason() {
+    let client = connected(ClientOptions::default()).await;
+    let options = SubscribeOptions::default();
+    let mut subscription = client.subscribe("t", options).await.expect("subscribed");
+    let publishing = client
+        .publish("t", NewRecord::new("hang up"))
+        .await
+        .expect("sent");
+    let lost = |error: ClientError| matches!(error, ClientError::Closed { .. });
+    assert!(lost(publishing.await.expect_err("hung up")));
+    assert!(lost(
+        subscription
+            .next()
+            .await
+            .expect("an end")
+            .expect_err("hung up")
+    ));
+    assert!(subscription.next().await.is_none());
+    let error = client.heartbeat().await.expect_err("hung up");
+    assert!(!error.to_string().contains("by this side"), "{error}");
+}
+
+#[tokio::test]
+async fn nobody_there_is_unreachable() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    drop(listener);
+    let options = ClientOptions {
+        port,
+        ..ClientOptions::default()
+    };
+    let error = Client::connect(options).await.expect_err("closed");
+    assert!(matches!(error, ClientError::Unreachable { .. }), "{error}");
+}
