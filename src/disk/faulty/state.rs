@@ -293,10 +293,10 @@ impl State {
         let start = file_index(position)?;
         let before = self.tree.file(node)?.len();
         if let Some(random) = begun.cut {
-            let flat: Vec<u8> = slices
-                .iter()
-                .flat_map(|slice| slice.iter().copied())
-                .collect();
+            let mut flat = Vec::with_capacity(total);
+            for slice in slices {
+                flat.extend_from_slice(slice);
+            }
             self.write_torn(node, &flat, start, random)?;
             return Err(self.lose_power());
         }
