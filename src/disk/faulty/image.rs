@@ -44,7 +44,18 @@ impl Version {
 pub(super) struct Length {
     pub(super) moment: Moment,
     bytes: usize,
-    shrinks: bool,
+    cause: Cause,
+}
+
+/// What changed the length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// A write beyond the end. Its sectors cover the growth, so that of several in a row the last one is enough.
+    Write,
+    /// Zeros were added.
+    Extension,
+    /// The end was cut off.
+    Cut,
 }
 
 /// A file's bytes, durable and current.
@@ -119,7 +130,7 @@ impl Image {
             at += count;
         }
         if grows {
-            self.record_growth(moment, before);
+            self.record_growth(moment, before, Cause::Write);
         }
         self.record_sectors(moment, position, end);
     }
@@ -132,13 +143,13 @@ impl Image {
         }
         Arc::make_mut(&mut self.current).resize(bytes, 0);
         if bytes > before {
-            self.record_growth(moment, before);
+            self.record_growth(moment, before, Cause::Extension);
             return;
         }
         self.lengths.push(Length {
             moment,
             bytes,
-            shrinks: true,
+            cause: Cause::Cut,
         });
         if !bytes.is_multiple_of(SECTOR_BYTES) {
             self.record_sectors(moment, bytes - 1, bytes);
@@ -246,20 +257,22 @@ impl Image {
         self.durable[start..end] == [0; SECTOR_BYTES][..end - start]
     }
 
-    fn record_growth(&mut self, moment: Moment, before: usize) {
+    fn record_growth(&mut self, moment: Moment, before: usize, cause: Cause) {
         let bytes = self.len();
         let barrier = self.sync_began.max(self.lost);
         match self.lengths.last_mut() {
-            Some(last) if !last.shrinks && last.moment > barrier => {
+            Some(last)
+                if (last.cause, cause) == (Cause::Write, Cause::Write) && last.moment > barrier =>
+            {
                 (last.moment, last.bytes) = (moment, bytes)
             }
             Some(_) | None => self.lengths.push(Length {
                 moment,
                 bytes,
-                shrinks: false,
+                cause,
             }),
         }
-        if self.lengths.iter().any(|length| length.shrinks) {
+        if self.lengths.iter().any(|length| length.cause == Cause::Cut) {
             for sector in before.div_ceil(SECTOR_BYTES)..bytes.div_ceil(SECTOR_BYTES) {
                 // What was cut off here reads as zeros now, and may or may not have been replaced by them.
                 if self.dirty.contains_key(&sector) || !self.durably_zero(sector) {
@@ -311,9 +324,9 @@ impl Image {
 /// Whether one of these lengths cut the sector off after it was written.
 fn cut_off(lengths: &[Length], sector: usize, version: &Version) -> bool {
     let start = sector * SECTOR_BYTES;
-    lengths
-        .iter()
-        .any(|length| length.shrinks && version.moment <= length.moment && start >= length.bytes)
+    lengths.iter().any(|length| {
+        length.cause == Cause::Cut && version.moment <= length.moment && start >= length.bytes
+    })
 }
 
 /// Puts a sector into `bytes`, as far as the file reached when it was written where `extends`, else as far as it

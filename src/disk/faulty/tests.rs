@@ -2,6 +2,7 @@
 //! a line: `d/f=AB g=` is a file of two sectors and an empty one.
 
 mod cuts;
+mod images;
 mod orders;
 
 use std::collections::BTreeSet;

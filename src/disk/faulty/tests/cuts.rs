@@ -55,6 +55,11 @@ fn lengths() {
     check("f=A", "a:f:1", &["f=A"]);
     check("f=A", "w:f:1:B l:f:1", &["f=A", "f=AB", "f=A0"]);
     check("f=A", "w:f:1:B l:f:1 s:f", &["f=A"]);
+    check(
+        "f=A",
+        "w:f:1:B l:f:1 l:f:3",
+        &["f=A", "f=AB", "f=A0", "f=A00"],
+    );
     check("f=A", "c:f", &["f=A", "f="]);
     check("f=A", "c:f w:f:0:B", &["f=A", "f=", "f=B", "f=0"]);
     check("f=A", "c:f w:f:0:B s:f", &["f=B"]);
@@ -103,7 +108,7 @@ fn renames() {
 fn failed_and_lying_syncs() {
     let fails = || Rule::failing(OpKind::Sync);
     let lies = || Rule::new(Fault::LyingSync);
-    let cases: [(Rule, &str, &str, &[&str]); 12] = [
+    let cases: [(Rule, &str, &str, &[&str]); 16] = [
         (fails(), "f=A", "w:f:0:B s:f!", &["f=A", "f=B"]),
         (fails(), "f=A", "w:f:0:B s:f! s:f", &["f=A", "f=B"]),
         (fails(), "f=A", "w:f:0:B s:f! w:f:0:C s:f", &["f=C"]),
@@ -146,6 +151,15 @@ fn failed_and_lying_syncs() {
             "c:f S:/! c:g S:/",
             &["g=", "f= g="],
         ),
+        (fails(), "f=A", "w:f:1:B s:f! w:f:1:C s:f", &["f=AC"]),
+        (
+            Rule::failing(OpKind::SyncDir),
+            "",
+            "c:f S:/! r:f S:/",
+            &[""],
+        ),
+        (Rule::new(Fault::LyingSyncDir), "", "c:f S:/", &["", "f="]),
+        (Rule::new(Fault::LyingSyncDir), "", "c:f S:/ S:/", &["f="]),
     ];
     for (rule, files, script, expected) in cases {
         let disk = disk_of(files);
@@ -199,6 +213,32 @@ fn a_fork_goes_its_own_way() {
     assert_eq!(outcomes(&disk), set(&["f=D"]));
 }
 
+/// A rename between directories may have made its new name and not unmade the old one.
+#[test]
+fn a_file_of_two_names_is_one_file() {
+    let disk = disk_of("d/f=A e/g=B");
+    run(&disk, "m:d/f:e/f S:e");
+    let both = (0..SEEDS)
+        .map(|seed| disk.power_cut(seed))
+        .find(|found| found.paths().len() == 3)
+        .unwrap();
+    run(&both, "w:d/f:0:C m:d/f:e/f");
+    assert_eq!(describe(&both), "d/f=C e/f=C e/g=B");
+    assert_eq!(both.used_bytes(), 1024);
+    run(&both, "r:d/f S:d s:e/f");
+    assert_eq!(outcomes(&both), set(&["e/f=C e/g=B"]));
+}
+
+#[test]
+fn what_a_test_puts_there_is_durable() {
+    let disk = disk_of("f=A");
+    run(&disk, "r:f c:f w:f:0:B D:d");
+    for path in ["f", "d/g"] {
+        disk.write_all(path, &sectors("C")).unwrap();
+    }
+    assert_eq!(outcomes(&disk), set(&["d/g=C f=C"]));
+}
+
 #[test]
 fn old_handles_and_disks_are_dead() {
     let ends: [fn(&FaultyDisk) -> FaultyDisk; 2] = [|disk| disk.power_cut(1), FaultyDisk::kill];
@@ -220,6 +260,7 @@ fn old_handles_and_disks_are_dead() {
             io::ErrorKind::WouldBlock
         );
         assert!(describe(&next).starts_with("f=A"));
+        let _lock_of_fork = next.fork().lock_dir(Path::new("/")).unwrap();
     }
 }
 

@@ -193,6 +193,15 @@ fn a_sync_covers_what_was_there_when_it_began() {
 }
 
 #[test]
+fn a_sync_covers_the_length_that_was_there_when_it_began() {
+    let disk = disk_of("f=A");
+    let writer = disk.clone();
+    disk.set_stall(Box::new(move |_| run(&writer, "l:f:3")));
+    run(&disk, "l:f:2 s:f");
+    assert_eq!(outcomes(&disk), set(&["f=A0", "f=A00"]));
+}
+
+#[test]
 fn a_stall_holds_one_file_and_no_other() {
     let disk = disk_of("f=A g=A");
     let (release, held) = mpsc::channel::<()>();
