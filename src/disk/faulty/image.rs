@@ -259,11 +259,8 @@ impl Image {
 
     fn record_growth(&mut self, moment: Moment, before: usize, cause: Cause) {
         let bytes = self.len();
-        let barrier = self.sync_began.max(self.lost);
         match self.lengths.last_mut() {
-            Some(last)
-                if (last.cause, cause) == (Cause::Write, Cause::Write) && last.moment > barrier =>
-            {
+            Some(last) if (last.cause, cause) == (Cause::Write, Cause::Write) => {
                 (last.moment, last.bytes) = (moment, bytes)
             }
             Some(_) | None => self.lengths.push(Length {

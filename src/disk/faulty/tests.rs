@@ -25,7 +25,8 @@ fn sectors(letters: &str) -> Vec<u8> {
         .collect()
 }
 
-/// Every file of the disk with its sectors' letters; `?` for a sector of several bytes.
+/// Every file of the disk with its sectors' letters; `?` for a sector of several bytes, small for a last one
+/// that is not whole.
 fn describe(disk: &FaultyDisk) -> String {
     let mut files = Vec::new();
     for path in disk.paths() {
@@ -33,6 +34,7 @@ fn describe(disk: &FaultyDisk) -> String {
         let letter = |sector: &[u8]| match sector[0] {
             first if sector.iter().any(|byte| *byte != first) => '?',
             0 => '0',
+            first if sector.len() < SECTOR_BYTES => char::from(first.to_ascii_lowercase()),
             first => char::from(first),
         };
         let letters: String = bytes.chunks(SECTOR_BYTES).map(letter).collect();
@@ -79,7 +81,7 @@ fn disk_of(files: &str) -> FaultyDisk {
 }
 
 /// Carries out a script, one step a word, on files opened as they are first used:
-/// `w:f:1:AB` writes sectors, `s:f` syncs, `l:f:3` sets the length in sectors, `a:f:3` allocates, `c:f` creates,
+/// `w:f:1:AB` writes sectors, `s:f` syncs, `l:f:3` sets the length in sectors, `h:f:3` in half sectors, `a:f:3` allocates, `c:f` creates,
 /// `m:f:g` renames, `r:f` removes, `R:d` removes a directory, `D:d` creates one, `S:d` syncs one. A `!` at the end: the
 /// step must fail.
 fn run(disk: &FaultyDisk, script: &str) {
@@ -104,6 +106,7 @@ fn run_step(disk: &FaultyDisk, step: &[&str]) -> io::Result<()> {
         "w" => write(&file()?, number(2), step[3]),
         "s" => file()?.sync_data(),
         "l" => file()?.set_len((number(2) * SECTOR_BYTES) as u64),
+        "h" => file()?.set_len((number(2) * SECTOR_BYTES / 2) as u64),
         "a" => file()?.allocate((number(2) * SECTOR_BYTES) as u64),
         "c" => disk.open(path, OpenMode::CreateOrEmpty).map(drop),
         "m" => disk.rename(path, Path::new(step[2])),

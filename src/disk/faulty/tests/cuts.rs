@@ -60,6 +60,12 @@ fn lengths() {
         "w:f:1:B l:f:1 l:f:3",
         &["f=A", "f=AB", "f=A0", "f=A00"],
     );
+    check("f=ABC", "h:f:3", &["f=ABC", "f=A?C", "f=Ab"]);
+    check(
+        "f=ABC",
+        "w:f:1:D h:f:3",
+        &["f=ABC", "f=ADC", "f=A?C", "f=Ab", "f=Ad"],
+    );
     check("f=A", "c:f", &["f=A", "f="]);
     check("f=A", "c:f w:f:0:B", &["f=A", "f=", "f=B", "f=0"]);
     check("f=A", "c:f w:f:0:B s:f", &["f=B"]);

@@ -60,7 +60,7 @@ fn a_torn_write_stores_its_first_bytes() {
         (0, "f=A"),
         (1, "f=?"),
         (512, "f=B"),
-        (600, "f=BB"),
+        (600, "f=Bb"),
         (1024, "f=BB"),
         (9999, "f=BB"),
     ] {
