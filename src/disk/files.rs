@@ -53,6 +53,9 @@ pub fn create_dir_durably(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     let mut missing: Vec<PathBuf> = Vec::new();
     let mut level = path;
     while !disk.exists(level)? {
+        if level.parent().is_none() {
+            return Err(ErrorKind::NotFound.into());
+        }
         missing.push(level.to_path_buf());
         level = parent(level);
     }
@@ -64,6 +67,10 @@ pub fn create_dir_durably(disk: &dyn Disk, path: &Path) -> io::Result<()> {
         ) {
             return Err(error);
         }
+    }
+    if missing.is_empty() {
+        // Not to create it: to hear of a file in its place.
+        return disk.create_dir_all(path);
     }
     for level in missing.iter().rev() {
         disk.create_dir_all(level)?;

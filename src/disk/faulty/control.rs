@@ -40,17 +40,15 @@ impl FaultyDisk {
 
     /// Kills the process that uses the disk and returns the disk as its successor finds it: everything written is
     /// there, what was not synced still is not, nothing is locked; the capacity stays, faults and counts do not. The
-    /// old disk and its files refuse every call from then on. A disk without power stays without.
+    /// old disk and its files refuse every call from then on. Where an ordered cut has come, this is what a kill at
+    /// that point would have left instead.
     #[must_use]
     pub fn kill(&self) -> Self {
         let mut state = self.shared.state();
-        let mut next = State::new(state.tree.clone(), state.now, state.capacity);
         if state.power == Power::On {
             state.power = Power::Killed;
-        } else {
-            next.power = state.power;
         }
-        Self::with(next)
+        Self::with(State::new(state.tree.clone(), state.now, state.capacity))
     }
 
     /// A copy that goes its own way: bytes, faults, counts and all, but no lock and no open file. Cheap: bytes are

@@ -148,7 +148,7 @@ pub(super) fn strike(rules: &mut Vec<Rule>, op: &Op) -> Option<Fault> {
     {
         if rule.skips > 0 {
             rule.skips -= 1;
-        } else if struck.is_none() {
+        } else if struck.is_none() && rule.strikes > 0 {
             rule.strikes = rule.strikes.saturating_sub(1);
             struck = Some(rule.fault.clone());
         }

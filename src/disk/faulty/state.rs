@@ -2,6 +2,7 @@
 //! where it is counted, cut off, struck or stalled, and is then carried out under the same lock.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io::{self, ErrorKind, IoSlice};
 use std::ops::AddAssign;
 use std::path::PathBuf;
@@ -61,7 +62,7 @@ pub(super) struct Cut {
 }
 
 /// What the faulty disk is, all of it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct State {
     pub(super) tree: Tree,
     pub(super) power: Power,
@@ -97,9 +98,19 @@ impl Begun {
 }
 
 /// The state as its handles share it.
-#[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
+}
+
+impl fmt::Debug for Shared {
+    /// Tells how far the disk came, not every byte on it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state.try_lock();
+        let progress = state.as_ref().map(|state| (state.power, state.points));
+        f.debug_struct("Shared")
+            .field("power_and_points", &progress)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Shared {
@@ -293,10 +304,10 @@ impl State {
         let start = file_index(position)?;
         let before = self.tree.file(node)?.len();
         if let Some(random) = begun.cut {
-            let flat: Vec<u8> = slices
-                .iter()
-                .flat_map(|slice| slice.iter().copied())
-                .collect();
+            let mut flat = Vec::with_capacity(total);
+            for slice in slices {
+                flat.extend_from_slice(slice);
+            }
             self.write_torn(node, &flat, start, random)?;
             return Err(self.lose_power());
         }

@@ -425,6 +425,9 @@ pub(super) fn normal(path: &Path) -> PathBuf {
 }
 
 fn names_of(path: &Path) -> io::Result<Vec<String>> {
+    if path.as_os_str().is_empty() {
+        return Err(ErrorKind::NotFound.into());
+    }
     let mut names = Vec::new();
     for component in path.components() {
         match component {
