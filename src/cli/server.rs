@@ -73,7 +73,8 @@ fn load_config(arguments: &Arguments) -> Result<Loaded, ConfigError> {
         log_level: arguments.log_level.clone(),
         set: Vec::new(),
     };
-    let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let environment =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     load(bytes.as_deref().map(|bytes| (file.path.as_path(), bytes)), environment, &overrides)
 }
 

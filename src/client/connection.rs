@@ -15,9 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::error::ClientError;
 use super::message::Message;
 use super::publish::Permits;
-use crate::protocol::native::{
-    Decoded, Frame, FrameCodec, FrameLimits, FrameType, FrameWriter, Properties,
-};
+use crate::protocol::native::{Decoded, Frame, FrameCodec, FrameLimits, FrameType, FrameWriter, Properties};
 use crate::types::{PartitionIndex, Timestamp};
 
 /// Bytes waiting to be written at which no further request is taken.
@@ -28,10 +26,7 @@ const READ_BYTES: usize = 64 << 10;
 const READ_BYTES_MIN: usize = 8 << 10;
 
 /// What a broker may send: far more than any shipped limit.
-const LIMITS: FrameLimits = FrameLimits {
-    properties_bytes_max: 64 << 20,
-    body_bytes_max: 256 << 20,
-};
+const LIMITS: FrameLimits = FrameLimits { properties_bytes_max: 64 << 20, body_bytes_max: 256 << 20 };
 
 /// What a handle asks of the connection.
 #[derive(Debug)]
@@ -49,10 +44,7 @@ pub(super) enum Command {
         permits: Option<Permits>,
     },
     /// Acknowledge a record.
-    Ack {
-        sequence: u64,
-        properties: Properties,
-    },
+    Ack { sequence: u64, properties: Properties },
 }
 
 /// Where the records of a partition go.
@@ -92,11 +84,7 @@ struct Session {
 }
 
 impl Connection {
-    pub(super) fn new(
-        stream: TcpStream,
-        commands: mpsc::Receiver<Command>,
-        end: Arc<OnceLock<String>>,
-    ) -> Connection {
+    pub(super) fn new(stream: TcpStream, commands: mpsc::Receiver<Command>, end: Arc<OnceLock<String>>) -> Connection {
         let (reader, writer) = stream.into_split();
         Connection {
             reader,
@@ -182,27 +170,13 @@ impl Session {
     /// Numbers a request and appends it to what is to be written.
     fn take(&mut self, command: Command) -> Result<(), ClientError> {
         match command {
-            Command::Ack {
-                sequence,
-                properties,
-            } => self.write(FrameType::Ack, sequence, &properties, b""),
-            Command::Request {
-                kind,
-                properties,
-                body,
-                reply,
-                route,
-                permits,
-            } => {
+            Command::Ack { sequence, properties } => self.write(FrameType::Ack, sequence, &properties, b""),
+            Command::Request { kind, properties, body, reply, route, permits } => {
                 self.last_sequence += 1;
                 let sequence = self.last_sequence;
                 self.write(kind, sequence, &properties, &body)?;
                 if let Some(reply) = reply {
-                    let pending = Pending {
-                        reply,
-                        route,
-                        _permits: permits,
-                    };
+                    let pending = Pending { reply, route, _permits: permits };
                     self.pending.insert(sequence, pending);
                 }
                 Ok(())
@@ -228,9 +202,7 @@ impl Session {
         while self.blocked.is_none() {
             match self.codec.next(&mut self.incoming) {
                 None => break,
-                Some(Decoded::Frame(frame)) if frame.kind == FrameType::Data => {
-                    self.deliver(frame)?
-                }
+                Some(Decoded::Frame(frame)) if frame.kind == FrameType::Data => self.deliver(frame)?,
                 Some(Decoded::Frame(frame)) => self.answer(frame),
                 Some(Decoded::Malformed(malformed)) => return Err(protocol(&malformed)),
                 Some(Decoded::TooLarge(too_large)) => return Err(protocol(&too_large)),
@@ -244,9 +216,10 @@ impl Session {
         let topic = frame.properties.get("topic").unwrap_or_default();
         let partition = frame.properties.get("partition").unwrap_or_default();
         let partition = partition.parse().map(PartitionIndex);
-        let at = self.routes.iter().position(|route| {
-            route.topic == topic && partition.as_ref().is_ok_and(|p| *p == route.partition)
-        });
+        let at = self
+            .routes
+            .iter()
+            .position(|route| route.topic == topic && partition.as_ref().is_ok_and(|p| *p == route.partition));
         let Some(at) = at else {
             return Ok(());
         };
@@ -280,9 +253,7 @@ impl Session {
             Some(refused) => Err(refused),
             None => {
                 if let Some(route) = pending.route {
-                    let same = |other: &Route| {
-                        other.topic == route.topic && other.partition == route.partition
-                    };
+                    let same = |other: &Route| other.topic == route.topic && other.partition == route.partition;
                     self.routes.retain(|other| !same(other));
                     self.routes.push(route);
                 }
@@ -295,9 +266,7 @@ impl Session {
 }
 
 fn closed(reason: impl ToString) -> ClientError {
-    ClientError::Closed {
-        reason: reason.to_string(),
-    }
+    ClientError::Closed { reason: reason.to_string() }
 }
 
 fn protocol(fault: &dyn std::error::Error) -> ClientError {
@@ -305,10 +274,7 @@ fn protocol(fault: &dyn std::error::Error) -> ClientError {
 }
 
 /// The time frames are stamped with.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the client stands beside the server; nothing replays it"
-)]
+#[expect(clippy::disallowed_methods, reason = "the client stands beside the server; nothing replays it")]
 fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let millis = since.map_or(0, |since| since.as_millis());

@@ -84,7 +84,12 @@ impl PartitionLog {
             before.max_timestamp = before.max_timestamp.max(effective_timestamp(header.max_timestamp, now));
             if header.next_offset() <= end {
                 let timestamp = before.max_timestamp;
-                point = before.after(history.follow(header.next_offset()), header.total_bytes as u64, header.crc, timestamp);
+                point = before.after(
+                    history.follow(header.next_offset()),
+                    header.total_bytes as u64,
+                    header.crc,
+                    timestamp,
+                );
             }
         });
         let (mut index, _) = load_index(disk, &index_path, record.base).unwrap_or_default();

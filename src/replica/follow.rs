@@ -54,7 +54,10 @@ impl Partition {
             return Err(FollowError::Leading);
         }
         let Some(epoch) = Epoch::new(batch.header().leader_epoch) else {
-            return Err(FollowError::NotContiguous { log_end: state.offsets.log_end(), found: batch.header().base_offset });
+            return Err(FollowError::NotContiguous {
+                log_end: state.offsets.log_end(),
+                found: batch.header().base_offset,
+            });
         };
         state.check_epoch(epoch)?;
         if batch.header().base_offset != state.offsets.log_end() {

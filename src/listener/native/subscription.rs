@@ -173,7 +173,7 @@ impl Pushing {
     async fn hand_over(&self, bytes: &mut BytesMut) {
         while !bytes.is_empty() {
             match self.outbox.try_data(self.id, bytes) {
-                Sent::Sent => bytes.clear(),
+                Sent::Gone => bytes.clear(),
                 Sent::Wait => self.outbox.data_may_go().await,
                 // The task is about to be aborted.
                 Sent::Ended => std::future::pending().await,
