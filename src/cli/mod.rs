@@ -1,1 +1,3 @@
 //! The command lines.
+
+pub mod client;
