@@ -14,7 +14,8 @@ use crate::types::{Offset, PartitionIndex, Timestamp};
 const NOW: Timestamp = Timestamp::from_millis(1);
 
 /// Serves connections one after another on a port of its own. Topic `t` exists, publishes are stored in memory,
-/// subscriptions get what is stored; a record of `hang up` ends its connection.
+/// subscriptions get what is stored; a record of `hang up` ends its
+/// connection, one of `fall silent` leaves it open without a word.
 pub(crate) async fn start() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("bound").port();
@@ -37,6 +38,9 @@ async fn serve(mut stream: TcpStream, stored: &mut BTreeMap<u64, bytes::Bytes>) 
             };
             if frame.body == "hang up" {
                 return;
+            }
+            if frame.body == "fall silent" {
+                std::future::pending::<()>().await;
             }
             answer(&frame, stored, &mut output);
         }

@@ -92,6 +92,25 @@ async fn a_lost_connection_ends_everything_with_its_reason() {
 }
 
 #[tokio::test]
+async fn a_silent_broker_is_given_up() {
+    let client = connected(ClientOptions {
+        request_timeout: std::time::Duration::from_millis(40),
+        ..ClientOptions::default()
+    })
+    .await;
+    let options = SubscribeOptions::default();
+    let mut subscription = client.subscribe("t", options).await.expect("subscribed");
+    let record = NewRecord::new("fall silent").ack(AckLevel::None);
+    client.publish("t", record).await.expect("sent");
+    let end = subscription
+        .next()
+        .await
+        .expect("an end")
+        .expect_err("silent");
+    assert!(end.to_string().contains("silent"), "{end}");
+}
+
+#[tokio::test]
 async fn nobody_there_is_unreachable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("bound").port();

@@ -18,7 +18,7 @@ pub(super) enum Failure {
     Usage(String),
     #[error(transparent)]
     Unreachable(ClientError),
-    #[error("{address} is no Wiber broker's native port: {source}")]
+    #[error("no broker answers at {address}: {source}")]
     NoBroker {
         address: String,
         source: ClientError,
@@ -63,7 +63,9 @@ impl Failure {
             Failure::Unreachable(_) => Some(
                 "Is it running? Start it with 'wiber-server', or name another with --host and --port.",
             ),
-            Failure::NoBroker { .. } => Some("Name its native port (9999 by default) with --port."),
+            Failure::NoBroker { .. } => {
+                Some("Is that its native port (9999 by default)? Its log may say more.")
+            }
             Failure::Request { source, .. } | Failure::Record { source, .. } => hint_of(source),
             Failure::Input { .. } => {
                 Some("Name a file that can be read, or '-' for standard input.")

@@ -92,14 +92,20 @@ impl Publish {
         let mut batch = Batch::new(connect(options).await?, &self.topic, pattern);
         batch.progress = progress(bytes);
         let mut lines = read_lines(input);
+        let mut read_to_end = Ok(());
         while let Some(read) = lines.recv().await {
-            for line in read.map_err(unreadable)? {
-                batch.publish(line).await?;
+            match read {
+                Ok(lines) => {
+                    for line in lines {
+                        batch.publish(line).await?;
+                    }
+                }
+                Err(error) => read_to_end = Err(unreadable(error)),
             }
         }
         batch.finish().await?;
         note(batch.summary());
-        Ok(())
+        read_to_end
     }
 
     /// The record that every record of this command looks like, but for its payload.
