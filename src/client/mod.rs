@@ -1,6 +1,6 @@
 //! The client library: an async connection to a broker over the native protocol.
 //!
-//! A [`Client`] is a cheap handle; one task per connection ([`connection`]) owns the socket. Publishing is pipelined: a
+//! A [`Client`] is a cheap handle; one task per connection (`connection`) owns the socket. Publishing is pipelined: a
 //! window of requests is in flight, and each [`Publishing`] resolves when its own reply comes. It never reconnects by
 //! itself: a lost connection shows in every call that depended on it.
 //!
