@@ -2,15 +2,18 @@
 //!
 //! Neither side of the socket waits for the other: requests are still written while a slow reader of a subscription
 //! keeps the task from reading. The broker's own heartbeats need no answer: that TCP takes them is sign of life enough.
+//! A broker that has been silent for long is asked for one, and given up where it stays silent.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::error::ClientError;
 use super::message::Message;
@@ -20,6 +23,9 @@ use crate::types::{PartitionIndex, Timestamp};
 
 /// Bytes waiting to be written at which no further request is taken.
 const OUTGOING_BYTES_MAX: usize = 256 << 10;
+
+/// Looks at the clock within the time a broker may be silent.
+const LOOKS: u32 = 4;
 
 /// Room for one read from the socket; below the smaller figure it is made anew.
 const READ_BYTES: usize = 64 << 10;
@@ -68,6 +74,8 @@ pub(super) struct Connection {
     writer: OwnedWriteHalf,
     commands: mpsc::Receiver<Command>,
     end: Arc<OnceLock<String>>,
+    /// How long a broker that owes a reply may be silent.
+    silence_max: Duration,
     session: Session,
 }
 
@@ -81,16 +89,24 @@ struct Session {
     routes: Vec<Route>,
     /// A record whose reader has no room for it; until it has, nothing more is read.
     blocked: Option<(mpsc::Sender<Message>, Message)>,
+    /// Looks at the clock since the last byte came.
+    silent_looks: u32,
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, commands: mpsc::Receiver<Command>, end: Arc<OnceLock<String>>) -> Connection {
+    pub(super) fn new(
+        stream: TcpStream,
+        commands: mpsc::Receiver<Command>,
+        end: Arc<OnceLock<String>>,
+        silence_max: Duration,
+    ) -> Connection {
         let (reader, writer) = stream.into_split();
         Connection {
             reader,
             writer,
             commands,
             end,
+            silence_max,
             session: Session {
                 codec: FrameCodec::new(LIMITS),
                 incoming: BytesMut::with_capacity(16 << 10),
@@ -99,6 +115,7 @@ impl Connection {
                 pending: HashMap::new(),
                 routes: Vec::new(),
                 blocked: None,
+                silent_looks: 0,
             },
         }
     }
@@ -116,6 +133,9 @@ impl Connection {
 
     async fn serve(&mut self) -> Result<(), ClientError> {
         let mut commands_open = true;
+        let look_every = (self.silence_max / LOOKS).max(Duration::from_millis(1));
+        let mut looks = interval_at(Instant::now() + look_every, look_every);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let session = &mut self.session;
             let idle = session.pending.is_empty() && session.outgoing.is_empty();
@@ -145,11 +165,13 @@ impl Connection {
                     if read.map_err(closed)? == 0 {
                         return Err(closed("the broker hung up"));
                     }
+                    session.silent_looks = 0;
                     session.decode()?;
                 }
                 written = self.writer.write_buf(&mut session.outgoing), if !session.outgoing.is_empty() => {
                     written.map_err(closed)?;
                 }
+                _ = looks.tick() => session.look(self.silence_max)?,
                 () = room(blocked), if is_blocked => {
                     session.unblock();
                     session.decode()?;
@@ -177,11 +199,41 @@ impl Session {
                 self.write(kind, sequence, &properties, &body)?;
                 if let Some(reply) = reply {
                     let pending = Pending { reply, route, _permits: permits };
+                    if self.pending.is_empty() {
+                        // A broker that owed nothing was free to be silent.
+                        self.silent_looks = 0;
+                    }
                     self.pending.insert(sequence, pending);
                 }
                 Ok(())
             }
         }
+    }
+
+    /// Counts a look at the clock: a silent broker is asked for a heartbeat, one that owes a reply is given up. While
+    /// nothing is read the silence is ours.
+    fn look(&mut self, silence_max: Duration) -> Result<(), ClientError> {
+        if self.blocked.is_some() {
+            self.silent_looks = 0;
+            return Ok(());
+        }
+        self.silent_looks += 1;
+        if self.silent_looks <= LOOKS {
+            return Ok(());
+        }
+        if !self.pending.is_empty() {
+            let seconds = silence_max.as_secs_f64();
+            return Err(closed(format_args!("the broker has been silent for {seconds} s")));
+        }
+        let (reply, _) = oneshot::channel();
+        self.take(Command::Request {
+            kind: FrameType::Heartbeat,
+            properties: Properties::EMPTY,
+            body: Bytes::new(),
+            reply: Some(reply),
+            route: None,
+            permits: None,
+        })
     }
 
     fn write(

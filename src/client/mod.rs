@@ -1,6 +1,6 @@
 //! The client library: an async connection to a broker over the native protocol.
 //!
-//! A [`Client`] is a cheap handle; one task per connection ([`connection`]) owns the socket. Publishing is pipelined: a
+//! A [`Client`] is a cheap handle; one task per connection (`connection`) owns the socket. Publishing is pipelined: a
 //! window of requests is in flight, and each [`Publishing`] resolves when its own reply comes. It never reconnects by
 //! itself: a lost connection shows in every call that depended on it.
 //!
@@ -49,7 +49,8 @@ pub struct ClientOptions {
     pub client_id: Option<String>,
     /// Time to connect and to exchange a first heartbeat.
     pub connect_timeout: Duration,
-    /// Time to wait for the reply to a request.
+    /// Time to wait for the reply to a request; also how long a broker may be silent before it is asked for a sign of
+    /// life, and before it is given up.
     pub request_timeout: Duration,
     /// Publishes in flight at most.
     pub window_frames: u32,
@@ -104,7 +105,8 @@ impl Client {
         drop(stream.set_nodelay(true));
         let (commands, queue) = mpsc::channel(COMMANDS_AHEAD);
         let end = Arc::new(OnceLock::new());
-        tokio::spawn(Connection::new(stream, queue, Arc::clone(&end)).run());
+        let connection = Connection::new(stream, queue, Arc::clone(&end), options.request_timeout);
+        tokio::spawn(connection.run());
         let window = Window::new(options.window_frames, options.window_bytes);
         let patience = options.connect_timeout;
         let client = Client { options: Arc::new(options), commands, end, window };
@@ -237,5 +239,7 @@ fn given<const N: usize>(pairs: [(&str, Option<&str>); N]) -> Result<Properties,
     Ok(Properties::from_pairs(given)?)
 }
 
+#[cfg(test)]
+pub(crate) mod stand_in;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ const SHIFT: u32 = 24;
 /// The 32-bit MurmurHash2 (Austin Appleby) with the seed and byte order of Kafka's default partitioner.
 #[must_use]
 pub fn murmur2(data: &[u8]) -> u32 {
-    // A key that cannot be stored, longer than 4 GiB, would hash like any other.
+    // No key is that long: a record has less than 2 GiB.
     let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
     let mut hash = SEED ^ length;
     let (words, tail) = data.as_chunks::<4>();

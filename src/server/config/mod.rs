@@ -1,6 +1,6 @@
 //! The server's configuration: the built-in defaults, then a JSON file, then the environment, then flags.
 //!
-//! One table ([`keys`]) drives the structs, the reading, the errors and the test that compares `docs/configuration.md`
+//! One table (`keys`) drives the structs, the reading, the errors and the test that compares `docs/configuration.md`
 //! with it. The `config` crate is not used: its errors know neither a key's range nor which of the layers a value came
 //! from, it lets unknown keys pass, and it would guess types from the text of environment variables.
 //!
