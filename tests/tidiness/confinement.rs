@@ -56,11 +56,13 @@ const HASH_MAPS: &[(&str, &str)] = &[(
 fn violations(files: &[RustFile]) -> Vec<String> {
     let mut found = Vec::new();
     for file in files.iter().filter(|file| !file.is_test) {
-        for confined in CONFINED.iter().filter(|confined| !confined.home.iter().any(|home| file.path.starts_with(home))) {
+        for confined in CONFINED.iter().filter(|confined| !confined.home.iter().any(|home| file.path.starts_with(home)))
+        {
             let mentions = file.paths.mentions.iter().filter(|mention| !mention.is_test);
             let strays = mentions.filter(|mention| confined.paths.iter().any(|path| mention.is_in(path)));
             let what = confined.what;
-            found.extend(strays.map(|m| format!("{}:{}: {what} have no place here: `{}`", file.path, m.line, m.text())));
+            found
+                .extend(strays.map(|m| format!("{}:{}: {what} have no place here: `{}`", file.path, m.line, m.text())));
         }
         if file.layer().is_some_and(|layer| ORDERED.contains(&layer)) {
             let is_listed = HASH_MAPS.iter().any(|(path, _)| *path == file.path);

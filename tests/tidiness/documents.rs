@@ -46,7 +46,8 @@ fn missing_files(files: &[TextFile], exists: Exists<'_>) -> Vec<String> {
             let words = line.split(|c: char| !(c.is_alphanumeric() || "._-/".contains(c)));
             for word in words.map(|word| word.trim_end_matches(['.', '-'])) {
                 let is_document = word.ends_with(".md") && word.len() > 3;
-                let is_named = is_markdown && NAMED_BELOW.iter().any(|dir| word.len() > dir.len() && word.starts_with(dir));
+                let is_named =
+                    is_markdown && NAMED_BELOW.iter().any(|dir| word.len() > dir.len() && word.starts_with(dir));
                 let is_found = || is_there(word, exists) || is_there(&beside(&file.path, word), exists);
                 if (is_document || is_named) && !line.contains("://") && !is_found() {
                     found.push(format!("{}:{}: there is no {word}", file.path, index + 1));
@@ -133,7 +134,10 @@ fn a_dead_link_is_caught() {
     let sample = |path, text| dead_links(&[TextFile::new(path, text)], &exists);
     assert_caught(&sample("docs/a.md", "\n[x](adr/two.md)"), &["docs/a.md:2: the link to adr/two.md"]);
     assert_caught(&sample("docs/a.md", "[x](README.md) [y](../gone.md#part)"), &["README.md", "../gone.md#part"]);
-    assert_none(&sample("docs/a.md", "[x](adr/one.md#part) [y](../README.md) [z](#here) [w](https://example.org/a.md)"));
+    assert_none(&sample(
+        "docs/a.md",
+        "[x](adr/one.md#part) [y](../README.md) [z](#here) [w](https://example.org/a.md)",
+    ));
 }
 
 #[test]

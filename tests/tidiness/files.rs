@@ -69,7 +69,8 @@ fn a_silent_opening_is_caught() {
 fn no_file_is_too_long() {
     let files = rust_files();
     for warning in longer_than(&files, LINES_WARN) {
-        writeln!(std::io::stderr(), "warning: {warning}, better below {LINES_WARN}").expect("standard error takes a line");
+        writeln!(std::io::stderr(), "warning: {warning}, better below {LINES_WARN}")
+            .expect("standard error takes a line");
     }
     assert_none(&longer_than(&files, LINES_MAX));
 }

@@ -293,11 +293,10 @@ mod tests {
         check("use super::walk::*; use super::super::broker;", &["crate::log::walk::*", "crate::broker"]);
         check("use self::x::y; use wiber::client::{Client};", &["crate::log::read::x::y", "crate::client::Client"]);
         check("fn f() { std::thread::spawn(g); ::std::fs::read(p) }", &["std::thread::spawn", "std::fs::read"]);
-        check("fn f() -> Instant { Instant::now() } use std::time::Instant;", &[
-            "std::time::Instant",
-            "std::time::Instant::now",
-            "std::time::Instant",
-        ]);
+        check(
+            "fn f() -> Instant { Instant::now() } use std::time::Instant;",
+            &["std::time::Instant", "std::time::Instant::now", "std::time::Instant"],
+        );
         check("use a::fs; fn f() { x.fs; for i in 0..fs::N {} }", &["a::fs", "a::fs::N"]);
         check("fn f() -> impl Sized + use<'a> { \"std::fs\" } // std::fs", &[]);
         check("mod inner { use super::super::walk; } use super::cut;", &["crate::log::walk", "crate::log::cut"]);

@@ -55,7 +55,7 @@ fn mark_tests(files: &mut [RustFile]) {
     let declared = |file: &RustFile| {
         let module = module_of(&file.path);
         let tests = file.paths.modules.iter().filter(|module| module.is_test);
-        tests.map(|test| [module.as_slice(), &[test.name.clone()]].concat()).collect::<Vec<_>>()
+        tests.map(|test| [module.as_slice(), std::slice::from_ref(&test.name)].concat()).collect::<Vec<_>>()
     };
     let tests: HashSet<Vec<String>> = files.iter().flat_map(declared).collect();
     for file in files.iter_mut().filter(|file| file.path.starts_with("src/")) {
