@@ -51,7 +51,6 @@ pub use layout::{PartitionFiles, index_name, log_name, parse_segment_name};
 pub use partition_file::{PARTITION_FILE, PartitionFile, PartitionFileError, SealedSegment, SegmentRecord};
 pub use partition_log::{LogState, PartitionLog};
 pub use point::LogPoint;
-pub(crate) use point::effective_timestamp;
 pub use read::ReadError;
 pub use recovery::{Cut, DamageReport, Recovered, RecoveryVisitor};
 pub use reserve::SpaceReserve;

@@ -100,7 +100,8 @@ impl PartitionLog {
     ) -> Result<Recovered, LogError> {
         let file = read_partition_file(&*context.disk, &files)?;
         tidy_directory(&*context.disk, &files, &file)?;
-        let mut opening = Opening { context: &context, files: &files, file: &file, options, now, damage: None, batches: 0 };
+        let mut opening =
+            Opening { context: &context, files: &files, file: &file, options, now, damage: None, batches: 0 };
         let start = checkpoint.filter(|point| opening.is_believable(point));
         if start.is_none() {
             visitor.restart();
@@ -111,7 +112,8 @@ impl PartitionLog {
         let (active, tail) = opening.open_active(in_active, visitor)?;
         let first_timestamp = first_timestamp(&active, tail.end, now);
         let (damage, batches_walked) = (opening.damage.take(), opening.batches);
-        let log = PartitionLog::assemble(context, files, options, file, active, tail.end, damage.clone(), first_timestamp);
+        let log =
+            PartitionLog::assemble(context, files, options, file, active, tail.end, damage.clone(), first_timestamp);
         Ok(Recovered {
             log,
             checkpoint_used: checkpoint.is_some() && start.is_some(),
@@ -130,9 +132,9 @@ impl PartitionLog {
 pub(crate) fn read_partition_file(disk: &dyn Disk, files: &PartitionFiles) -> Result<PartitionFile, LogError> {
     let path = files.partition_file();
     let wrong = |source| LogError::PartitionFile { path: path.clone(), source };
-    let bytes = read_file(disk, &path, PARTITION_FILE_BYTES_MAX).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => wrong(PartitionFileError::Missing),
-        _ => LogError::io("read", &path, error),
+    let bytes = read_file(disk, &path, PARTITION_FILE_BYTES_MAX).map_err(|error| {
+        let is_missing = error.kind() == std::io::ErrorKind::NotFound;
+        if is_missing { wrong(PartitionFileError::Missing) } else { LogError::io("read", &path, error) }
     })?;
     PartitionFile::decode(&bytes).map_err(wrong)
 }
@@ -250,7 +252,8 @@ impl Opening<'_> {
     fn rebuild_index(&mut self, record: &SegmentRecord, file: &dyn DiskFile, end: u64) {
         let start = LogPoint::segment_start(record.base, record.first_batch);
         let mut entries = EntryBuilder::new(self.options.index_interval_bytes, start);
-        let walk = walk_file(file, start, end, self.history(), |header, _, point| entries.visit(header, point, self.now));
+        let walk =
+            walk_file(file, start, end, self.history(), |header, _, point| entries.visit(header, point, self.now));
         if let Some(damage) = damage_of(walk.stop) {
             self.report(record.base, walk.end.position, damage);
         }
@@ -402,7 +405,8 @@ impl Opening<'_> {
         }
         let bytes_rewritten = end.position - durable;
         if bytes_rewritten > 0 {
-            rewrite(&*active.file, durable, end.position).map_err(|error| LogError::io("rewrite", active.path(), error))?;
+            rewrite(&*active.file, durable, end.position)
+                .map_err(|error| LogError::io("rewrite", active.path(), error))?;
         }
         if bytes_rewritten > 0 || cut.is_some() {
             active.sync()?;

@@ -34,11 +34,7 @@ struct Found<'a> {
 /// The file of a snapshot.
 pub(super) fn encode(snapshot: &Snapshot) -> Result<Vec<u8>, serde_json::Error> {
     let content = to_raw_value(snapshot)?;
-    let written = Written {
-        version: VERSION,
-        checksum: checksum(content.get()),
-        content: &content,
-    };
+    let written = Written { version: VERSION, checksum: checksum(content.get()), content: &content };
     let mut bytes = serde_json::to_vec(&written)?;
     bytes.push(b'\n');
     Ok(bytes)
@@ -49,15 +45,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Snapshot, SkipReason> {
     let damaged = |error: serde_json::Error| SkipReason::Damaged(error.to_string());
     let found: Found<'_> = serde_json::from_slice(bytes).map_err(damaged)?;
     if found.version > VERSION {
-        return Err(SkipReason::NewerVersion {
-            found: found.version,
-            known: VERSION,
-        });
+        return Err(SkipReason::NewerVersion { found: found.version, known: VERSION });
     }
     let (Some(expected), Some(content)) = (found.checksum, found.content) else {
-        return Err(SkipReason::Damaged(
-            "checksum or content is missing".to_owned(),
-        ));
+        return Err(SkipReason::Damaged("checksum or content is missing".to_owned()));
     };
     let found = checksum(content.get());
     if found != expected {
