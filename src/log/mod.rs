@@ -2,8 +2,8 @@
 //!
 //! The files hold record batches exactly as producers built them; `docs/format.md` gives every file byte for byte. This
 //! layer knows nothing of acknowledgements, consumers or leadership: it appends what it is given, syncs when told, reads
-//! back only what it has verified, and after a crash believes only what DESIGN-level invariants allow it to believe (see
-//! [`recovery`]). It must never serve a byte it did not verify, nor sync without being asked, nor delete what it cannot
+//! back only what it has verified, and after a crash believes only what it may (see
+//! `recovery.rs`). It must never serve a byte it did not verify, nor sync without being asked, nor delete what it cannot
 //! explain.
 //!
 //! Invariants, asserted where they can break:

@@ -17,8 +17,7 @@ const CONFINED: &[Confined] = &[
     Confined {
         what: "files",
         paths: &["std::fs", "std::os::unix::fs", "rustix::fs", "tokio::fs"],
-        // The command lines read the files their user names, the configuration is read before there is a disk, the
-        // server's own log is not data.
+        // The command lines read the files their user names; the configuration and the server's own log are no data.
         home: &["src/disk/", "src/cli/", "src/server/config", "src/server/logging"],
     },
     Confined {

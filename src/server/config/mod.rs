@@ -4,7 +4,7 @@
 //! with it. The `config` crate is not used: its errors know neither a key's range nor which of the layers a value came
 //! from, it lets unknown keys pass, and it would guess types from the text of environment variables.
 //!
-//! [`load`] is pure: file bytes and variables are handed in. [`ConfigFile::read`] is the only function here that
+//! [`load()`] is pure: file bytes and variables are handed in. [`ConfigFile::read`] is the only function here that
 //! touches the outside.
 
 mod error;
