@@ -89,7 +89,11 @@ impl DataDirectory {
         })?;
         let file = path.join(DIRECTORY_FILE);
         let id = match read_file(&*disk, &file, DIRECTORY_FILE_BYTES_MAX) {
-            Ok(bytes) => decode(&path, &file, &bytes)?,
+            Ok(bytes) => {
+                // Whoever wrote it may have been killed before its sync.
+                disk.sync_dir(&path).map_err(|error| failed("sync", &path, error))?;
+                decode(&path, &file, &bytes)?
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let content = DirectoryFile { format_version: FORMAT_VERSION, directory_id: fresh_id };
                 let bytes = serde_json::to_vec_pretty(&content)

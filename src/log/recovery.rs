@@ -99,6 +99,9 @@ impl PartitionLog {
         visitor: &mut dyn RecoveryVisitor,
     ) -> Result<Recovered, LogError> {
         let file = read_partition_file(&*context.disk, &files)?;
+        // Whoever replaced it may have been killed before its sync: nothing may be done on its word before it is durable.
+        let dir = files.dir();
+        context.disk.sync_dir(dir).map_err(|error| LogError::io("sync", dir, error))?;
         tidy_directory(&*context.disk, &files, &file)?;
         let mut opening =
             Opening { context: &context, files: &files, file: &file, options, now, damage: None, batches: 0 };

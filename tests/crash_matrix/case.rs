@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use wiber::broker::OpenSummary;
 use wiber::disk::faulty::{FaultyDisk, Random};
 use wiber::replica::AckLevel::Durable;
 
@@ -13,6 +14,29 @@ use crate::session::{Flavour, Session};
 
 /// The seed that stands for a kill; every other one draws what survives a power cut.
 pub(crate) const KILL: u64 = 0;
+
+/// What recoveries had to do, over many cases: a matrix in which one of these stays 0 shows little.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Counts {
+    /// Torn tails cut off.
+    pub(crate) cuts: u64,
+    /// Partitions whose checkpoint was believed.
+    pub(crate) checkpoints: u64,
+    /// Partitions of which something was written again.
+    pub(crate) rewrites: u64,
+    /// Recoveries that were themselves cut off.
+    pub(crate) interrupted: u64,
+}
+
+impl Counts {
+    fn add(&mut self, summary: &OpenSummary) {
+        for report in summary.partitions.iter().filter_map(|opened| opened.result.as_ref().ok()) {
+            self.cuts += u64::from(report.cut.is_some());
+            self.checkpoints += u64::from(report.checkpoint_used);
+            self.rewrites += u64::from(report.bytes_rewritten > 0);
+        }
+    }
+}
 
 /// A broker opened and judged.
 struct Recovery {
@@ -27,23 +51,31 @@ fn recover(
     model: &Model,
     moment: &Moment,
     after: After,
+    counts: &mut Counts,
 ) -> Result<Recovery, String> {
     let shared = Arc::new(Mutex::new(model.clone()));
     let (session, summary) = Session::open(Arc::new(disk.clone()), flavour, shared, moment.now)?;
+    counts.add(&summary);
     let points = disk.points();
     let finding = check(session.broker(), &summary, model, after)?;
     Ok(Recovery { session, finding, points })
 }
 
 /// Plays one case; says what is wrong, if anything is.
-pub(crate) fn play(flavour: Flavour, point: usize, moment: &Moment, seed: u64) -> Result<(), String> {
+pub(crate) fn play(
+    flavour: Flavour,
+    point: usize,
+    moment: &Moment,
+    seed: u64,
+    counts: &mut Counts,
+) -> Result<(), String> {
     let mut random = Random::new(seed ^ (point as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let disk = moment.disk.fork();
     let (survivor, after) = match seed {
         KILL => (disk.kill(), After::Kill),
         _ => (disk.power_cut(random.bits()), After::PowerCut),
     };
-    let first = recover(&survivor.fork(), flavour, &moment.model, moment, after)
+    let first = recover(&survivor.fork(), flavour, &moment.model, moment, after, counts)
         .map_err(|wrong| format!("after the first crash: {wrong}"))?;
 
     // The same recovery, cut off; or just finished, and then nothing that it found may go any more.
@@ -56,14 +88,15 @@ pub(crate) fn play(flavour: Flavour, point: usize, moment: &Moment, seed: u64) -
     if cut == first.points {
         model.adopt(&first.finding, &first.session.broker().topics());
     }
+    counts.interrupted += u64::from(cut < first.points);
     drop((first, interrupted));
     let third = second.power_cut(random.bits());
-    let again = recover(&third, flavour, &model, moment, After::PowerCut)
+    let again = recover(&third, flavour, &model, moment, After::PowerCut, counts)
         .map_err(|wrong| format!("after a second crash at point {cut} of the recovery: {wrong}"))?;
 
     let model = work(again, &mut random)?;
     let last = third.power_cut(random.bits());
-    recover(&last, flavour, &model, moment, After::PowerCut)
+    recover(&last, flavour, &model, moment, After::PowerCut, counts)
         .map_err(|wrong| format!("after work on the recovered broker and a third crash: {wrong}"))?;
     Ok(())
 }

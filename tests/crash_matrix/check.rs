@@ -8,7 +8,7 @@ use wiber::record::Batch;
 use wiber::replica::{Partition, PartitionStatus, Read};
 use wiber::types::{Offset, PartitionIndex};
 
-use crate::model::{Fate, Key, Ledger, Model, Stage, TopicModel};
+use crate::model::{Attempt, Fate, Key, Ledger, Model, Stage, TopicModel};
 
 /// What happened to the broker before it was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,8 +118,7 @@ fn check_batches(ledger: &Ledger, batches: &[Batch], log_start: Offset, end: Off
     for batch in batches {
         let header = batch.header();
         ensure!(header.base_offset == next, "offset {} where {next} belongs", header.base_offset);
-        let same = |attempt: &&crate::model::Attempt| attempt.bytes == *batch.bytes();
-        let Some(attempt) = ledger.attempts.iter().find(same) else {
+        let Some(attempt) = ledger.attempts.iter().find(|attempt| is_batch(attempt, batch)) else {
             return Err(format!("the batch at {next} of epoch {} was never appended", header.leader_epoch));
         };
         ensure!(attempt.fate != Fate::Gone, "the batch at {next} of epoch {} was taken back", attempt.epoch);
@@ -128,6 +127,10 @@ fn check_batches(ledger: &Ledger, batches: &[Batch], log_start: Offset, end: Off
     }
     ensure!(next == end, "can be read to {next}, not to the end at {end}");
     Ok(newest)
+}
+
+fn is_batch(attempt: &Attempt, batch: &Batch) -> bool {
+    attempt.base == batch.header().base_offset && attempt.bytes == *batch.bytes()
 }
 
 /// Reads everything as consumers do, in pieces; and a little of it again from the middle.
@@ -165,7 +168,7 @@ impl Model {
             let ledger = self.ledger(*key);
             for attempt in &mut ledger.attempts {
                 let is_below = attempt.next <= found.log_start && attempt.fate == Fate::Standing;
-                let is_there = found.batches.iter().any(|batch| *batch.bytes() == attempt.bytes);
+                let is_there = found.batches.iter().any(|batch| is_batch(attempt, batch));
                 attempt.fate = if is_there || is_below { Fate::Standing } else { Fate::Gone };
                 attempt.is_answered |= is_there;
             }

@@ -71,7 +71,7 @@ fn play(session: &mut Session, disk: &FaultyDisk) {
     first_appends(session);
     overlapping_stages(session);
     fill_and_expire(session);
-    session.restart(true);
+    restart_from_snapshot(session);
     append_everywhere(session, 2);
     truncate_unsynced(session);
     truncate_followed(session);
@@ -81,8 +81,16 @@ fn play(session: &mut Session, disk: &FaultyDisk) {
     append_everywhere(session, 3);
     fill_and_expire(session);
     delete_under_load(session);
-    session.restart(true);
+    restart_from_snapshot(session);
     append_everywhere(session, 1);
+}
+
+fn restart_from_snapshot(session: &mut Session) {
+    let summary = session.restart(true);
+    for opened in &summary.partitions {
+        let report = opened.result.as_ref().expect("open");
+        assert!(report.checkpoint_used && report.batches_walked == 0, "{}: {report:?}", opened.partition);
+    }
 }
 
 fn create_topics(session: &mut Session) {

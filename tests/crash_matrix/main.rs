@@ -18,6 +18,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use wiber::replica::SyncPolicy;
 
+use case::Counts;
 use history::Moment;
 use session::Flavour;
 
@@ -86,11 +87,11 @@ fn nothing_promised_is_lost_and_nothing_else_appears() {
 fn play_history(plan: &Plan, flavour: Flavour) -> Vec<String> {
     let watch = stopwatch();
     let moments = history::record(flavour);
-    let (mut cases, mut failures) = (0_u64, Vec::new());
+    let (mut cases, mut failures, mut counts) = (0_u64, Vec::new(), Counts::default());
     'cases: for point in plan.points(moments.len()) {
         for seed in plan.seeds() {
             cases += 1;
-            if let Err(wrong) = play_case(flavour, point, &moments[point], seed) {
+            if let Err(wrong) = play_case(flavour, point, &moments[point], seed, &mut counts) {
                 failures.push(describe(flavour, point, &moments[point], seed, &wrong));
                 if failures.len() == FAILURES_MAX {
                     break 'cases;
@@ -98,12 +99,15 @@ fn play_history(plan: &Plan, flavour: Flavour) -> Vec<String> {
             }
         }
     }
-    say(&format!("{}: {} points, {cases} cases, {:.1} s", flavour.name, moments.len(), watch()));
+    say(&format!("{}: {} points, {cases} cases, {:.1} s, {counts:?}", flavour.name, moments.len(), watch()));
+    let is_sample = plan.point.is_none() && plan.seed.is_none() && failures.is_empty();
+    let shows_little = [counts.cuts, counts.checkpoints, counts.rewrites, counts.interrupted].contains(&0);
+    assert!(!is_sample || !shows_little, "some kind of recovery never happened: {counts:?}");
     failures
 }
 
-fn play_case(flavour: Flavour, point: usize, moment: &Moment, seed: u64) -> Result<(), String> {
-    catch_unwind(AssertUnwindSafe(|| case::play(flavour, point, moment, seed))).unwrap_or_else(|panic| {
+fn play_case(flavour: Flavour, point: usize, moment: &Moment, seed: u64, counts: &mut Counts) -> Result<(), String> {
+    catch_unwind(AssertUnwindSafe(|| case::play(flavour, point, moment, seed, counts))).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         Err(format!("panic: {}", text.unwrap_or_default()))

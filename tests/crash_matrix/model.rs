@@ -2,6 +2,7 @@
 //! of files.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use wiber::record::{BatchBuilder, BuilderOptions, ProducedBatch, ProducerStamp};
@@ -17,7 +18,7 @@ pub(crate) struct Spec {
     /// Producer and base sequence, where it is an idempotent one's.
     pub(crate) producer: Option<(i64, Sequence)>,
     /// The length of each record's value, in bytes.
-    pub(crate) values: Vec<usize>,
+    pub(crate) values: Arc<[usize]>,
     /// Tells batches apart.
     pub(crate) salt: u64,
     /// The time of its records.
@@ -200,7 +201,7 @@ impl Model {
         let salt = self.salt;
         let ledger = self.ledger(key);
         let producer = producer.map(|id| (id, ledger.next_sequence(id)));
-        Spec { producer, values: values.to_vec(), salt, at }
+        Spec { producer, values: values.into(), salt, at }
     }
 
     /// Notes the answer to a batch.
