@@ -88,6 +88,9 @@ impl InspectError {
     /// Whether what was named is not there.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
-        matches!(self, InspectError::NoDirectory { .. } | InspectError::NotOurs { .. } | InspectError::NoPartition { .. })
+        matches!(
+            self,
+            InspectError::NoDirectory { .. } | InspectError::NotOurs { .. } | InspectError::NoPartition { .. }
+        )
     }
 }

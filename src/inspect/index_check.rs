@@ -23,7 +23,9 @@ impl SlotFile {
     pub(super) fn read(disk: &dyn Disk, path: &Path, base: Offset) -> SlotFile {
         let bytes = match read_file(disk, path, INDEX_FILE_BYTES_MAX) {
             Ok(bytes) => bytes,
-            Err(error) => return SlotFile { unusable: Some(format!("cannot be read: {error}")), ..SlotFile::default() },
+            Err(error) => {
+                return SlotFile { unusable: Some(format!("cannot be read: {error}")), ..SlotFile::default() };
+            }
         };
         let (slots, surplus) = bytes.as_chunks::<SLOT_BYTES>();
         let slots: Vec<_> = slots.iter().map(|slot| IndexSlot::decode(base, slot)).collect();

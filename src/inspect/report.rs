@@ -77,8 +77,7 @@ impl Finding {
 
     pub(super) fn of_lost(segment: Offset, lost: &Lost) -> Finding {
         let gap = (lost.from < lost.to).then_some(Gap { from: lost.from, to: lost.to });
-        let finding =
-            Finding::new(Severity::Damage, FindingKind::Batch, &log_name(segment), lost.damage.to_string());
+        let finding = Finding::new(Severity::Damage, FindingKind::Batch, &log_name(segment), lost.damage.to_string());
         Finding { lost: gap, ..finding.at(lost.position, lost.end.saturating_sub(lost.position)) }
     }
 }

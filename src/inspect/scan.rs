@@ -77,6 +77,8 @@ pub(super) struct SegmentScan<'a> {
     history: &'a History,
     anchors: Index,
     bounds: Bounds,
+    /// The offset of the first batch behind the durable point: another where a gap begins there.
+    durable_next: Offset,
     position: u64,
     /// The end of the batch before, not yet moved over a known gap.
     previous_end: Offset,
@@ -88,12 +90,19 @@ pub(super) struct SegmentScan<'a> {
 
 impl<'a> SegmentScan<'a> {
     /// A scan from the segment's first byte. `anchors` are believed only where they prove true.
-    pub(super) fn new(file: Arc<dyn DiskFile>, file_len: u64, bounds: Bounds, history: &'a History, anchors: Index) -> Self {
+    pub(super) fn new(
+        file: Arc<dyn DiskFile>,
+        file_len: u64,
+        bounds: Bounds,
+        history: &'a History,
+        anchors: Index,
+    ) -> Self {
         SegmentScan {
             window: Window::new(file, file_len.min(bounds.limit)),
             history,
             anchors,
             bounds,
+            durable_next: history.follow(bounds.durable_offset),
             position: 0,
             previous_end: bounds.base,
             expected: history.follow(bounds.base),
@@ -138,7 +147,7 @@ impl<'a> SegmentScan<'a> {
     }
 
     fn meet(&mut self) {
-        self.met |= self.position == self.bounds.durable && self.expected == self.bounds.durable_offset;
+        self.met |= self.position == self.bounds.durable && self.expected == self.durable_next;
     }
 
     fn read_batch(&mut self) -> Result<Batch, Damage> {
@@ -172,7 +181,7 @@ impl<'a> SegmentScan<'a> {
             Some((end, to)) => (end, to),
             None => (durable.min(file_end), self.bounds.durable_offset.max(from)),
         };
-        (self.position, self.previous_end, self.expected) = (end, to, to);
+        (self.position, self.previous_end, self.expected) = (end, to, self.history.follow(to));
         // Whatever the file lacks up to the durable point is part of this loss.
         self.met |= found.is_none();
         ScanEvent::Lost(Lost { position, end, from, to: to.max(from), damage })
@@ -190,7 +199,7 @@ impl<'a> SegmentScan<'a> {
             expected: self.expected,
             end: self.bounds.durable.min(file_end),
             is_cut_off: file_end < self.bounds.durable,
-            end_offset: self.bounds.durable_offset,
+            end_offset: self.durable_next,
             history: self.history,
             epochs: &wrote,
         };
@@ -234,7 +243,7 @@ impl<'a> SegmentScan<'a> {
         let from = self.expected;
         let to = self.bounds.durable_offset.max(from);
         self.met = true;
-        (self.previous_end, self.expected) = (to, to);
+        (self.previous_end, self.expected) = (to, self.history.follow(to));
         ScanEvent::Lost(Lost { position: self.position.min(durable), end: self.position, from, to, damage })
     }
 

@@ -40,7 +40,8 @@ pub fn verify_snapshots(
             Ok(bytes) => check(&bytes, directory_id),
             Err(error) => Err((Severity::Damage, format!("cannot be read: {error}"))),
         };
-        let finding = finding.err().map(|(severity, reason)| Finding::new(severity, FindingKind::Snapshot, &file, reason));
+        let finding =
+            finding.err().map(|(severity, reason)| Finding::new(severity, FindingKind::Snapshot, &file, reason));
         SnapshotReport { findings: finding.into_iter().collect(), file }
     };
     Ok(names.map(check).collect())

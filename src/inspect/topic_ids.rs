@@ -19,11 +19,8 @@ const META_PARTITION: &str = "__meta_p0";
 /// The id of a partition's topic. The metadata's own is that of the directory.
 pub(super) fn topic_id(inspected: &Inspected, partition: &TopicPartition) -> Result<TopicId, InspectError> {
     let name = partition.directory_name();
-    let found = if name == META_PARTITION {
-        inspected.id
-    } else {
-        topics(inspected)?.get(partition.topic.as_str()).copied()
-    };
+    let found =
+        if name == META_PARTITION { inspected.id } else { topics(inspected)?.get(partition.topic.as_str()).copied() };
     found.map(TopicId::new).ok_or(InspectError::TopicIdUnknown { partition: name })
 }
 

@@ -12,9 +12,7 @@ use super::report::{Finding, FindingKind, PartitionReport, SegmentReport, Severi
 use super::scan::{ScanEvent, SegmentScan, Tail};
 use super::source::{SegmentSource, log_bytes, read_partition_file};
 use crate::disk::Disk;
-use crate::log::{
-    History, PARTITION_FILE, PartitionFile, PartitionFiles, index_name, log_name, parse_segment_name,
-};
+use crate::log::{History, PARTITION_FILE, PartitionFile, PartitionFiles, index_name, log_name, parse_segment_name};
 use crate::record::{Batch, DecodeLimits};
 use crate::types::{Offset, Timestamp, TopicId, TopicPartition};
 
@@ -22,7 +20,11 @@ use crate::types::{Offset, Timestamp, TopicId, TopicPartition};
 ///
 /// # Errors
 /// [`InspectError`] where the directory or a file of it cannot be looked at; damage is in the report.
-pub fn verify(disk: &Arc<dyn Disk>, data_dir: &Path, progress: &mut dyn Progress) -> Result<VerifyReport, InspectError> {
+pub fn verify(
+    disk: &Arc<dyn Disk>,
+    data_dir: &Path,
+    progress: &mut dyn Progress,
+) -> Result<VerifyReport, InspectError> {
     let inspected = Inspected::open(Arc::clone(disk), data_dir)?;
     let lock = inspected.lock_state();
     let mut bytes_total = 0;
@@ -61,7 +63,12 @@ pub fn verify_partition(
     let file = match read_partition_file(disk, &files)? {
         Ok(file) => file,
         Err(error) => {
-            findings.push(Finding::new(Severity::Damage, FindingKind::PartitionFile, PARTITION_FILE, error.to_string()));
+            findings.push(Finding::new(
+                Severity::Damage,
+                FindingKind::PartitionFile,
+                PARTITION_FILE,
+                error.to_string(),
+            ));
             learn(disk, &files, partition, TopicId::new(uuid::Uuid::nil()), Timestamp::NONE)?
         }
     };
@@ -70,8 +77,13 @@ pub fn verify_partition(
         let reason = format!("it is of {}_p{}, the directory is not", file.topic, file.partition);
         findings.push(Finding::new(Severity::Damage, FindingKind::PartitionFile, PARTITION_FILE, reason));
     }
-    let mut report =
-        PartitionReport { partition: name, log_start: file.log_start, log_end: file.log_start, segments: vec![], findings };
+    let mut report = PartitionReport {
+        partition: name,
+        log_start: file.log_start,
+        log_end: file.log_start,
+        segments: vec![],
+        findings,
+    };
     for number in 0..file.segments.len() {
         let source = SegmentSource::open(disk, &files, &file, number)?;
         let mut checking = SegmentCheck::new(&source, progress);
@@ -202,9 +214,12 @@ impl<'p> SegmentCheck<'p> {
     fn tell_tail(&mut self, base: Offset, position: u64, tail: Tail) {
         let (severity, bytes, reason) = match tail {
             Tail::Clean => return,
-            Tail::Unwritten { bytes } => (Severity::Note, bytes, "reserved space, nothing was written there".to_owned()),
+            Tail::Unwritten { bytes } => {
+                (Severity::Note, bytes, "reserved space, nothing was written there".to_owned())
+            }
             Tail::Torn { bytes, damage } => {
-                let reason = "a torn tail behind the newest durable mark, never known to be durable; the next start moves it";
+                let reason =
+                    "a torn tail behind the newest durable mark, never known to be durable; the next start moves it";
                 (Severity::Warning, bytes, format!("{reason} to set-aside/: {damage}"))
             }
         };

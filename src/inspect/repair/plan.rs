@@ -63,7 +63,9 @@ pub enum RepairAction {
 impl fmt::Display for RepairAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::RebuildPartitionFile { reason } => write!(f, "build partition.json anew from the segments ({reason})"),
+            Self::RebuildPartitionFile { reason } => {
+                write!(f, "build partition.json anew from the segments ({reason})")
+            }
             Self::RewriteSegment { file, bytes_before, bytes_after } => {
                 write!(f, "write {file} anew from its whole batches: {bytes_after} of {bytes_before} bytes")
             }
@@ -137,7 +139,8 @@ pub fn plan_repair(
             learn(disk, &files, partition, topic_id(inspected, partition)?, now)?
         }
     };
-    let mut planning = Planning { found: &found, now, gaps: Vec::new(), records: Vec::new(), segments: Vec::new(), begins: None };
+    let mut planning =
+        Planning { found: &found, now, gaps: Vec::new(), records: Vec::new(), segments: Vec::new(), begins: None };
     let mut must_repair = !actions.is_empty();
     for number in 0..found.segments.len() {
         let source = SegmentSource::open(disk, &files, &found, number)?;
@@ -153,7 +156,7 @@ pub fn plan_repair(
     let Planning { gaps, records, segments, begins, .. } = planning;
     actions.extend(gaps.iter().map(|gap| RepairAction::RecordGap { from: gap.from.get(), to: gap.to.get() }));
     let mut file = found.clone();
-    file.history.gaps = join_gaps(found.history.gaps.iter().chain(&gaps).copied().collect(), &records);
+    file.history.gaps = join_gaps(found.history.gaps.iter().chain(&gaps).copied().collect());
     file.segments = records;
     let begins = begins.map(|(base, _)| base);
     Ok(Some(RepairPlan { partition: partition.clone(), file, segments, begins, actions }))
@@ -295,16 +298,14 @@ impl Kept {
     }
 }
 
-/// Joins gaps that touch, for only one is looked up at a time; but not where a segment begins, which is an offset
-/// that the one before must lead to.
-fn join_gaps(mut gaps: Vec<Gap>, records: &[SegmentRecord]) -> Vec<Gap> {
+/// Joins gaps that touch, for only one is looked up at a time.
+fn join_gaps(mut gaps: Vec<Gap>) -> Vec<Gap> {
     gaps.sort_unstable_by_key(|gap| gap.from);
     let mut joined: Vec<Gap> = Vec::with_capacity(gaps.len());
     for gap in gaps {
-        let is_base = records.iter().any(|record| record.base == gap.from);
-        match joined.last_mut() {
-            Some(last) if gap.from < last.to || (gap.from == last.to && !is_base) => last.to = last.to.max(gap.to),
-            _ => joined.push(gap),
+        match joined.last_mut().filter(|last| gap.from <= last.to) {
+            Some(last) => last.to = last.to.max(gap.to),
+            None => joined.push(gap),
         }
     }
     joined
