@@ -1,1 +1,4 @@
 //! The command lines.
+
+#[cfg(feature = "server")]
+pub mod server_tools;
