@@ -179,7 +179,7 @@ fn decode(dir: &Path, file: &Path, bytes: &[u8]) -> Result<Uuid, DirectoryError>
 }
 
 /// The partition whose directory has this name: what stands before the last `_p` is the topic.
-fn parse_directory(name: &str) -> Option<TopicPartition> {
+pub(crate) fn parse_directory(name: &str) -> Option<TopicPartition> {
     let (topic, partition) = name.rsplit_once("_p")?;
     let canonical = partition.parse::<u32>().ok().filter(|number| number.to_string() == partition)?;
     Some(TopicPartition { topic: TopicName::new(topic).ok()?, partition: PartitionIndex(canonical) })

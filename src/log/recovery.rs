@@ -285,7 +285,9 @@ impl Opening<'_> {
                 }
             });
             self.batches += walk.batches;
-            let short = walk.stop.is_none() && self.history().follow(walk.end.next_offset) != next_base;
+            // A gap may begin at the next segment's base: the walk has then passed it already.
+            let next_offset = self.history().follow(next_base);
+            let short = walk.stop.is_none() && self.history().follow(walk.end.next_offset) != next_offset;
             let damage = damage_of(walk.stop);
             if let Some(damage) = damage.or_else(|| short.then_some(Damage::Boundary { position: walk.end.position })) {
                 self.report(record.base, walk.end.position, damage);
