@@ -7,6 +7,7 @@ use super::index_file::{ActiveIndex, load_index, write_index};
 use super::partition_file::SegmentRecord;
 use super::partition_log::{PartitionLog, Writer, durable_mark};
 use super::point::{LogPoint, effective_timestamp};
+use super::recovery::first_append;
 use super::segment::ActiveSegment;
 use super::walk::walk_file;
 use crate::disk::OpenMode;
@@ -16,8 +17,8 @@ impl PartitionLog {
     /// Removes every batch that reaches `end` or beyond; the log then ends at `end`, or before it where that lies inside
     /// a batch. Durable when this returns. That no committed record goes is the caller's to know.
     ///
-    /// The order makes a crash at any point harmless: later segments are forgotten before they are removed, and durable
-    /// marks go before the bytes they speak of.
+    /// The order makes a crash at any point harmless: durable marks go before anything that says their bytes are not to
+    /// be there, the epochs that wrote them among it; later segments are forgotten before they are removed.
     ///
     /// # Errors
     /// [`LogError`]; after one the log must be opened anew.
@@ -38,17 +39,25 @@ impl PartitionLog {
         last.sealed = None;
         let record = *last;
         file.history.epochs.truncate_to(end);
+        self.forget_marks(&record)?;
         self.replace_partition_file(file)?;
         for record in &removed {
             self.remove_segment(record.base)?;
         }
         self.context.disk.sync_dir(self.files.dir()).map_err(|error| LogError::sync(self.files.dir(), &error))?;
         let (active, point) = self.cut_segment(&record, end, now)?;
-        reset_writer(&mut writer, &active, point);
+        reset_writer(&mut writer, &active, point, now);
         let mut view = self.view.write();
         view.active = Arc::new(active);
         view.end = point;
         Ok(point)
+    }
+
+    /// Takes the durable marks out of the index of the segment that becomes the last one, durably.
+    fn forget_marks(&self, record: &SegmentRecord) -> Result<(), LogError> {
+        let (disk, path) = (&*self.context.disk, self.files.index(record.base));
+        let (index, _) = load_index(disk, &path, record.base).unwrap_or_default();
+        write_index(disk, &path, record.base, &index, None).map_err(|error| LogError::io("write", &path, error))
     }
 
     fn remove_segment(&self, base: Offset) -> Result<(), LogError> {
@@ -101,11 +110,9 @@ impl PartitionLog {
     }
 }
 
-fn reset_writer(writer: &mut Writer, active: &ActiveSegment, point: LogPoint) {
+fn reset_writer(writer: &mut Writer, active: &ActiveSegment, point: LogPoint, now: Timestamp) {
     let index = active.index.lock();
     writer.last_entry_position = index.index().entries().last().map_or(0, |entry| u64::from(entry.position));
     writer.must_roll = false;
-    if point.position == 0 {
-        writer.first_timestamp = None;
-    }
+    writer.first_append = first_append(active, point, now);
 }
