@@ -34,6 +34,8 @@ mod reserve;
 mod resync;
 mod retention;
 mod segment;
+#[cfg(test)]
+mod tests;
 mod truncate;
 mod walk;
 

@@ -251,10 +251,12 @@ impl Reading<'_> {
                 Ok(bytes) => (self.take(&bytes, &mut place), bytes.len()),
                 Err(damage) => (Some(damage), 0),
             };
+            // Fewer bytes than asked for: the file itself ends there, and reading more will not help.
+            let ends = bytes_had < wanted;
             match stopped {
                 None => return None,
                 Some(Damage::Batch(BatchError::Truncated { needed, have }))
-                    if self.is_cut_short(place, needed, have) =>
+                    if !ends && self.is_cut_short(place, needed, have) =>
                 {
                     wanted = needed.max(wanted);
                     if self.is_full(needed) {

@@ -24,7 +24,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// Files with a rule of their own instead of their layer's.
 const FILES: &[(&str, &[&str])] = &[
     // The server's command line starts it, and hands its offline tools a disk.
-    ("src/cli/server", &["server", "inspect", "disk", "client", "protocol", "record", "types"]),
+    ("src/cli/server", &["server", "inspect", "log", "disk", "client", "protocol", "record", "types"]),
     ("src/cli/mod.rs", &["client", "protocol", "record", "types"]),
     ("src/bin/wiber-server.rs", &["cli", "server"]),
     ("src/bin/wiber-client.rs", &["cli", "client"]),
