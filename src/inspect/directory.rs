@@ -46,9 +46,12 @@ impl Inspected {
     /// [`InspectError::NoDirectory`], [`InspectError::NotOurs`], [`InspectError::Newer`], [`InspectError::Io`].
     pub fn open(disk: Arc<dyn Disk>, path: &Path) -> Result<Inspected, InspectError> {
         let dir = path.to_path_buf();
-        let entries = disk.read_dir(path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => InspectError::NoDirectory { dir: dir.clone() },
-            _ => InspectError::io("list", path)(error),
+        let entries = disk.read_dir(path).map_err(|error| {
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) {
+                InspectError::NoDirectory { dir: dir.clone() }
+            } else {
+                InspectError::io("list", path)(error)
+            }
         })?;
         let partitions: Vec<_> =
             entries.iter().filter(|entry| entry.is_dir).filter_map(|entry| parse_directory(&entry.name)).collect();
@@ -109,9 +112,12 @@ impl Inspected {
     /// # Errors
     /// [`InspectError::Locked`], [`InspectError::Io`].
     pub fn lock(&self) -> Result<Box<dyn DirLock>, InspectError> {
-        self.disk.lock_dir(&self.path).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => InspectError::Locked { dir: self.path.clone() },
-            _ => InspectError::io("lock", &self.path)(error),
+        self.disk.lock_dir(&self.path).map_err(|error| {
+            if error.kind() == io::ErrorKind::WouldBlock {
+                InspectError::Locked { dir: self.path.clone() }
+            } else {
+                InspectError::io("lock", &self.path)(error)
+            }
         })
     }
 

@@ -258,7 +258,7 @@ impl Kept {
         };
         let Some(mut scan) = source.scan(history) else { return kept };
         let mut entries = EntryCheck::new(source.record.base, &source.slots.index());
-        while let Some(event) = scan.next() {
+        for event in scan.by_ref() {
             match event {
                 ScanEvent::Batch(position, batch) => {
                     entries.batch(position, batch.header().base_offset);
