@@ -106,8 +106,7 @@ mod tests {
         let files = PartitionFiles::new("/data/events_p0".into());
         let (topic, id) = (TopicName::new("events").unwrap(), TopicId::new(uuid::Uuid::nil()));
         let (options, now) = (LogOptions::default(), Timestamp::from_millis(1));
-        let log =
-            PartitionLog::create(context.clone(), files.clone(), options, topic, PartitionIndex(0), id).unwrap();
+        let log = PartitionLog::create(context.clone(), files.clone(), options, topic, PartitionIndex(0), id).unwrap();
         for epoch in 1..=3 {
             let mut builder = BatchBuilder::new(BuilderOptions::default());
             builder.append(now, None, Some(b"value"), &[]).unwrap();
