@@ -7,7 +7,6 @@ use super::append::producer_batch;
 use super::effects::Effects;
 use super::error::FollowError;
 use super::partition::{Partition, PartitionStatus, State};
-use crate::log::effective_timestamp;
 use crate::record::Batch;
 use crate::types::{Epoch, Offset, Timestamp};
 
@@ -17,10 +16,14 @@ impl Partition {
     /// # Errors
     /// [`FollowError::Fenced`] for an epoch that is over, [`FollowError::StorageFailed`].
     pub fn become_follower(self: &Arc<Self>, epoch: Epoch, leader: Option<String>) -> Result<(), FollowError> {
+        let mut effects = Effects::default();
         let mut state = self.state.lock();
         state.check_epoch(epoch)?;
         state.epoch = epoch;
         state.status = PartitionStatus::Follower { leader };
+        effects.appenders.append(&mut state.appenders);
+        drop(state);
+        self.carry_out(effects);
         Ok(())
     }
 
@@ -68,8 +71,7 @@ impl Partition {
         state.epoch = epoch;
         let next_offset = batch.header().next_offset();
         if let Some(stamp) = producer_batch(batch.header()) {
-            let timestamp = effective_timestamp(batch.header().max_timestamp, now);
-            state.producers.record(stamp, batch.header().base_offset, timestamp);
+            state.producers.record(stamp, batch.header().base_offset, now);
         }
         state.offsets.set_log_end(next_offset);
         state.unwritten_bytes += batch.bytes().len() as u64;
@@ -112,11 +114,12 @@ impl Partition {
             return Err(FollowError::Busy);
         }
         if end < state.offsets.written() {
-            state.is_writing = true;
+            // A sync that ends after it would call durable what is gone.
+            (state.is_writing, state.is_syncing) = (true, true);
             drop(state);
             let result = self.log.truncate_to(end, now);
             state = self.state.lock();
-            state.is_writing = false;
+            (state.is_writing, state.is_syncing) = (false, false);
             match result {
                 Ok(point) => {
                     state.drop_beyond(point.next_offset, &AckFailure::Truncated, &mut effects);
@@ -129,6 +132,7 @@ impl Partition {
         } else {
             state.drop_beyond(end, &AckFailure::Truncated, &mut effects);
         }
+        state.plan_work(&mut effects);
         drop(state);
         self.carry_out(effects);
         Ok(())
