@@ -16,10 +16,14 @@ impl Partition {
     /// # Errors
     /// [`FollowError::Fenced`] for an epoch that is over, [`FollowError::StorageFailed`].
     pub fn become_follower(self: &Arc<Self>, epoch: Epoch, leader: Option<String>) -> Result<(), FollowError> {
+        let mut effects = Effects::default();
         let mut state = self.state.lock();
         state.check_epoch(epoch)?;
         state.epoch = epoch;
         state.status = PartitionStatus::Follower { leader };
+        effects.appenders.append(&mut state.appenders);
+        drop(state);
+        self.carry_out(effects);
         Ok(())
     }
 
@@ -113,11 +117,12 @@ impl Partition {
             return Err(FollowError::Busy);
         }
         if end < state.offsets.written() {
-            state.is_writing = true;
+            // A sync that ends after it would call durable what is gone.
+            (state.is_writing, state.is_syncing) = (true, true);
             drop(state);
             let result = self.log.truncate_to(end, now);
             state = self.state.lock();
-            state.is_writing = false;
+            (state.is_writing, state.is_syncing) = (false, false);
             match result {
                 Ok(point) => {
                     state.drop_beyond(point.next_offset, &AckFailure::Truncated, &mut effects);
@@ -130,6 +135,7 @@ impl Partition {
         } else {
             state.drop_beyond(end, &AckFailure::Truncated, &mut effects);
         }
+        state.plan_work(&mut effects);
         drop(state);
         self.carry_out(effects);
         Ok(())
