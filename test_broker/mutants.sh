@@ -21,7 +21,7 @@ patches=$top/test_broker/mutants
 work=$top/target/mutants
 tree=$work/tree
 suite=("--lib" "--test crash_matrix")
-seconds_max=600
+seconds_max=240
 
 # The command lines and their dependencies play no part; without them a mutant is built sooner.
 features=(--no-default-features --features server)
