@@ -26,7 +26,8 @@ fn append_roll_retain_truncate_reopen() {
     model.check_all(&log);
     let end = log.state().end;
     drop(log);
-    let opened = PartitionLog::open(context(), files.clone(), options, Some(end), at(0), &mut Visits::default()).unwrap();
+    let opened =
+        PartitionLog::open(context(), files.clone(), options, Some(end), at(0), &mut Visits::default()).unwrap();
     assert!(opened.checkpoint_used && opened.damage.is_none() && opened.batches_walked == 0);
     model.check_all(&opened.log);
     assert_eq!(opened.log.log_start(), start);
