@@ -251,3 +251,15 @@ fn a_dump_goes_on_behind_damage_and_stops_when_told() {
     assert_eq!(dumped(0, 3), whole[..3]);
     assert_eq!(dumped(whole[5], usize::MAX), whole[5..]);
 }
+
+/// The power failed between making a partition's directory and its first file.
+#[test]
+fn an_interrupted_creation_is_no_damage() {
+    let fixture = Fixture::new();
+    fixture.disk.create_dir_all(Path::new("/data/orders_p0")).unwrap();
+    let inspected = fixture.inspected();
+    let orders = inspected.partition("orders_p0").unwrap();
+    let report = verify_partition(&inspected, orders, &mut ()).unwrap();
+    assert!(!report.is_damaged(), "{report:#?}");
+    assert!(plan_repair(&inspected, orders, NOW).unwrap().is_none());
+}
