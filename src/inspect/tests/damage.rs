@@ -176,7 +176,6 @@ fn a_lost_partition_file_is_built_from_segments_and_metadata() {
     let before = fixture.open().log.state().file;
     let meta = TopicPartition { topic: TopicName::new("__meta").unwrap(), partition: PartitionIndex(0) };
     let meta_files = PartitionFiles::new(Path::new(DATA).join(meta.directory_name()));
-    let (topic, id) = (meta.topic.clone(), TopicId::new(Uuid::from_u128(7)));
     let forget = |fixture: &Fixture| fixture.disk.remove_file(&files().partition_file()).unwrap();
 
     let without = fixture.fork();
@@ -184,13 +183,7 @@ fn a_lost_partition_file_is_built_from_segments_and_metadata() {
     assert!(without.verify().is_damaged());
     assert!(matches!(without.repair(), Err(InspectError::TopicIdUnknown { .. })));
 
-    let log =
-        PartitionLog::create(context(&fixture.disk), meta_files.clone(), options(), topic, meta.partition, id).unwrap();
-    let mut command = BatchBuilder::new(BuilderOptions::default());
-    let text = format!(r#"{{"type":"create_topic","version":1,"topic":"events","topic_id":"{}"}}"#, fixture.topic_id);
-    command.append(NOW, Some(b"events"), Some(text.as_bytes()), &[]).unwrap();
-    log.append(&[command.finish().unwrap().number(Offset::ZERO, Epoch::FIRST)], NOW).unwrap();
-    log.sync(log.state().end).unwrap();
+    fixture.write_metadata();
     for damage in 0..4 {
         let mut lost = fixture.fork();
         let mut expected = fixture.written.clone();
