@@ -186,7 +186,7 @@ fn what_is_wrong_with_the_newest_is_said_and_the_one_before_serves() {
     check(&|text| text.replace("\"meta_applied\":2", "\"meta_applied\":3"), "damaged: the checksum is");
     check(&|text| text.replace("\"meta_applied\":2", "\"meta_applied\": 2"), "damaged: the checksum is");
     check(&|text| text.replace("crc32c:", "crc32:"), "damaged: the checksum is");
-    check(&|text| text.replace("\"checksum\"", "\"check\""), "damaged: checksum or content is missing");
+    check(&|text| text.replace("\"checksum\"", "\"check\""), "damaged: the envelope has no");
     check(&|_| "{\"version\":2,\"body\":[]}".to_owned(), "of version 2: this broker knows up to 1");
     check(&|_| foreign.clone(), "of another data directory: 00000000-0000-0000-0000-000000000002");
 }
