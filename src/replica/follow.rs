@@ -113,11 +113,12 @@ impl Partition {
             return Err(FollowError::Busy);
         }
         if end < state.offsets.written() {
-            state.is_writing = true;
+            // A sync meanwhile would tell of a place that is then no longer there.
+            (state.is_writing, state.is_syncing) = (true, true);
             drop(state);
             let result = self.log.truncate_to(end, now);
             state = self.state.lock();
-            state.is_writing = false;
+            (state.is_writing, state.is_syncing) = (false, false);
             match result {
                 Ok(point) => {
                     state.drop_beyond(point.next_offset, &AckFailure::Truncated, &mut effects);
@@ -130,6 +131,7 @@ impl Partition {
         } else {
             state.drop_beyond(end, &AckFailure::Truncated, &mut effects);
         }
+        state.plan_work(&mut effects);
         drop(state);
         self.carry_out(effects);
         Ok(())
