@@ -23,7 +23,7 @@ const WRITE_BYTES_MAX: u64 = 4 << 20;
 pub struct AppendFailure {
     /// Why.
     #[source]
-    pub error: LogError,
+    pub error: Box<LogError>,
     /// The end of what is written; batches before it are in the file, those behind it are not.
     pub end: LogPoint,
 }
@@ -46,7 +46,7 @@ impl PartitionLog {
             let end = self.view.read().end;
             match step {
                 Ok(count) => rest = &rest[count..],
-                Err(error) => return Err(AppendFailure { error, end }),
+                Err(error) => return Err(AppendFailure { error: Box::new(error), end }),
             }
         }
         Ok(self.view.read().end)

@@ -98,12 +98,7 @@ impl PartitionLog {
     ) -> PartitionLog {
         let last_entry = active.index.lock().index().entries().last().map_or(0, |entry| u64::from(entry.position));
         let view = View { file: Arc::new(file), active: Arc::new(active), end, damage };
-        let writer = Writer {
-            options,
-            first_append,
-            last_entry_position: last_entry,
-            must_roll: false,
-        };
+        let writer = Writer { options, first_append, last_entry_position: last_entry, must_roll: false };
         PartitionLog { context, files, view: RwLock::new(view), writer: Mutex::new(writer) }
     }
 
@@ -174,7 +169,8 @@ pub(crate) fn write_partition_file(
     file: &PartitionFile,
 ) -> Result<(), LogError> {
     let path = files.partition_file();
-    let bytes = file.encode().map_err(|source: PartitionFileError| LogError::PartitionFile { path: path.clone(), source })?;
+    let bytes =
+        file.encode().map_err(|source: PartitionFileError| LogError::PartitionFile { path: path.clone(), source })?;
     replace_file(&*context.disk, &path, &bytes).map_err(|error| LogError::io("replace", &path, error))
 }
 

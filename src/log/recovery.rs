@@ -99,8 +99,12 @@ impl PartitionLog {
         visitor: &mut dyn RecoveryVisitor,
     ) -> Result<Recovered, LogError> {
         let file = read_partition_file(&*context.disk, &files)?;
+        // Whoever replaced it may have been killed before its sync: nothing may be done on its word before it is durable.
+        let dir = files.dir();
+        context.disk.sync_dir(dir).map_err(|error| LogError::io("sync", dir, error))?;
         tidy_directory(&*context.disk, &files, &file)?;
-        let mut opening = Opening { context: &context, files: &files, file: &file, options, now, damage: None, batches: 0 };
+        let mut opening =
+            Opening { context: &context, files: &files, file: &file, options, now, damage: None, batches: 0 };
         let start = checkpoint.filter(|point| opening.is_believable(point));
         if start.is_none() {
             visitor.restart();
@@ -130,9 +134,9 @@ impl PartitionLog {
 pub(crate) fn read_partition_file(disk: &dyn Disk, files: &PartitionFiles) -> Result<PartitionFile, LogError> {
     let path = files.partition_file();
     let wrong = |source| LogError::PartitionFile { path: path.clone(), source };
-    let bytes = read_file(disk, &path, PARTITION_FILE_BYTES_MAX).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => wrong(PartitionFileError::Missing),
-        _ => LogError::io("read", &path, error),
+    let bytes = read_file(disk, &path, PARTITION_FILE_BYTES_MAX).map_err(|error| {
+        let is_missing = error.kind() == std::io::ErrorKind::NotFound;
+        if is_missing { wrong(PartitionFileError::Missing) } else { LogError::io("read", &path, error) }
     })?;
     PartitionFile::decode(&bytes).map_err(wrong)
 }
@@ -250,7 +254,8 @@ impl Opening<'_> {
     fn rebuild_index(&mut self, record: &SegmentRecord, file: &dyn DiskFile, end: u64) {
         let start = LogPoint::segment_start(record.base, record.first_batch);
         let mut entries = EntryBuilder::new(self.options.index_interval_bytes, start);
-        let walk = walk_file(file, start, end, self.history(), |header, _, point| entries.visit(header, point, self.now));
+        let walk =
+            walk_file(file, start, end, self.history(), |header, _, point| entries.visit(header, point, self.now));
         if let Some(damage) = damage_of(walk.stop) {
             self.report(record.base, walk.end.position, damage);
         }
@@ -279,7 +284,9 @@ impl Opening<'_> {
                 }
             });
             self.batches += walk.batches;
-            let short = walk.stop.is_none() && self.history().follow(walk.end.next_offset) != next_base;
+            // A gap may begin at the next segment's base: the walk has then passed it already.
+            let next_offset = self.history().follow(next_base);
+            let short = walk.stop.is_none() && self.history().follow(walk.end.next_offset) != next_offset;
             let damage = damage_of(walk.stop);
             if let Some(damage) = damage.or_else(|| short.then_some(Damage::Boundary { position: walk.end.position })) {
                 self.report(record.base, walk.end.position, damage);

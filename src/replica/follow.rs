@@ -58,7 +58,10 @@ impl Partition {
             return Err(FollowError::Leading);
         }
         let Some(epoch) = Epoch::new(batch.header().leader_epoch) else {
-            return Err(FollowError::NotContiguous { log_end: state.offsets.log_end(), found: batch.header().base_offset });
+            return Err(FollowError::NotContiguous {
+                log_end: state.offsets.log_end(),
+                found: batch.header().base_offset,
+            });
         };
         state.check_epoch(epoch)?;
         if batch.header().base_offset != state.offsets.log_end() {
@@ -114,7 +117,7 @@ impl Partition {
             return Err(FollowError::Busy);
         }
         if end < state.offsets.written() {
-            // A sync that ends after it would call durable what is gone.
+            // A sync meanwhile would tell of a place that is then no longer there.
             (state.is_writing, state.is_syncing) = (true, true);
             drop(state);
             let result = self.log.truncate_to(end, now);

@@ -11,7 +11,7 @@ use super::producers::Producers;
 use super::tail::Tail;
 use super::upkeep::Checkpoint;
 use crate::log::{
-    Cut, DamageReport, LogError, PartitionFileError, PartitionFiles, PartitionLog, Recovered, RecoveryVisitor, effective_timestamp,
+    Cut, DamageReport, LogError, PartitionFileError, PartitionFiles, PartitionLog, Recovered, RecoveryVisitor,
 };
 use crate::record::BatchHeader;
 use crate::types::{Epoch, Offset, Timestamp, TopicId, TopicPartition};
@@ -146,8 +146,7 @@ impl RecoveryVisitor for Rebuilding {
 
     fn batch(&mut self, header: &BatchHeader) {
         if let Some(stamp) = super::append::producer_batch(header) {
-            let timestamp = effective_timestamp(header.max_timestamp, self.now);
-            self.producers.record(stamp, header.base_offset, timestamp);
+            self.producers.record(stamp, header.base_offset, self.now);
             self.producers.commit_to(header.next_offset());
         }
     }
