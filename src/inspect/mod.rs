@@ -2,7 +2,7 @@
 //! `wiber-server verify`, `dump` and `repair`.
 //!
 //! Stands beside the broker on top of `log` and `disk`, and prints nothing. Verifying and dumping change no byte of the
-//! data; repair quarantines before it rewrites and deletes nothing. All three read a segment through [`scan`], which
+//! data; repair quarantines before it rewrites and deletes nothing. All three read a segment through `scan`, which
 //! goes on behind damage and tells exactly what is lost.
 
 mod control;

@@ -2,26 +2,16 @@
 
 use std::path::Path;
 
-use crc_fast::CrcAlgorithm;
-use serde::Deserialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::error::InspectError;
 use super::report::{Finding, FindingKind, Severity, SnapshotReport};
 use crate::disk::{Disk, read_file};
+use crate::log::{EnvelopeError, open_envelope};
 
 const SNAPSHOT_BYTES_MAX: u64 = 256 << 20;
 const VERSION: u64 = 1;
-
-#[derive(Deserialize)]
-struct Envelope<'a> {
-    version: u64,
-    checksum: String,
-    #[serde(borrow)]
-    content: &'a RawValue,
-}
 
 /// Checks every snapshot in a directory. None of them holds anything that the logs do not.
 ///
@@ -49,16 +39,12 @@ pub fn verify_snapshots(
 
 fn check(bytes: &[u8], directory_id: Option<Uuid>) -> Result<(), (Severity, String)> {
     let damaged = |reason: String| (Severity::Damage, reason);
-    let envelope: Envelope<'_> = serde_json::from_slice(bytes).map_err(|error| damaged(error.to_string()))?;
-    if envelope.version > VERSION {
-        return Err((Severity::Warning, format!("of version {}, newer than {VERSION}: passed over", envelope.version)));
-    }
-    let crc = crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, envelope.content.get().as_bytes());
-    let found = format!("crc32c:{crc:08x}");
-    if found != envelope.checksum {
-        return Err(damaged(format!("the checksum is {found}, not {}", envelope.checksum)));
-    }
-    let content: Value = serde_json::from_str(envelope.content.get()).map_err(|error| damaged(error.to_string()))?;
+    let content: Value = open_envelope(VERSION, bytes).map_err(|error| match error {
+        EnvelopeError::Newer { .. } => (Severity::Warning, format!("{error}: passed over")),
+        EnvelopeError::Json(_) | EnvelopeError::Missing(_) | EnvelopeError::Checksum { .. } => {
+            damaged(error.to_string())
+        }
+    })?;
     let id = content.get("directory_id").and_then(Value::as_str).and_then(|id| Uuid::parse_str(id).ok());
     let Some(id) = id else { return Err(damaged("it names no directory".to_owned())) };
     match directory_id {

@@ -98,10 +98,24 @@ impl Fixture {
         Fixture { disk: self.disk.fork(), written: self.written.clone(), topic_id: self.topic_id }
     }
 
-    /// The logs, oldest first.
+    /// Makes `__meta`, with the command that created the topic.
+    fn write_metadata(&self) {
+        let name = TopicPartition { topic: TopicName::new("__meta").unwrap(), partition: PartitionIndex(0) };
+        let files = PartitionFiles::new(Path::new(DATA).join(name.directory_name()));
+        let (context, id) = (context(&self.disk), TopicId::new(Uuid::from_u128(7)));
+        let log = PartitionLog::create(context, files, options(), name.topic, name.partition, id).unwrap();
+        let mut command = BatchBuilder::new(BuilderOptions::default());
+        let text = format!(r#"{{"type":"create_topic","version":1,"topic":"events","topic_id":"{}"}}"#, self.topic_id);
+        command.append(NOW, Some(b"events"), Some(text.as_bytes()), &[]).unwrap();
+        log.append(&[command.finish().unwrap().number(Offset::ZERO, Epoch::FIRST)], NOW).unwrap();
+        log.sync(log.state().end).unwrap();
+    }
+
+    /// The logs of the partition, oldest first.
     fn logs(&self) -> Vec<PathBuf> {
         let is_log = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "log");
-        self.disk.paths().into_iter().filter(is_log).filter(|path| !path.to_string_lossy().contains("aside")).collect()
+        let paths = self.disk.paths().into_iter().filter(|path| path.starts_with(files().dir()));
+        paths.filter(is_log).filter(|path| !path.to_string_lossy().contains("aside")).collect()
     }
 
     /// Where each batch begins in which file, with its length.
@@ -250,4 +264,16 @@ fn a_dump_goes_on_behind_damage_and_stops_when_told() {
     assert_eq!(dumped(0, usize::MAX), whole);
     assert_eq!(dumped(0, 3), whole[..3]);
     assert_eq!(dumped(whole[5], usize::MAX), whole[5..]);
+}
+
+/// The power failed between making a partition's directory and its first file.
+#[test]
+fn an_interrupted_creation_is_no_damage() {
+    let fixture = Fixture::new();
+    fixture.disk.create_dir_all(Path::new("/data/orders_p0")).unwrap();
+    let inspected = fixture.inspected();
+    let orders = inspected.partition("orders_p0").unwrap();
+    let report = verify_partition(&inspected, orders, &mut ()).unwrap();
+    assert!(!report.is_damaged(), "{report:#?}");
+    assert!(plan_repair(&inspected, orders, NOW).unwrap().is_none());
 }

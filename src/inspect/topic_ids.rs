@@ -7,9 +7,10 @@ use uuid::Uuid;
 
 use super::directory::Inspected;
 use super::error::InspectError;
-use super::learn::learn;
+use super::learn::{learn, segment_bases};
 use super::scan::ScanEvent;
 use super::source::{SegmentSource, read_partition_file};
+use crate::log::PartitionFileError;
 use crate::record::Batch;
 use crate::types::{Timestamp, TopicId, TopicPartition};
 
@@ -22,6 +23,18 @@ pub(super) fn topic_id(inspected: &Inspected, partition: &TopicPartition) -> Res
     let found =
         if name == META_PARTITION { inspected.id } else { topics(inspected)?.get(partition.topic.as_str()).copied() };
     found.map(TopicId::new).ok_or(InspectError::TopicIdUnknown { partition: name })
+}
+
+/// Whether a partition's directory, empty but for leftovers, is what an interrupted creation left: no topic owns it, and
+/// the next start removes it. Metadata without any partition beside them are made anew.
+pub(super) fn is_leftover(inspected: &Inspected, partition: &TopicPartition) -> Result<bool, InspectError> {
+    let (disk, files) = (&*inspected.disk, inspected.files(partition));
+    let is_missing = matches!(read_partition_file(disk, &files)?, Err(PartitionFileError::Missing));
+    if !is_missing || !segment_bases(disk, &files)?.is_empty() {
+        return Ok(false);
+    }
+    let is_alone = inspected.partitions().len() == 1 && partition.topic.is_internal();
+    Ok(is_alone || topic_id(inspected, partition).is_err())
 }
 
 /// Every topic that the whole batches of `__meta` create and do not delete.

@@ -11,6 +11,7 @@ use super::learn::{learn, segment_bases};
 use super::report::{Finding, FindingKind, PartitionReport, SegmentReport, Severity, VerifyReport};
 use super::scan::{ScanEvent, SegmentScan, Tail};
 use super::source::{SegmentSource, log_bytes, read_partition_file};
+use super::topic_ids::is_leftover;
 use crate::disk::Disk;
 use crate::log::{History, PARTITION_FILE, PartitionFile, PartitionFiles, index_name, log_name, parse_segment_name};
 use crate::record::{Batch, DecodeLimits};
@@ -63,12 +64,12 @@ pub fn verify_partition(
     let file = match read_partition_file(disk, &files)? {
         Ok(file) => file,
         Err(error) => {
-            findings.push(Finding::new(
-                Severity::Damage,
-                FindingKind::PartitionFile,
-                PARTITION_FILE,
-                error.to_string(),
-            ));
+            let (severity, reason) = if is_leftover(inspected, partition)? {
+                (Severity::Note, "missing: a creation was interrupted, the next start clears it away".to_owned())
+            } else {
+                (Severity::Damage, error.to_string())
+            };
+            findings.push(Finding::new(severity, FindingKind::PartitionFile, PARTITION_FILE, reason));
             learn(disk, &files, partition, TopicId::new(uuid::Uuid::nil()), Timestamp::NONE)?
         }
     };

@@ -117,7 +117,7 @@ impl Partition {
             return Err(FollowError::Busy);
         }
         if end < state.offsets.written() {
-            // A sync that ends after it would call durable what is gone.
+            // A sync meanwhile would tell of a place that is then no longer there.
             (state.is_writing, state.is_syncing) = (true, true);
             drop(state);
             let result = self.log.truncate_to(end, now);

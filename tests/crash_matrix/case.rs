@@ -7,7 +7,7 @@ use wiber::broker::OpenSummary;
 use wiber::disk::faulty::{FaultyDisk, Random};
 use wiber::replica::AckLevel::Durable;
 
-use crate::check::{After, Finding, check};
+use crate::check::{After, Finding, check, check_directories};
 use crate::history::Moment;
 use crate::model::{Fate, Model, Stage};
 use crate::session::{Flavour, Session};
@@ -58,6 +58,7 @@ fn recover(
     counts.add(&summary);
     let points = disk.points();
     let finding = check(session.broker(), &summary, model, after)?;
+    check_directories(session.broker(), &disk.paths())?;
     Ok(Recovery { session, finding, points })
 }
 

@@ -1,6 +1,7 @@
 //! A recovered broker against the model: what must be there, what may be, what must not.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use wiber::broker::{Broker, OpenSummary, TopicHandle};
@@ -85,6 +86,23 @@ fn check_topics(broker: &Arc<Broker>, model: &Model) -> Result<(), String> {
             ensure!(handle.topic().id == *id, "topic {name} is an older one of that name");
             ensure!(handle.partitions_count() == *partitions, "topic {name}: {} partitions", handle.partitions_count());
         }
+    }
+    Ok(())
+}
+
+/// Nothing is left of topics that are not there.
+pub(crate) fn check_directories(broker: &Arc<Broker>, paths: &[PathBuf]) -> Result<(), String> {
+    let data_dir = broker.directory().path();
+    let names = |handle: &Arc<TopicHandle>| {
+        let topic = handle.topic().name.clone();
+        (0..handle.partitions_count()).map(move |index| format!("{topic}_p{index}")).collect::<Vec<_>>()
+    };
+    let mut known: Vec<String> = broker.topics().iter().flat_map(names).collect();
+    known.push("__meta_p0".to_owned());
+    for path in paths.iter().filter_map(|path| path.strip_prefix(data_dir).ok()) {
+        let mut parts = path.iter().map(|part| part.to_string_lossy());
+        let (first, is_in_directory) = (parts.next().unwrap_or_default(), parts.next().is_some());
+        ensure!(!is_in_directory || known.contains(&first.into_owned()), "{} is nobody's", path.display());
     }
     Ok(())
 }

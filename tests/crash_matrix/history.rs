@@ -73,6 +73,7 @@ fn play(session: &mut Session, disk: &FaultyDisk) {
     fill_and_expire(session);
     restart_from_snapshot(session);
     append_everywhere(session, 2);
+    snapshot_waits_for_syncs(session);
     truncate_unsynced(session);
     truncate_followed(session);
     delete_and_recreate(session);
@@ -177,6 +178,23 @@ fn append_everywhere(session: &mut Session, rounds: i64) {
         session.drain();
     }
     session.assert_answered();
+}
+
+/// A snapshot falls due while much is written and not synced; other work comes before the syncs it waits for.
+fn snapshot_waits_for_syncs(session: &mut Session) {
+    for length in [300, 310, 320, 330] {
+        session.send(ORDERS_1, Some(9), &[length], Some(Leader));
+        session.run(ORDERS_1, Work::Write);
+    }
+    session.step(10_000);
+    for length in [40, 50, 60] {
+        session.send(EVENTS_1, Some(9), &[length, 400], Some(Leader));
+        session.run(EVENTS_1, Work::Write);
+        session.step(10);
+    }
+    session.drain();
+    session.step(10);
+    session.drain();
 }
 
 /// A leader learns that another one leads, and what it wrote and nobody synced is taken back.

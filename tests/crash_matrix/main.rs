@@ -12,6 +12,7 @@ mod history;
 mod model;
 mod points;
 mod queue;
+mod races;
 mod session;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::name::SnapshotName;
 use super::{Snapshot, file};
 use crate::disk::{Disk, create_dir_durably, read_file, replace_file};
+use crate::log::EnvelopeError;
 use crate::types::Timestamp;
 
 /// Largest snapshot file that is written or read, in bytes.
@@ -45,7 +46,7 @@ pub enum SnapshotError {
     },
     /// It cannot be put into JSON.
     #[error("cannot encode a snapshot: {0}")]
-    Encode(#[from] serde_json::Error),
+    Encode(#[from] EnvelopeError),
     /// No name can be made of the time.
     #[error("no snapshot can be named after the time {now} ms: its year has not four digits")]
     TimeOutOfRange {
@@ -75,9 +76,9 @@ pub enum SkipReason {
     #[error("of version {found}: this broker knows up to {known}")]
     NewerVersion {
         /// Its version.
-        found: u32,
+        found: u64,
         /// The newest version known here.
-        known: u32,
+        known: u64,
     },
     /// Taken of another data directory.
     #[error("of another data directory: {found}")]

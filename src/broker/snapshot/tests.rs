@@ -179,14 +179,14 @@ fn what_is_wrong_with_the_newest_is_said_and_the_one_before_serves() {
     };
     let foreign = Snapshot { directory_id: Uuid::from_u128(2), ..snapshot(2) };
     let foreign = String::from_utf8(file::encode(&foreign).expect("encodes")).unwrap();
-    check(&|_| String::new(), "damaged: EOF");
-    check(&|text| text[..text.len() / 2].to_owned(), "damaged: EOF");
-    check(&|text| format!("{text}x"), "damaged: trailing");
-    check(&|text| "\0".repeat(text.len()), "damaged: expected value");
+    check(&|_| String::new(), "damaged: not the JSON expected: EOF");
+    check(&|text| text[..text.len() / 2].to_owned(), "damaged: not the JSON expected: EOF");
+    check(&|text| format!("{text}x"), "damaged: not the JSON expected: trailing");
+    check(&|text| "\0".repeat(text.len()), "damaged: not the JSON expected: expected value");
     check(&|text| text.replace("\"meta_applied\":2", "\"meta_applied\":3"), "damaged: the checksum is");
     check(&|text| text.replace("\"meta_applied\":2", "\"meta_applied\": 2"), "damaged: the checksum is");
     check(&|text| text.replace("crc32c:", "crc32:"), "damaged: the checksum is");
-    check(&|text| text.replace("\"checksum\"", "\"check\""), "damaged: checksum or content is missing");
+    check(&|text| text.replace("\"checksum\"", "\"check\""), "damaged: the envelope has no");
     check(&|_| "{\"version\":2,\"body\":[]}".to_owned(), "of version 2: this broker knows up to 1");
     check(&|_| foreign.clone(), "of another data directory: 00000000-0000-0000-0000-000000000002");
 }

@@ -10,7 +10,7 @@ use super::super::index_check::EntryCheck;
 use super::super::learn::learn;
 use super::super::scan::{Lost, ScanEvent};
 use super::super::source::{SegmentSource, durable_batches, read_partition_file};
-use super::super::topic_ids::topic_id;
+use super::super::topic_ids::{is_leftover, topic_id};
 use crate::log::{
     DurableMark, EnvelopeError, Gap, History, Index, IndexEntry, LogOptions, PartitionFile, PartitionFileError,
     PartitionFiles, SealedSegment, SegmentRecord, effective_timestamp, index_name, log_name,
@@ -135,6 +135,9 @@ pub fn plan_repair(
         Ok(file) => file,
         Err(error) => {
             check_replaceable(&files, &error)?;
+            if is_leftover(inspected, partition)? {
+                return Ok(None);
+            }
             actions.push(RepairAction::RebuildPartitionFile { reason: error.to_string() });
             learn(disk, &files, partition, topic_id(inspected, partition)?, now)?
         }

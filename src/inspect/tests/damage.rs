@@ -21,20 +21,49 @@ fn a_damaged_byte_anywhere_is_found_and_costs_one_batch() {
     for path in fixture.logs() {
         let original = fixture.disk.read_all(&path).unwrap();
         for position in 0..original.len() {
-            for flip in [0x01, 0x80, 0xff, original[position]] {
-                if flip == 0 {
-                    continue;
-                }
+            let bits = (0..8).map(|bit| 1 << bit);
+            let repaired = [1 << (position % 8), 0xff];
+            for flip in bits.chain([0xff, original[position]]).filter(|flip| *flip != 0) {
                 let story = format!("{} byte {position} ^ {flip:#x}", path.display());
                 let mut damaged = fixture.fork();
                 damaged.change(&path, |bytes| bytes[position] ^= flip);
                 let report = damaged.verify();
                 assert!(report.is_damaged(), "{story}");
+                let lost = report.findings.iter().filter_map(|finding| finding.lost);
+                let lost: u64 = lost.map(|gap| gap.to.since(gap.from)).sum();
                 let expected = untouched(&fixture, &damaged);
-                assert!(damaged.repair().unwrap(), "{story}");
-                damaged.check_repaired(&expected, &story);
+                let records =
+                    fixture.written.keys().filter(|base| !expected.contains_key(base)).map(|base| 1 + base % 3);
+                assert_eq!(lost, records.sum::<u64>(), "{story}: no more is called lost than is");
+                if repaired.contains(&flip) {
+                    assert!(damaged.repair().unwrap(), "{story}");
+                    damaged.check_repaired(&expected, &story);
+                }
             }
         }
+    }
+}
+
+/// What was written behind the newest mark and survived is kept too; a torn tail is not.
+#[test]
+fn repair_keeps_what_is_whole_behind_the_newest_mark() {
+    let fixture = Fixture::new();
+    let (path, at, _, base) = fixture.places().pop().unwrap();
+    let log = fixture.open().log;
+    let behind = batch(log.state().end.next_offset.get(), 2);
+    drop(log);
+    for torn in [0, 1, 40, behind.bytes().len() - 1] {
+        let mut damaged = fixture.fork();
+        damaged.change(&path, |bytes| {
+            bytes[at + 64] ^= 1;
+            bytes.extend_from_slice(behind.bytes());
+            bytes.extend_from_slice(&behind.bytes()[..torn]);
+        });
+        damaged.written.insert(behind.header().base_offset.get(), behind.bytes().to_vec());
+        let mut expected = damaged.written.clone();
+        expected.remove(&base);
+        assert!(damaged.repair().unwrap());
+        damaged.check_repaired(&expected, &format!("{torn} torn bytes"));
     }
 }
 
@@ -147,7 +176,6 @@ fn a_lost_partition_file_is_built_from_segments_and_metadata() {
     let before = fixture.open().log.state().file;
     let meta = TopicPartition { topic: TopicName::new("__meta").unwrap(), partition: PartitionIndex(0) };
     let meta_files = PartitionFiles::new(Path::new(DATA).join(meta.directory_name()));
-    let (topic, id) = (meta.topic.clone(), TopicId::new(Uuid::from_u128(7)));
     let forget = |fixture: &Fixture| fixture.disk.remove_file(&files().partition_file()).unwrap();
 
     let without = fixture.fork();
@@ -155,13 +183,7 @@ fn a_lost_partition_file_is_built_from_segments_and_metadata() {
     assert!(without.verify().is_damaged());
     assert!(matches!(without.repair(), Err(InspectError::TopicIdUnknown { .. })));
 
-    let log =
-        PartitionLog::create(context(&fixture.disk), meta_files.clone(), options(), topic, meta.partition, id).unwrap();
-    let mut command = BatchBuilder::new(BuilderOptions::default());
-    let text = format!(r#"{{"type":"create_topic","version":1,"topic":"events","topic_id":"{}"}}"#, fixture.topic_id);
-    command.append(NOW, Some(b"events"), Some(text.as_bytes()), &[]).unwrap();
-    log.append(&[command.finish().unwrap().number(Offset::ZERO, Epoch::FIRST)], NOW).unwrap();
-    log.sync(log.state().end).unwrap();
+    fixture.write_metadata();
     for damage in 0..4 {
         let mut lost = fixture.fork();
         let mut expected = fixture.written.clone();

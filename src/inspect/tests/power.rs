@@ -104,6 +104,19 @@ fn a_whole_active_segment() {
     });
 }
 
+#[test]
+fn a_lost_partition_file_and_a_damaged_batch() {
+    check("partition.json", |fixture| {
+        fixture.write_metadata();
+        settle(fixture);
+        fixture.disk.remove_file(&files().partition_file()).unwrap();
+        fixture.disk.sync_dir(files().dir()).unwrap();
+        let (path, at, _, base) = fixture.places()[3].clone();
+        fixture.change(&path, |bytes| bytes[at + 64] ^= 4);
+        vec![base]
+    });
+}
+
 impl Fixture {
     /// The offsets of the batches that were written to a log, by the names of the segments.
     fn places_of_written(&self, log: &Path) -> Vec<u64> {

@@ -194,8 +194,8 @@ fn a_partition_file_that_cannot_be_used_is_named() {
     let path = Bench::files().partition_file();
     let sound = bench.disk.read_all(&path).unwrap();
     let text = String::from_utf8(sound.clone()).unwrap();
-    let newer = text.replace("\"version\": 1", "\"version\": 2");
-    let changed = text.replace("\"partition\": 0", "\"partition\": 1");
+    let newer = text.replace("\"version\":1", "\"version\":2");
+    let changed = text.replace("\"partition\":0", "\"partition\":1");
     let order = PartitionFile { segments: Vec::new(), ..(*log.state().file).clone() }.encode().unwrap();
     let cases: [(&[u8], &str); 6] = [
         (b"", "not the JSON expected"),
@@ -266,7 +266,7 @@ fn a_missing_segment_is_damage_and_the_rest_is_served() {
             if header.base_offset >= *lost && header.base_offset < next {
                 assert!(read.is_err(), "{read:?}");
             } else {
-                assert_eq!(read.unwrap(), [batch.clone()]);
+                assert_eq!(read.unwrap(), std::slice::from_ref(batch));
             }
         }
     }

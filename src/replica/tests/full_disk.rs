@@ -52,7 +52,9 @@ fn a_refused_write_does_not_count_as_unsynced() {
     let rig = Rig::new(PartitionOptions { unsynced_bytes_max: 1_000, ..options() });
     for cycle in 1..=20 {
         rig.disk.inject(Rule::new(Fault::Fail(OpKind::Write, ErrorKind::StorageFull)).on(".log"));
-        rig.partition.append(produced(20, "a larger batch", None), AckLevel::Durable, rig.waiter(cycle), at(0)).unwrap();
+        rig.partition
+            .append(produced(20, "a larger batch", None), AckLevel::Durable, rig.waiter(cycle), at(0))
+            .unwrap();
         rig.settle();
         assert_eq!(rig.events.take(), [format!("{cycle} full")]);
         rig.context.reserve.step(at(cycle.cast_signed() * 2_000)).unwrap();

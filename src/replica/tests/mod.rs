@@ -203,7 +203,8 @@ impl Rig {
     /// Offsets as `start,high watermark,durable,written,end`.
     fn offsets(&self) -> [u64; 5] {
         let offsets = self.partition.offsets();
-        let all = [offsets.log_start(), offsets.high_watermark(), offsets.durable(), offsets.written(), offsets.log_end()];
+        let all =
+            [offsets.log_start(), offsets.high_watermark(), offsets.durable(), offsets.written(), offsets.log_end()];
         all.map(Offset::get)
     }
 
