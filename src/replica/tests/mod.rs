@@ -7,6 +7,7 @@ mod full_disk;
 mod reading;
 mod restart;
 mod sequences;
+mod uncommitted;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
