@@ -1,4 +1,4 @@
-//! What a follower has beyond its leader's high watermark.
+//! What lies above the high watermark is nobody's yet: not shown, not given up.
 
 use super::*;
 
@@ -20,4 +20,18 @@ fn a_follower_commits_nothing_that_its_leader_has_not() {
     rig.partition.truncate_to(offset(2), at(0)).unwrap();
     rig.partition.commit_as_follower(offset(2));
     assert_eq!(rig.offsets(), [0, 2, 2, 2, 2]);
+}
+
+/// A roll makes durable what it seals, and only after the upkeep that rolled is that committed: retention that looked at
+/// the files alone would give up records before anybody could read them.
+#[test]
+fn retention_gives_up_nothing_above_the_high_watermark() {
+    let retention = RetentionPolicy { age_ms_max: Some(500), bytes_max: None };
+    let rig = Rig::new(PartitionOptions { sync: SyncPolicy::Always, retention, ..options() });
+    rig.append(0, AckLevel::Durable).unwrap();
+    rig.run(Work::Write);
+    rig.partition.run(Work::Upkeep, at(2_000_000));
+    assert_eq!(rig.offsets(), [0, 1, 1, 1, 1], "the segment was sealed and could go, but for the high watermark");
+    rig.partition.run(Work::Upkeep, at(2_000_000));
+    assert_eq!(rig.offsets(), [1, 1, 1, 1, 1]);
 }
