@@ -119,7 +119,7 @@ fn damage_found_by_a_reader_stops_writes_and_no_other_read() {
     };
     assert_eq!(read(0).unwrap().len(), 1);
     assert_eq!(rig.partition.status(), PartitionStatus::Leader);
-    assert!(matches!(read(1), Err(ReadFailure::Log(_))));
+    assert!(matches!(read(1), Err(ReadFailure::Corrupt { .. })));
     assert!(matches!(rig.partition.status(), PartitionStatus::Failed(_)));
     assert_eq!(rig.events.take(), ["3 failed"]);
     assert!(matches!(rig.append(4, AckLevel::None), Err(AppendError::StorageFailed(_))));
