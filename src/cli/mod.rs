@@ -1,4 +1,5 @@
 //! The command lines.
 
+pub mod client;
 #[cfg(feature = "server")]
 pub mod server;

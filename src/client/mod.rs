@@ -271,4 +271,6 @@ fn given<const N: usize>(pairs: [(&str, Option<&str>); N]) -> Result<Properties,
 }
 
 #[cfg(test)]
+pub(crate) mod stand_in;
+#[cfg(test)]
 mod tests;

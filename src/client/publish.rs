@@ -31,6 +31,13 @@ impl NewRecord {
         }
     }
 
+    /// The same record with another payload.
+    #[must_use]
+    pub fn with_body(mut self, body: impl Into<Bytes>) -> NewRecord {
+        self.body = body.into();
+        self
+    }
+
     /// Chooses the partition; otherwise the broker does, by the key or in turn.
     #[must_use]
     pub fn partition(self, partition: PartitionIndex) -> NewRecord {

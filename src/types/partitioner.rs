@@ -9,8 +9,8 @@ const SHIFT: u32 = 24;
 /// The 32-bit MurmurHash2 (Austin Appleby) with the seed and byte order of Kafka's default partitioner.
 #[must_use]
 pub fn murmur2(data: &[u8]) -> u32 {
-    // Keys longer than 4 GiB cannot be stored; the length enters the hash modulo 2^32.
-    let length = (data.len() as u64 & u64::from(u32::MAX)) as u32;
+    // No key is that long: a record has less than 2 GiB.
+    let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
     let mut hash = SEED ^ length;
     let (words, tail) = data.as_chunks::<4>();
     for word in words {

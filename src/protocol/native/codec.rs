@@ -183,7 +183,8 @@ impl FrameCodec {
     /// Takes the next outcome off the front of `src`; `None` where more bytes are needed.
     ///
     /// For an incomplete frame `src` is given room for what is missing, but never more than doubled: memory follows the
-    /// bytes that came, not the length that was announced.
+    /// bytes that came, not the length that was announced. Apart from that, room for the next read is the caller's to
+    /// make: what was cut off no longer counts towards the capacity of `src`.
     pub fn next(&mut self, src: &mut BytesMut) -> Option<Decoded> {
         loop {
             match self.state {

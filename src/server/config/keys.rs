@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::error::ConfigError;
 use super::load::Values;
 use super::rule::{LogFormat, LogLevel, Rule, SyncMode};
@@ -30,6 +32,11 @@ pub(super) struct Key {
 }
 
 impl Key {
+    /// The default as a value.
+    pub(super) fn default_value(&self) -> Value {
+        serde_json::from_str(self.default).unwrap_or(Value::Null)
+    }
+
     /// The variable that every key has.
     pub(super) fn variable(&self) -> String {
         let (section, name) = (self.section.to_uppercase(), self.name.to_uppercase());

@@ -66,7 +66,7 @@ pub(super) struct Values {
 impl Values {
     fn defaults() -> Values {
         let default = |key: &Key| {
-            let value = serde_json::from_str(key.default).unwrap_or(Value::Null);
+            let value = key.default_value();
             (key.rule.admit(&value).unwrap_or(value), Origin::Default)
         };
         Values {
@@ -193,7 +193,7 @@ impl Values {
         let (value, origin) = &self.slots[index];
         match origin {
             Origin::Default => false,
-            Origin::File(_) => value.to_string() != KEYS[index].default,
+            Origin::File(_) => *value != KEYS[index].default_value(),
             Origin::Variable(_) | Origin::Flag => true,
         }
     }

@@ -154,139 +154,141 @@ fn variables_carry_every_kind_of_value() {
     );
 }
 
+/// Files that do not load, and what the error must say.
+const WRONG_FILES: &[(&str, &[&str])] = &[
+    ("", &["broker.json", "not JSON"]),
+    ("{", &["not JSON"]),
+    ("[]", &["the file must be a JSON object"]),
+    (
+        r#"{"server": 1}"#,
+        &["section 'server' must be a JSON object"],
+    ),
+    (
+        r#"{"sever": {}}"#,
+        &["unknown section 'sever'", "server, storage"],
+    ),
+    (
+        r#"{"server": {"prot": 1}}"#,
+        &["unknown key 'server.prot'", "port"],
+    ),
+    (
+        r#"{"server": {"port": "9999"}}"#,
+        &["server.port is \"9999\"", "0 to 65535"],
+    ),
+    (
+        r#"{"server": {"port": 65536}}"#,
+        &["server.port is 65536", "0 to 65535"],
+    ),
+    (
+        r#"{"server": {"port": -1}}"#,
+        &["server.port", "0 to 65535"],
+    ),
+    (
+        r#"{"server": {"port": 1.5}}"#,
+        &["server.port", "0 to 65535"],
+    ),
+    (
+        r#"{"server": {"port": null}}"#,
+        &["server.port", "0 to 65535"],
+    ),
+    (r#"{"server": {"host": ""}}"#, &["server.host", "not empty"]),
+    (r#"{"server": {"host": 127}}"#, &["server.host", "text"]),
+    (
+        r#"{"server": {"max_connections": 0}}"#,
+        &["server.max_connections", "1 to 1000000"],
+    ),
+    (
+        r#"{"server": {"heartbeat_interval": 0}}"#,
+        &["server.heartbeat_interval", "0.1 to"],
+    ),
+    (
+        r#"{"server": {"connection_timeout": "5s"}}"#,
+        &["server.connection_timeout", "seconds"],
+    ),
+    (
+        r#"{"storage": {"sync": "never"}}"#,
+        &["storage.sync", "always, interval, os"],
+    ),
+    (
+        r#"{"storage": {"sync": true}}"#,
+        &["storage.sync", "always, interval, os"],
+    ),
+    (
+        r#"{"storage": {"data_dir": []}}"#,
+        &["storage.data_dir", "a path"],
+    ),
+    (
+        r#"{"storage": {"max_log_size": 10}}"#,
+        &["storage.max_log_size", "1024 to 2147483647"],
+    ),
+    (
+        r#"{"storage": {"sync_threads": 65}}"#,
+        &["storage.sync_threads", "1 to 64"],
+    ),
+    (
+        r#"{"topics": {"auto_create": "yes"}}"#,
+        &["topics.auto_create", "true or false"],
+    ),
+    (
+        r#"{"topics": {"create": ["a"]}}"#,
+        &["topics.create", "object of topic names"],
+    ),
+    (
+        r#"{"topics": {"create": {"a b": 1}}}"#,
+        &["topics.create", "a-z"],
+    ),
+    (
+        r#"{"topics": {"create": {"__meta": 1}}}"#,
+        &["topics.create", "'__'"],
+    ),
+    (
+        r#"{"topics": {"create": {"a": 0}}}"#,
+        &["topics.create", "from 1"],
+    ),
+    (
+        r#"{"topics": {"create": {"a": 5000}}}"#,
+        &["topics.create", "at most 4096"],
+    ),
+    (
+        r#"{"topics": {"default_partitions": 9, "max_partitions": 8}}"#,
+        &[
+            "topics.default_partitions is 9",
+            "at most 8",
+            "topics.max_partitions",
+        ],
+    ),
+    (
+        r#"{"topics": {"max_message_size": 67108864}}"#,
+        &[
+            "topics.max_message_size",
+            "storage.pending_bytes is 16777216",
+        ],
+    ),
+    (
+        r#"{"client": {"auto_ack": 1}}"#,
+        &["client.auto_ack", "true or false"],
+    ),
+    (
+        r#"{"logging": {"level": "LOUD"}}"#,
+        &["logging.level", "TRACE, DEBUG"],
+    ),
+    (
+        r#"{"logging": {"format": "xml"}}"#,
+        &["logging.format", "text, json"],
+    ),
+    (
+        r#"{"logging": {"file": 3}}"#,
+        &["logging.file", "a path or null"],
+    ),
+    (
+        r#"{"kafka": {"enabled": "on"}}"#,
+        &["kafka.enabled", "true or false"],
+    ),
+];
+
 #[test]
 fn wrong_files_say_what_is_wrong() {
-    let table: &[(&str, &[&str])] = &[
-        ("", &["broker.json", "not JSON"]),
-        ("{", &["not JSON"]),
-        ("[]", &["the file must be a JSON object"]),
-        (
-            r#"{"server": 1}"#,
-            &["section 'server' must be a JSON object"],
-        ),
-        (
-            r#"{"sever": {}}"#,
-            &["unknown section 'sever'", "server, storage"],
-        ),
-        (
-            r#"{"server": {"prot": 1}}"#,
-            &["unknown key 'server.prot'", "port"],
-        ),
-        (
-            r#"{"server": {"port": "9999"}}"#,
-            &["server.port is \"9999\"", "0 to 65535"],
-        ),
-        (
-            r#"{"server": {"port": 65536}}"#,
-            &["server.port is 65536", "0 to 65535"],
-        ),
-        (
-            r#"{"server": {"port": -1}}"#,
-            &["server.port", "0 to 65535"],
-        ),
-        (
-            r#"{"server": {"port": 1.5}}"#,
-            &["server.port", "0 to 65535"],
-        ),
-        (
-            r#"{"server": {"port": null}}"#,
-            &["server.port", "0 to 65535"],
-        ),
-        (r#"{"server": {"host": ""}}"#, &["server.host", "not empty"]),
-        (r#"{"server": {"host": 127}}"#, &["server.host", "text"]),
-        (
-            r#"{"server": {"max_connections": 0}}"#,
-            &["server.max_connections", "1 to 1000000"],
-        ),
-        (
-            r#"{"server": {"heartbeat_interval": 0}}"#,
-            &["server.heartbeat_interval", "0.1 to"],
-        ),
-        (
-            r#"{"server": {"connection_timeout": "5s"}}"#,
-            &["server.connection_timeout", "seconds"],
-        ),
-        (
-            r#"{"storage": {"sync": "never"}}"#,
-            &["storage.sync", "always, interval, os"],
-        ),
-        (
-            r#"{"storage": {"sync": true}}"#,
-            &["storage.sync", "always, interval, os"],
-        ),
-        (
-            r#"{"storage": {"data_dir": []}}"#,
-            &["storage.data_dir", "a path"],
-        ),
-        (
-            r#"{"storage": {"max_log_size": 10}}"#,
-            &["storage.max_log_size", "1024 to 2147483647"],
-        ),
-        (
-            r#"{"storage": {"sync_threads": 65}}"#,
-            &["storage.sync_threads", "1 to 64"],
-        ),
-        (
-            r#"{"topics": {"auto_create": "yes"}}"#,
-            &["topics.auto_create", "true or false"],
-        ),
-        (
-            r#"{"topics": {"create": ["a"]}}"#,
-            &["topics.create", "object of topic names"],
-        ),
-        (
-            r#"{"topics": {"create": {"a b": 1}}}"#,
-            &["topics.create", "a-z"],
-        ),
-        (
-            r#"{"topics": {"create": {"__meta": 1}}}"#,
-            &["topics.create", "'__'"],
-        ),
-        (
-            r#"{"topics": {"create": {"a": 0}}}"#,
-            &["topics.create", "from 1"],
-        ),
-        (
-            r#"{"topics": {"create": {"a": 5000}}}"#,
-            &["topics.create", "at most 4096"],
-        ),
-        (
-            r#"{"topics": {"default_partitions": 9, "max_partitions": 8}}"#,
-            &[
-                "topics.default_partitions is 9",
-                "at most 8",
-                "topics.max_partitions",
-            ],
-        ),
-        (
-            r#"{"topics": {"max_message_size": 67108864}}"#,
-            &[
-                "topics.max_message_size",
-                "storage.pending_bytes is 16777216",
-            ],
-        ),
-        (
-            r#"{"client": {"auto_ack": 1}}"#,
-            &["client.auto_ack", "true or false"],
-        ),
-        (
-            r#"{"logging": {"level": "LOUD"}}"#,
-            &["logging.level", "TRACE, DEBUG"],
-        ),
-        (
-            r#"{"logging": {"format": "xml"}}"#,
-            &["logging.format", "text, json"],
-        ),
-        (
-            r#"{"logging": {"file": 3}}"#,
-            &["logging.file", "a path or null"],
-        ),
-        (
-            r#"{"kafka": {"enabled": "on"}}"#,
-            &["kafka.enabled", "true or false"],
-        ),
-    ];
-    for (file, parts) in table {
+    for (file, parts) in WRONG_FILES {
         let error = check(Some(file), &[], &[]).expect_err(file);
         for part in *parts {
             assert!(error.contains(part), "{file}: {error:?} lacks {part:?}");
