@@ -6,4 +6,6 @@
 mod commands;
 mod corpus;
 mod harness;
+mod kill;
+mod load;
 mod round_trip;
