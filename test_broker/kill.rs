@@ -1,8 +1,6 @@
 //! `kill -9` under load, again and again: what was acknowledged is there, once, at its offset, in order.
 
-use std::time::Duration;
-
-use crate::harness::{Chance, Server, Setup, Wire, delete_derived};
+use crate::harness::{Chance, Server, Setup, Wire, a_moment, cycles, delete_derived, say};
 use crate::load::ledger::Ledger;
 use crate::load::publisher::{Orders, TOPIC};
 
@@ -12,18 +10,7 @@ const CYCLES: u64 = 50;
 const IN_FLIGHT_MIN: u64 = 1_000;
 const PARTITIONS: u32 = 3;
 /// The longest time a server lives under load.
-const LIFE_MS_MAX: u64 = 150;
-
-/// How many rounds a variable asks for.
-pub(crate) fn cycles(variable: &str, otherwise: u64) -> u64 {
-    std::env::var(variable).map_or(otherwise, |text| text.parse().expect("a number of cycles"))
-}
-
-/// Lets a moment pass.
-#[expect(clippy::disallowed_methods, reason = "the blow must come at a moment that nothing announces")]
-pub(crate) fn a_moment(chance: &mut Chance, ms_max: u64) {
-    std::thread::sleep(Duration::from_micros(chance.below(ms_max * 1_000)));
-}
+const LIFE_MS_MAX: u64 = 100;
 
 fn start(setup: &Setup) -> Server {
     let server = setup.start();
@@ -71,8 +58,8 @@ fn what_was_acknowledged_survives_every_kill() {
     server.terminate();
     let acknowledged = ledger.len() as u64;
     assert!(acknowledged > 0 && found >= acknowledged);
-    eprintln!(
+    say(&format!(
         "{cycles} kills, at least {least_in_flight} records in flight at each, {bare_starts} starts without snapshots and \
          indexes; {acknowledged} records acknowledged, {found} found"
-    );
+    ));
 }

@@ -8,4 +8,5 @@ mod corpus;
 mod harness;
 mod kill;
 mod load;
+mod power;
 mod round_trip;

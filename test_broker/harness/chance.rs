@@ -1,5 +1,7 @@
 //! Chance that can be had again: a seed and its stream of numbers.
 
+use std::time::Duration;
+
 /// A stream of numbers (xorshift64*).
 #[derive(Debug)]
 pub(crate) struct Chance(u64);
@@ -22,4 +24,10 @@ impl Chance {
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
+}
+
+/// Lets a moment pass.
+#[expect(clippy::disallowed_methods, reason = "the blow must come at a moment that nothing announces")]
+pub(crate) fn a_moment(chance: &mut Chance, ms_max: u64) {
+    std::thread::sleep(Duration::from_micros(chance.below(ms_max * 1_000)));
 }
