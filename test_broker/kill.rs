@@ -45,7 +45,7 @@ fn what_was_acknowledged_survives_every_kill() {
         a_moment(&mut chance, LIFE_MS_MAX);
         server.kill();
         publisher.finish();
-        let round = ledger.take(&orders, &["durable", "leader"]);
+        let round = ledger.take(&orders, &["durable", "leader"], None);
         assert!(round.in_flight() >= IN_FLIGHT_MIN, "cycle {cycle}: {round:?}");
         least_in_flight = least_in_flight.min(round.in_flight());
         if chance.below(4) == 0 {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use wiber::protocol::native::FrameType;
+use wiber::types::Timestamp;
 
 use super::publisher::{Orders, TOPIC, level, read_ledger};
 use super::record::{LoadRecord, RecordId};
@@ -19,6 +20,8 @@ pub(crate) struct Ledger {
 pub(crate) struct Round {
     pub(crate) sent: u64,
     pub(crate) acknowledged: u64,
+    /// Acknowledged late: not held against the server.
+    pub(crate) late: u64,
     /// Refused with `storage_failed`.
     pub(crate) refused: u64,
 }
@@ -26,13 +29,14 @@ pub(crate) struct Round {
 impl Round {
     /// Records sent that got no reply.
     pub(crate) fn in_flight(&self) -> u64 {
-        self.sent - self.acknowledged - self.refused
+        self.sent - self.acknowledged - self.late - self.refused
     }
 }
 
 impl Ledger {
-    /// Takes in what a publisher that has ended was told; only at these levels is it held against the server.
-    pub(crate) fn take(&mut self, orders: &Orders, levels: &[&str]) -> Round {
+    /// Takes in what a publisher that has ended was told. What it was told at another level than these, or not before
+    /// `until` by the server's clock, is not held against the server.
+    pub(crate) fn take(&mut self, orders: &Orders, levels: &[&str], until: Option<Timestamp>) -> Round {
         let mut round = Round::default();
         for connection in 0..orders.connections {
             let is_held = levels.contains(&level(connection));
@@ -40,6 +44,7 @@ impl Ledger {
             for line in read_ledger(&path) {
                 let number = |at: usize| -> u64 { line[at].parse().expect("a number") };
                 match line[0].as_str() {
+                    "A" if until.is_some_and(|until| number(4) >= until.millis().cast_unsigned()) => round.late += 1,
                     "A" => {
                         round.acknowledged += 1;
                         let id = RecordId { cycle: orders.cycle, connection, sequence: number(2) };

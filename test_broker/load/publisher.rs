@@ -46,8 +46,8 @@ pub(crate) fn level(connection: u64) -> &'static str {
 }
 
 impl Orders {
-    /// The file a connection writes its replies to: `A <partition> <sequence> <offset>` for an acknowledgement,
-    /// `R <sequence> <code>` for a refusal, and at last `E <sent>`.
+    /// The file a connection writes its replies to: `A <partition> <sequence> <offset> <time>` for an acknowledgement,
+    /// the time being the server's when it made the reply; `R <sequence> <code>` for a refusal; and at last `E <sent>`.
     pub(crate) fn ledger_of(&self, connection: u64) -> PathBuf {
         self.ledger.with_extension(format!("{}.{connection}", self.cycle))
     }
@@ -116,7 +116,7 @@ fn publisher_process() {
     runtime.block_on(async {
         let (full, mut fulls) = mpsc::unbounded_channel();
         let publishing: Vec<_> = (0..orders.connections)
-            .map(|connection| tokio::spawn(publish(orders.clone(), connection, full.clone())))
+            .map(|connection| tokio::spawn(publish(Load::new(&orders, connection), orders.address, full.clone())))
             .collect();
         for _ in 0..orders.connections {
             fulls.recv().await.expect("a connection is at work");
@@ -130,9 +130,8 @@ fn publisher_process() {
 }
 
 /// Publishes on one connection until the server closes it or refuses a record.
-async fn publish(orders: Orders, connection: u64, full: mpsc::UnboundedSender<()>) {
-    let (mut reader, mut writer) = TcpStream::connect(orders.address).await.expect("connected").into_split();
-    let mut load = Load::new(&orders, connection);
+async fn publish(mut load: Load, address: SocketAddr, full: mpsc::UnboundedSender<()>) {
+    let (mut reader, mut writer) = TcpStream::connect(address).await.expect("connected").into_split();
     let (mut incoming, mut codec) = (BytesMut::new(), FrameCodec::new(FrameLimits::for_messages(1 << 20)));
     let mut full = Some(full);
     loop {
@@ -262,7 +261,8 @@ impl Load {
         let partition = self.waiting.pop_front().expect("a reply to something");
         if frame.properties.get("status") == Some("success") {
             assert_eq!(frame.properties.get("partition"), Some(&*partition.to_string()));
-            writeln!(self.ledger, "A {partition} {} {}", frame.sequence, offset(frame)).expect("written");
+            let (sequence, time) = (frame.sequence, frame.timestamp.millis());
+            writeln!(self.ledger, "A {partition} {sequence} {} {time}", offset(frame)).expect("written");
         } else {
             let code = frame.properties.get("code").unwrap_or("none");
             writeln!(self.ledger, "R {} {code}", frame.sequence).expect("written");
