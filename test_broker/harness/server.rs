@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 
@@ -13,7 +13,6 @@ use super::BOUND;
 /// How a server is to be started.
 #[derive(Debug, Clone)]
 pub(crate) struct Setup {
-    data_dir: PathBuf,
     variables: Vec<(String, String)>,
     /// Parts of WARN and ERROR lines that are no failure.
     expected: Vec<&'static str>,
@@ -22,7 +21,7 @@ pub(crate) struct Setup {
 impl Setup {
     /// A server on this data directory, on port 0, with no topic, logging from DEBUG on.
     pub(crate) fn new(data_dir: &Path) -> Setup {
-        let setup = Setup { data_dir: data_dir.to_path_buf(), variables: Vec::new(), expected: Vec::new() };
+        let setup = Setup { variables: Vec::new(), expected: Vec::new() };
         setup
             .set("QB_DATA_DIR", &data_dir.display().to_string())
             .set("QB_LOG_LEVEL", "DEBUG")
@@ -59,6 +58,7 @@ impl Setup {
     /// Starts a server that is to fail; returns how it ended and what it logged.
     pub(crate) fn start_and_fail(&self) -> (ExitStatus, String) {
         let mut server = self.spawn();
+        server.is_checked = true;
         let status = server.wait_for_end();
         (status, server.log())
     }
@@ -99,8 +99,13 @@ impl Server {
     }
 
     /// Asks it to end (SIGTERM), sees that it does so cleanly, and returns its log.
-    pub(crate) fn terminate(mut self) -> String {
+    pub(crate) fn terminate(self) -> String {
         self.signal(Signal::TERM);
+        self.terminate_already_asked()
+    }
+
+    /// Sees that it ends cleanly after a signal it got before, and returns its log.
+    pub(crate) fn terminate_already_asked(mut self) -> String {
         let status = self.wait_for_end();
         assert!(status.success(), "{status}: {}", self.log());
         self.check();

@@ -12,7 +12,14 @@ use crate::harness::{Server, Wire, request};
 /// Every acknowledgement given, by the place it named.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    acknowledged: BTreeMap<(u64, u64), RecordId>,
+    acknowledged: BTreeMap<(u64, u64), Told>,
+}
+
+/// An acknowledgement: of which record, and when the server made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Told {
+    id: RecordId,
+    at_ms: u64,
 }
 
 /// One round's sums.
@@ -49,8 +56,9 @@ impl Ledger {
                         round.acknowledged += 1;
                         let id = RecordId { cycle: orders.cycle, connection, sequence: number(2) };
                         let place = (number(1), number(3));
-                        let earlier = if is_held { self.acknowledged.insert(place, id) } else { None };
-                        assert_eq!(earlier, None, "{place:?} was acknowledged again, to {id:?}");
+                        let told = Told { id, at_ms: number(4) };
+                        let earlier = if is_held { self.acknowledged.insert(place, told) } else { None };
+                        assert_eq!(earlier, None, "{place:?} was acknowledged again: {told:?}");
                     }
                     "R" => {
                         assert_eq!(line[2], "storage_failed", "{line:?}");
@@ -94,10 +102,11 @@ impl Ledger {
                 *seen += 1;
                 assert_eq!(*seen, record.in_partition, "partition {partition}, offset {expected}: {record:?}");
             }
-            if let Some((&(_, offset), id)) = next_acknowledged
+            if let Some((&(_, offset), told)) = next_acknowledged
                 && offset == expected
             {
-                assert_eq!(record.map(|record| record.id), Some(*id), "partition {partition}, offset {offset}");
+                let found = record.map(|record| record.id);
+                assert_eq!(found, Some(told.id), "partition {partition}, offset {offset}: {told:?}");
                 next_acknowledged = acknowledged.next();
             }
         }
