@@ -3,8 +3,5 @@
 pub mod client;
 #[cfg(feature = "server")]
 pub mod server;
-<<<<<<< HEAD
-=======
 #[cfg(feature = "server")]
 pub mod server_tools;
->>>>>>> main
