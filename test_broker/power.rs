@@ -122,7 +122,8 @@ fn check_refuses(server: &mut Server) {
         }
     }
     for partition in 0..PARTITIONS {
-        let line = server.wait_for(&format!("the partition stopped accepting writes partition={TOPIC}:{partition} reason="));
+        let line =
+            server.wait_for(&format!("the partition stopped accepting writes partition={TOPIC}:{partition} reason="));
         assert!(line.contains("ERROR"), "{line}");
     }
 }

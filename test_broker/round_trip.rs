@@ -85,8 +85,18 @@ fn eight_megabytes_of_real_lines() {
 #[test]
 fn lines_of_every_shape() {
     let mut text = Vec::new();
-    for line in ["", "", "plain", "tab\tand \"quotes\"", "carriage return\r", "Zażółć gęślą jaźń", "日本語のテキスト", "🦀🚀", "a\u{0}b", " "]
-    {
+    for line in [
+        "",
+        "",
+        "plain",
+        "tab\tand \"quotes\"",
+        "carriage return\r",
+        "Zażółć gęślą jaźń",
+        "日本語のテキスト",
+        "🦀🚀",
+        "a\u{0}b",
+        " ",
+    ] {
         text.extend_from_slice(line.as_bytes());
         text.push(b'\n');
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
+use super::Broker;
 use super::directory_check::{has_meta, remove_leftovers};
 use super::error::OpenError;
 use super::housekeeping::SnapshotSchedule;
@@ -14,7 +15,6 @@ use super::metadata::{Metadata, Topic};
 use super::options::BrokerOptions;
 use super::snapshot::{LogPointSnapshot, PartitionSnapshot, Snapshot, SnapshotStore};
 use super::topic::{Slot, TopicHandle};
-use super::Broker;
 use crate::disk::Disk;
 use crate::log::{DataDirectory, HandleCache, LogContext, LogPoint, SpaceReserve};
 use crate::replica::{

@@ -7,11 +7,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::Broker;
 use super::error::BrokerError;
 use super::meta_log::{InFlight, command_batch};
 use super::metadata::{Command, CreateTopic, DeleteTopic, Effect, Outcome, Topic, TopicSettings};
 use super::topic::{Slot, TopicHandle};
-use super::Broker;
 use crate::replica::{AckFailure, AckLevel, AckSink, Completion, Partition, PartitionStart, Waiter};
 use crate::types::{Offset, PartitionIndex, Timestamp, TopicId, TopicName, TopicPartition};
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use super::server_tools::{self, ServerTool};
 use crate::server::config::{ConfigError, ConfigFile, FILE_VARIABLE, Loaded, Overrides, load};
 use crate::server::{init_logging, serve};
 
@@ -15,6 +16,7 @@ Examples:
   wiber-server --config /etc/wiber.json      with another file
   wiber-server --port 9990 --data-dir /srv/wiber
   QB_STORAGE__SYNC=interval wiber-server     any key of docs/configuration.md
+  wiber-server verify storage/data           look for damage, with the server stopped
 
 Exit codes: 0 stopped by a signal, 1 failure, 2 a configuration that does not stand.";
 
@@ -22,6 +24,8 @@ Exit codes: 0 stopped by a signal, 1 failure, 2 a configuration that does not st
 #[derive(Debug, Parser)]
 #[command(name = "wiber-server", version, after_help = EXAMPLES)]
 struct Arguments {
+    #[command(subcommand)]
+    tool: Option<ServerTool>,
     /// Configuration file [default: config/broker.json, where it is there]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -43,6 +47,9 @@ struct Arguments {
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(tool) = &arguments.tool {
+        return server_tools::run(tool);
+    }
     let loaded = match load_config(&arguments) {
         Ok(loaded) => loaded,
         Err(error) => return fail(2, &error),
@@ -73,7 +80,8 @@ fn load_config(arguments: &Arguments) -> Result<Loaded, ConfigError> {
         log_level: arguments.log_level.clone(),
         set: Vec::new(),
     };
-    let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let environment =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     load(bytes.as_deref().map(|bytes| (file.path.as_path(), bytes)), environment, &overrides)
 }
 

@@ -2,36 +2,37 @@
 //!
 //! Neither side of the socket waits for the other: requests are still written while a slow reader of a subscription
 //! keeps the task from reading. The broker's own heartbeats need no answer: that TCP takes them is sign of life enough.
+//! A broker that has been silent for long is asked for one, and given up where it stays silent.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::error::ClientError;
 use super::message::Message;
 use super::publish::Permits;
-use crate::protocol::native::{
-    Decoded, Frame, FrameCodec, FrameLimits, FrameType, FrameWriter, Properties,
-};
+use crate::protocol::native::{Decoded, Frame, FrameCodec, FrameLimits, FrameType, FrameWriter, Properties};
 use crate::types::{PartitionIndex, Timestamp};
 
 /// Bytes waiting to be written at which no further request is taken.
 const OUTGOING_BYTES_MAX: usize = 256 << 10;
+
+/// Looks at the clock within the time a broker may be silent.
+const LOOKS: u32 = 4;
 
 /// Room for one read from the socket; below the smaller figure it is made anew.
 const READ_BYTES: usize = 64 << 10;
 const READ_BYTES_MIN: usize = 8 << 10;
 
 /// What a broker may send: far more than any shipped limit.
-const LIMITS: FrameLimits = FrameLimits {
-    properties_bytes_max: 64 << 20,
-    body_bytes_max: 256 << 20,
-};
+const LIMITS: FrameLimits = FrameLimits { properties_bytes_max: 64 << 20, body_bytes_max: 256 << 20 };
 
 /// What a handle asks of the connection.
 #[derive(Debug)]
@@ -49,10 +50,7 @@ pub(super) enum Command {
         permits: Option<Permits>,
     },
     /// Acknowledge a record.
-    Ack {
-        sequence: u64,
-        properties: Properties,
-    },
+    Ack { sequence: u64, properties: Properties },
 }
 
 /// Where the records of a partition go.
@@ -76,6 +74,8 @@ pub(super) struct Connection {
     writer: OwnedWriteHalf,
     commands: mpsc::Receiver<Command>,
     end: Arc<OnceLock<String>>,
+    /// How long a broker that owes a reply may be silent.
+    silence_max: Duration,
     session: Session,
 }
 
@@ -89,6 +89,8 @@ struct Session {
     routes: Vec<Route>,
     /// A record whose reader has no room for it; until it has, nothing more is read.
     blocked: Option<(mpsc::Sender<Message>, Message)>,
+    /// Looks at the clock since the last byte came.
+    silent_looks: u32,
 }
 
 impl Connection {
@@ -96,6 +98,7 @@ impl Connection {
         stream: TcpStream,
         commands: mpsc::Receiver<Command>,
         end: Arc<OnceLock<String>>,
+        silence_max: Duration,
     ) -> Connection {
         let (reader, writer) = stream.into_split();
         Connection {
@@ -103,6 +106,7 @@ impl Connection {
             writer,
             commands,
             end,
+            silence_max,
             session: Session {
                 codec: FrameCodec::new(LIMITS),
                 incoming: BytesMut::with_capacity(16 << 10),
@@ -111,6 +115,7 @@ impl Connection {
                 pending: HashMap::new(),
                 routes: Vec::new(),
                 blocked: None,
+                silent_looks: 0,
             },
         }
     }
@@ -128,6 +133,9 @@ impl Connection {
 
     async fn serve(&mut self) -> Result<(), ClientError> {
         let mut commands_open = true;
+        let look_every = (self.silence_max / LOOKS).max(Duration::from_millis(1));
+        let mut looks = interval_at(Instant::now() + look_every, look_every);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let session = &mut self.session;
             let idle = session.pending.is_empty() && session.outgoing.is_empty();
@@ -157,11 +165,13 @@ impl Connection {
                     if read.map_err(closed)? == 0 {
                         return Err(closed("the broker hung up"));
                     }
+                    session.silent_looks = 0;
                     session.decode()?;
                 }
                 written = self.writer.write_buf(&mut session.outgoing), if !session.outgoing.is_empty() => {
                     written.map_err(closed)?;
                 }
+                _ = looks.tick() => session.look(self.silence_max)?,
                 () = room(blocked), if is_blocked => {
                     session.unblock();
                     session.decode()?;
@@ -182,32 +192,48 @@ impl Session {
     /// Numbers a request and appends it to what is to be written.
     fn take(&mut self, command: Command) -> Result<(), ClientError> {
         match command {
-            Command::Ack {
-                sequence,
-                properties,
-            } => self.write(FrameType::Ack, sequence, &properties, b""),
-            Command::Request {
-                kind,
-                properties,
-                body,
-                reply,
-                route,
-                permits,
-            } => {
+            Command::Ack { sequence, properties } => self.write(FrameType::Ack, sequence, &properties, b""),
+            Command::Request { kind, properties, body, reply, route, permits } => {
                 self.last_sequence += 1;
                 let sequence = self.last_sequence;
                 self.write(kind, sequence, &properties, &body)?;
                 if let Some(reply) = reply {
-                    let pending = Pending {
-                        reply,
-                        route,
-                        _permits: permits,
-                    };
+                    let pending = Pending { reply, route, _permits: permits };
+                    if self.pending.is_empty() {
+                        // A broker that owed nothing was free to be silent.
+                        self.silent_looks = 0;
+                    }
                     self.pending.insert(sequence, pending);
                 }
                 Ok(())
             }
         }
+    }
+
+    /// Counts a look at the clock: a silent broker is asked for a heartbeat, one that owes a reply is given up. While
+    /// nothing is read the silence is ours.
+    fn look(&mut self, silence_max: Duration) -> Result<(), ClientError> {
+        if self.blocked.is_some() {
+            self.silent_looks = 0;
+            return Ok(());
+        }
+        self.silent_looks += 1;
+        if self.silent_looks <= LOOKS {
+            return Ok(());
+        }
+        if !self.pending.is_empty() {
+            let seconds = silence_max.as_secs_f64();
+            return Err(closed(format_args!("the broker has been silent for {seconds} s")));
+        }
+        let (reply, _) = oneshot::channel();
+        self.take(Command::Request {
+            kind: FrameType::Heartbeat,
+            properties: Properties::EMPTY,
+            body: Bytes::new(),
+            reply: Some(reply),
+            route: None,
+            permits: None,
+        })
     }
 
     fn write(
@@ -228,9 +254,7 @@ impl Session {
         while self.blocked.is_none() {
             match self.codec.next(&mut self.incoming) {
                 None => break,
-                Some(Decoded::Frame(frame)) if frame.kind == FrameType::Data => {
-                    self.deliver(frame)?
-                }
+                Some(Decoded::Frame(frame)) if frame.kind == FrameType::Data => self.deliver(frame)?,
                 Some(Decoded::Frame(frame)) => self.answer(frame),
                 Some(Decoded::Malformed(malformed)) => return Err(protocol(&malformed)),
                 Some(Decoded::TooLarge(too_large)) => return Err(protocol(&too_large)),
@@ -244,9 +268,10 @@ impl Session {
         let topic = frame.properties.get("topic").unwrap_or_default();
         let partition = frame.properties.get("partition").unwrap_or_default();
         let partition = partition.parse().map(PartitionIndex);
-        let at = self.routes.iter().position(|route| {
-            route.topic == topic && partition.as_ref().is_ok_and(|p| *p == route.partition)
-        });
+        let at = self
+            .routes
+            .iter()
+            .position(|route| route.topic == topic && partition.as_ref().is_ok_and(|p| *p == route.partition));
         let Some(at) = at else {
             return Ok(());
         };
@@ -280,9 +305,7 @@ impl Session {
             Some(refused) => Err(refused),
             None => {
                 if let Some(route) = pending.route {
-                    let same = |other: &Route| {
-                        other.topic == route.topic && other.partition == route.partition
-                    };
+                    let same = |other: &Route| other.topic == route.topic && other.partition == route.partition;
                     self.routes.retain(|other| !same(other));
                     self.routes.push(route);
                 }
@@ -295,9 +318,7 @@ impl Session {
 }
 
 fn closed(reason: impl ToString) -> ClientError {
-    ClientError::Closed {
-        reason: reason.to_string(),
-    }
+    ClientError::Closed { reason: reason.to_string() }
 }
 
 fn protocol(fault: &dyn std::error::Error) -> ClientError {
@@ -305,10 +326,7 @@ fn protocol(fault: &dyn std::error::Error) -> ClientError {
 }
 
 /// The time frames are stamped with.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the client stands beside the server; nothing replays it"
-)]
+#[expect(clippy::disallowed_methods, reason = "the client stands beside the server; nothing replays it")]
 fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let millis = since.map_or(0, |since| since.as_millis());

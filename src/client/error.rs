@@ -52,18 +52,12 @@ impl ClientError {
     /// The code the broker refused with.
     #[must_use]
     pub fn code(&self) -> Option<ErrorCode> {
-        if let ClientError::Refused { code, .. } = self {
-            *code
-        } else {
-            None
-        }
+        if let ClientError::Refused { code, .. } = self { *code } else { None }
     }
 
     pub(super) fn closed(end: &OnceLock<String>) -> ClientError {
         let reason = end.get().map_or("by this side", String::as_str);
-        ClientError::Closed {
-            reason: reason.to_owned(),
-        }
+        ClientError::Closed { reason: reason.to_owned() }
     }
 
     /// The refusal that an ACK carries; `None` where it carries success.
@@ -73,11 +67,7 @@ impl ClientError {
         }
         let name = ack.properties.get("code").unwrap_or("no code");
         let error = ack.properties.get("error").unwrap_or("refused");
-        Some(ClientError::Refused {
-            code: ErrorCode::from_name(name),
-            name: name.to_owned(),
-            error: error.to_owned(),
-        })
+        Some(ClientError::Refused { code: ErrorCode::from_name(name), name: name.to_owned(), error: error.to_owned() })
     }
 }
 

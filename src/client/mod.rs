@@ -1,6 +1,6 @@
 //! The client library: an async connection to a broker over the native protocol.
 //!
-//! A [`Client`] is a cheap handle; one task per connection ([`connection`]) owns the socket. Publishing is pipelined: a
+//! A [`Client`] is a cheap handle; one task per connection (`connection`) owns the socket. Publishing is pipelined: a
 //! window of requests is in flight, and each [`Publishing`] resolves when its own reply comes. It never reconnects by
 //! itself: a lost connection shows in every call that depended on it.
 //!
@@ -49,7 +49,8 @@ pub struct ClientOptions {
     pub client_id: Option<String>,
     /// Time to connect and to exchange a first heartbeat.
     pub connect_timeout: Duration,
-    /// Time to wait for the reply to a request.
+    /// Time to wait for the reply to a request; also how long a broker may be silent before it is asked for a sign of
+    /// life, and before it is given up.
     pub request_timeout: Duration,
     /// Publishes in flight at most.
     pub window_frames: u32,
@@ -104,15 +105,11 @@ impl Client {
         drop(stream.set_nodelay(true));
         let (commands, queue) = mpsc::channel(COMMANDS_AHEAD);
         let end = Arc::new(OnceLock::new());
-        tokio::spawn(Connection::new(stream, queue, Arc::clone(&end)).run());
+        let connection = Connection::new(stream, queue, Arc::clone(&end), options.request_timeout);
+        tokio::spawn(connection.run());
         let window = Window::new(options.window_frames, options.window_bytes);
         let patience = options.connect_timeout;
-        let client = Client {
-            options: Arc::new(options),
-            commands,
-            end,
-            window,
-        };
+        let client = Client { options: Arc::new(options), commands, end, window };
         match timeout(patience, client.heartbeat()).await {
             Ok(answered) => answered.map(|()| client),
             Err(_) => Err(ClientError::TimedOut { after: patience }),
@@ -137,9 +134,7 @@ impl Client {
             ("retention_hours", retention_hours.as_deref()),
         ];
         let properties = given(properties)?;
-        let reply = self
-            .request(FrameType::CreateTopic, properties, None)
-            .await?;
+        let reply = self.request(FrameType::CreateTopic, properties, None).await?;
         error::number(&reply, "partitions")
     }
 
@@ -164,22 +159,14 @@ impl Client {
         };
         self.send(command).await?;
         let answer = (!unanswered).then_some(answer);
-        Ok(Publishing::new(
-            answer,
-            self.options.request_timeout,
-            Arc::clone(&self.end),
-        ))
+        Ok(Publishing::new(answer, self.options.request_timeout, Arc::clone(&self.end)))
     }
 
     /// Subscribes to one partition of a topic.
     ///
     /// # Errors
     /// [`ClientError::Refused`], and what every call may meet.
-    pub async fn subscribe(
-        &self,
-        topic: &str,
-        options: SubscribeOptions,
-    ) -> Result<Subscription, ClientError> {
+    pub async fn subscribe(&self, topic: &str, options: SubscribeOptions) -> Result<Subscription, ClientError> {
         let partition = options.partition.to_string();
         let (offset, start) = match options.start {
             StartAt::Offset(offset) => (Some(offset.to_string()), None),
@@ -194,28 +181,13 @@ impl Client {
             ("partition", Some(&partition)),
             ("offset", offset.as_deref()),
             ("wiber.start", start.as_deref()),
-            (
-                "auto_ack",
-                Some(if options.auto_ack { "true" } else { "false" }),
-            ),
+            ("auto_ack", Some(if options.auto_ack { "true" } else { "false" })),
         ])?;
         let (sender, messages) = mpsc::channel(self.options.messages_ahead.max(1));
-        let route = Route {
-            topic: topic.to_owned(),
-            partition: options.partition,
-            sender,
-        };
-        let reply = self
-            .request(FrameType::Subscribe, properties, Some(route))
-            .await?;
+        let route = Route { topic: topic.to_owned(), partition: options.partition, sender };
+        let reply = self.request(FrameType::Subscribe, properties, Some(route)).await?;
         let start_offset = error::number(&reply, "start_offset")?;
-        Ok(Subscription::new(
-            self.clone(),
-            topic,
-            options.partition,
-            start_offset,
-            messages,
-        ))
+        Ok(Subscription::new(self.clone(), topic, options.partition, start_offset, messages))
     }
 
     /// Exchanges a heartbeat: when it returns, the broker has read everything sent before.
@@ -223,8 +195,7 @@ impl Client {
     /// # Errors
     /// What every call may meet.
     pub async fn heartbeat(&self) -> Result<(), ClientError> {
-        self.request(FrameType::Heartbeat, Properties::EMPTY, None)
-            .await?;
+        self.request(FrameType::Heartbeat, Properties::EMPTY, None).await?;
         Ok(())
     }
 
@@ -264,9 +235,7 @@ const COMMANDS_AHEAD: usize = 256;
 
 /// The properties that have a value.
 fn given<const N: usize>(pairs: [(&str, Option<&str>); N]) -> Result<Properties, ClientError> {
-    let given = pairs
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)));
+    let given = pairs.into_iter().filter_map(|(name, value)| Some((name, value?)));
     Ok(Properties::from_pairs(given)?)
 }
 

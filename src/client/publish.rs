@@ -25,10 +25,7 @@ pub struct NewRecord {
 impl NewRecord {
     /// A record with this payload and nothing else.
     pub fn new(body: impl Into<Bytes>) -> NewRecord {
-        NewRecord {
-            body: body.into(),
-            properties: Vec::new(),
-        }
+        NewRecord { body: body.into(), properties: Vec::new() }
     }
 
     /// The same record with another payload.
@@ -63,15 +60,8 @@ impl NewRecord {
         self
     }
 
-    pub(super) fn into_parts(
-        self,
-        topic: &str,
-        client_id: Option<&str>,
-    ) -> Result<(Properties, Bytes), ClientError> {
-        let own = self
-            .properties
-            .iter()
-            .map(|(k, v)| (k.as_str(), v.as_str()));
+    pub(super) fn into_parts(self, topic: &str, client_id: Option<&str>) -> Result<(Properties, Bytes), ClientError> {
+        let own = self.properties.iter().map(|(k, v)| (k.as_str(), v.as_str()));
         let client_id = client_id.map(|id| ("client_id", id));
         let pairs = [("topic", topic)].into_iter().chain(client_id).chain(own);
         Ok((Properties::from_pairs(pairs)?, self.body))
@@ -103,12 +93,7 @@ impl Publishing {
         patience: Duration,
         end: Arc<OnceLock<String>>,
     ) -> Publishing {
-        Publishing {
-            answer,
-            patience,
-            deadline: None,
-            end,
-        }
+        Publishing { answer, patience, deadline: None, end }
     }
 
     /// The result where it is there already.
@@ -138,9 +123,7 @@ impl Future for Publishing {
             Poll::Pending => {}
         }
         let patience = this.patience;
-        let deadline = this
-            .deadline
-            .get_or_insert_with(|| Box::pin(sleep(patience)));
+        let deadline = this.deadline.get_or_insert_with(|| Box::pin(sleep(patience)));
         match deadline.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(Err(ClientError::TimedOut { after: patience })),
             Poll::Pending => Poll::Pending,
@@ -157,12 +140,8 @@ impl fmt::Debug for Publishing {
 fn position(answer: Result<Frame, ClientError>) -> Result<Option<Position>, ClientError> {
     let reply = answer?;
     let offset: u64 = error::number(&reply, "offset")?;
-    let offset =
-        Offset::new(offset).ok_or_else(|| ClientError::Protocol(format!("offset {offset}")))?;
-    Ok(Some(Position {
-        partition: PartitionIndex(error::number(&reply, "partition")?),
-        offset,
-    }))
+    let offset = Offset::new(offset).ok_or_else(|| ClientError::Protocol(format!("offset {offset}")))?;
+    Ok(Some(Position { partition: PartitionIndex(error::number(&reply, "partition")?), offset }))
 }
 
 /// The room for publishes in flight, counted in frames and in bytes.

@@ -6,15 +6,14 @@ use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::protocol::native::{
-    DataRecord, Decoded, ErrorCode, Frame, FrameCodec, FrameLimits, Request, reply,
-};
+use crate::protocol::native::{DataRecord, Decoded, ErrorCode, Frame, FrameCodec, FrameLimits, Request, reply};
 use crate::types::{Offset, PartitionIndex, Timestamp};
 
 const NOW: Timestamp = Timestamp::from_millis(1);
 
 /// Serves connections one after another on a port of its own. Topic `t` exists, publishes are stored in memory,
-/// subscriptions get what is stored; a record of `hang up` ends its connection.
+/// subscriptions get what is stored; a record of `hang up` ends its
+/// connection, one of `fall silent` leaves it open without a word.
 pub(crate) async fn start() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("bound").port();
@@ -38,12 +37,12 @@ async fn serve(mut stream: TcpStream, stored: &mut BTreeMap<u64, bytes::Bytes>) 
             if frame.body == "hang up" {
                 return;
             }
+            if frame.body == "fall silent" {
+                std::future::pending::<()>().await;
+            }
             answer(&frame, stored, &mut output);
         }
-        stream
-            .write_all_buf(&mut output)
-            .await
-            .expect("the client reads");
+        stream.write_all_buf(&mut output).await.expect("the client reads");
     }
 }
 
@@ -59,14 +58,7 @@ fn answer(frame: &Frame, stored: &mut BTreeMap<u64, bytes::Bytes>, out: &mut Byt
             reply::create_topic_ack(out, sequence, NOW, create.topic.as_str(), partitions);
         }
         Request::Publish(publish) if publish.topic != "t" => {
-            reply::error_ack(
-                out,
-                sequence,
-                NOW,
-                ErrorCode::UnknownTopic,
-                "no such topic",
-                &[],
-            );
+            reply::error_ack(out, sequence, NOW, ErrorCode::UnknownTopic, "no such topic", &[]);
         }
         Request::Publish(publish) => {
             let offset = stored.len() as u64;

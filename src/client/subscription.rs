@@ -22,11 +22,7 @@ pub struct SubscribeOptions {
 impl Default for SubscribeOptions {
     /// Partition 0 from offset 0 on, at most once.
     fn default() -> SubscribeOptions {
-        SubscribeOptions {
-            partition: PartitionIndex(0),
-            start: StartAt::Offset(Offset::ZERO),
-            auto_ack: true,
-        }
+        SubscribeOptions { partition: PartitionIndex(0), start: StartAt::Offset(Offset::ZERO), auto_ack: true }
     }
 }
 
@@ -50,14 +46,7 @@ impl Subscription {
         start_offset: u64,
         messages: mpsc::Receiver<Message>,
     ) -> Subscription {
-        Subscription {
-            client,
-            topic: topic.to_owned(),
-            partition,
-            start_offset,
-            messages,
-            ended: false,
-        }
+        Subscription { client, topic: topic.to_owned(), partition, start_offset, messages, ended: false }
     }
 
     /// The offset of the first record there is or will be.
@@ -90,10 +79,7 @@ impl Subscription {
     pub async fn ack(&self, message: &Message) -> Result<(), ClientError> {
         let properties = self.address()?;
         let sequence = message.offset().get();
-        let command = Command::Ack {
-            sequence,
-            properties,
-        };
+        let command = Command::Ack { sequence, properties };
         self.client.send(command).await
     }
 

@@ -32,10 +32,7 @@ pub fn read_file(disk: &dyn Disk, path: &Path, bytes_max: u64) -> io::Result<Vec
     let file = disk.open(path, OpenMode::Read)?;
     let file_bytes = file.len()?;
     if file_bytes > bytes_max {
-        let message = format!(
-            "{}: {file_bytes} bytes, at most {bytes_max} were expected",
-            path.display()
-        );
+        let message = format!("{}: {file_bytes} bytes, at most {bytes_max} were expected", path.display());
         return Err(io::Error::new(ErrorKind::InvalidData, message));
     }
     let mut bytes = vec![0; usize::try_from(file_bytes).map_err(|_| ErrorKind::OutOfMemory)?];
@@ -61,10 +58,7 @@ pub fn create_dir_durably(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     }
     if let Err(error) = disk.sync_dir(parent(level)) {
         // A directory that was given to us may stand in one that we may not open; its durability is not ours then.
-        if !matches!(
-            error.kind(),
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
-        ) {
+        if !matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) {
             return Err(error);
         }
     }

@@ -41,10 +41,7 @@ impl Disk for RealDisk {
         for entry in fs::read_dir(path)? {
             let entry = entry?;
             if let Ok(name) = entry.file_name().into_string() {
-                entries.push(DirEntry {
-                    name,
-                    is_dir: entry.file_type()?.is_dir(),
-                });
+                entries.push(DirEntry { name, is_dir: entry.file_type()?.is_dir() });
             }
         }
         entries.sort();
@@ -72,11 +69,7 @@ impl Disk for RealDisk {
     }
 
     fn lock_dir(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {
-        let file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path.join(super::LOCK_FILE_NAME))?;
+        let file = File::options().write(true).create(true).truncate(false).open(path.join(super::LOCK_FILE_NAME))?;
         match file.try_lock() {
             Ok(()) => Ok(Box::new(RealLock { _file: file })),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
@@ -111,9 +104,7 @@ impl DiskFile for RealFile {
     }
 
     fn write_at(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<()> {
-        write_all_at(slices, position, |slices, position| {
-            Ok(rustix::io::pwritev(&self.0, slices, position)?)
-        })
+        write_all_at(slices, position, |slices, position| Ok(rustix::io::pwritev(&self.0, slices, position)?))
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -234,10 +225,8 @@ mod tests {
         let slices = [IoSlice::new(b"bytes")];
         let error = write_all_at(&slices, 0, |_, _| Ok(0)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WriteZero);
-        for (errno, kind) in [
-            (Errno::NOSPC, io::ErrorKind::StorageFull),
-            (Errno::DQUOT, io::ErrorKind::QuotaExceeded),
-        ] {
+        for (errno, kind) in [(Errno::NOSPC, io::ErrorKind::StorageFull), (Errno::DQUOT, io::ErrorKind::QuotaExceeded)]
+        {
             let error = write_all_at(&slices, 0, |_, _| Err(errno.into())).unwrap_err();
             assert_eq!(error.kind(), kind);
         }

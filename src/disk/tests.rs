@@ -31,13 +31,7 @@ fn content(disk: &dyn Disk, path: &Path) -> Vec<u8> {
 /// The names in a directory, those of directories with a `/` after them.
 fn list(disk: &dyn Disk, path: &Path) -> String {
     let entries = disk.read_dir(path).unwrap();
-    let names = entries.into_iter().map(|entry| {
-        if entry.is_dir {
-            entry.name + "/"
-        } else {
-            entry.name
-        }
-    });
+    let names = entries.into_iter().map(|entry| if entry.is_dir { entry.name + "/" } else { entry.name });
     names.collect::<Vec<_>>().join(" ")
 }
 
@@ -62,23 +56,14 @@ fn files_open_as_the_mode_says() {
         ];
         for (mode, name, expected) in cases {
             disk.create_dir_all(&root.join("dir")).unwrap();
-            write(
-                &*disk.open(&root.join("there"), CreateOrEmpty).unwrap(),
-                b"bytes",
-                0,
-            );
-            let found = disk
-                .open(&root.join(name), mode)
-                .and_then(|file| file.len());
+            write(&*disk.open(&root.join("there"), CreateOrEmpty).unwrap(), b"bytes", 0);
+            let found = disk.open(&root.join(name), mode).and_then(|file| file.len());
             assert_eq!(kind(found), expected, "{mode:?} {name} on {disk:?}");
             let _ = disk.remove_file(&root.join("absent"));
         }
         let file = disk.open(&root.join("there"), Read).unwrap();
         let refused = file.write_at(&[IoSlice::new(b"x")], 0).unwrap_err();
-        assert_eq!(
-            refused.raw_os_error(),
-            Some(rustix::io::Errno::BADF.raw_os_error())
-        );
+        assert_eq!(refused.raw_os_error(), Some(rustix::io::Errno::BADF.raw_os_error()));
     });
 }
 
@@ -90,29 +75,16 @@ fn files_read_back_what_was_written() {
         file.write_at(&[], 7).unwrap();
         file.write_at(&[IoSlice::new(b"")], 7).unwrap();
         assert!(file.is_empty().unwrap(), "no bytes, no growth");
-        file.write_at(
-            &[IoSlice::new(b"ab"), IoSlice::new(b""), IoSlice::new(b"cd")],
-            3,
-        )
-        .unwrap();
+        file.write_at(&[IoSlice::new(b"ab"), IoSlice::new(b""), IoSlice::new(b"cd")], 3).unwrap();
         assert_eq!(content(disk, &root.join("f")), b"\0\0\0abcd");
-        let cases: [(u64, usize, &[u8]); 5] = [
-            (0, 4, b"\0\0\0a"),
-            (4, 99, b"bcd"),
-            (7, 5, b""),
-            (99, 5, b""),
-            (1, 0, b""),
-        ];
+        let cases: [(u64, usize, &[u8]); 5] =
+            [(0, 4, b"\0\0\0a"), (4, 99, b"bcd"), (7, 5, b""), (99, 5, b""), (1, 0, b"")];
         for (position, bytes, expected) in cases {
             let mut buf = vec![b'.'; bytes];
             let count = file.read_at(&mut buf, position).unwrap();
             assert_eq!(&buf[..count], expected);
         }
-        for (len, expected) in [
-            (5, &b"\0\0\0ab"[..]),
-            (7, b"\0\0\0ab\0\0"),
-            (7, b"\0\0\0ab\0\0"),
-        ] {
+        for (len, expected) in [(5, &b"\0\0\0ab"[..]), (7, b"\0\0\0ab\0\0"), (7, b"\0\0\0ab\0\0")] {
             file.set_len(len).unwrap();
             assert_eq!(content(disk, &root.join("f")), expected);
         }
@@ -141,22 +113,13 @@ fn a_write_may_have_more_slices_than_one_call_takes() {
 fn names_change_as_told() {
     on_both(|disk, root| {
         let at = |name: &str| root.join(name);
-        let create = |name: &str| {
-            write(
-                &*disk.open(&at(name), OpenMode::CreateNew).unwrap(),
-                name.as_bytes(),
-                0,
-            )
-        };
+        let create = |name: &str| write(&*disk.open(&at(name), OpenMode::CreateNew).unwrap(), name.as_bytes(), 0);
         disk.create_dir_all(&at("d/e")).unwrap();
         disk.create_dir_all(&at("d/e")).unwrap();
         for name in ["b", "a", "d/g", "d/e/h"] {
             create(name);
         }
-        assert_eq!(
-            (list(disk, root), list(disk, &at("d"))),
-            ("a b d/".to_owned(), "e/ g".to_owned())
-        );
+        assert_eq!((list(disk, root), list(disk, &at("d"))), ("a b d/".to_owned(), "e/ g".to_owned()));
         let renames = [
             ("a", "b", Ok(())),
             ("b", "b", Ok(())),
@@ -170,11 +133,7 @@ fn names_change_as_told() {
             ("b", "d/b", Ok(())),
         ];
         for (from, to, expected) in renames {
-            assert_eq!(
-                kind(disk.rename(&at(from), &at(to))),
-                expected,
-                "{from} to {to} on {disk:?}"
-            );
+            assert_eq!(kind(disk.rename(&at(from), &at(to))), expected, "{from} to {to} on {disk:?}");
         }
         assert_eq!(content(disk, &at("d/b")), b"a");
         assert_eq!(
@@ -193,52 +152,23 @@ fn names_that_are_not_there_or_of_another_kind() {
         for name in ["d/b", "d/g", "x/h"] {
             disk.open(&at(name), OpenMode::CreateNew).unwrap();
         }
-        let exist = [
-            ("d/b", Ok(true)),
-            ("b", Ok(false)),
-            ("x/h", Ok(true)),
-            ("x/h/i", Err(ErrorKind::NotADirectory)),
-        ];
+        let exist = [("d/b", Ok(true)), ("b", Ok(false)), ("x/h", Ok(true)), ("x/h/i", Err(ErrorKind::NotADirectory))];
         for (name, expected) in exist {
             assert_eq!(kind(disk.exists(&at(name))), expected, "{name}");
         }
-        assert_eq!(
-            kind(disk.create_dir_all(&at("d/b"))),
-            Err(ErrorKind::AlreadyExists)
-        );
-        assert_eq!(
-            kind(disk.create_dir_all(&at("d/b/c"))),
-            Err(ErrorKind::NotADirectory)
-        );
-        assert_eq!(
-            kind(disk.remove_file(&at("x"))),
-            Err(ErrorKind::IsADirectory)
-        );
-        assert_eq!(
-            kind(disk.remove_file(&at("gone"))),
-            Err(ErrorKind::NotFound)
-        );
-        assert_eq!(
-            kind(disk.remove_dir_all(&at("gone"))),
-            Err(ErrorKind::NotFound)
-        );
-        assert_eq!(
-            kind(disk.remove_dir_all(&at("d/b"))),
-            Err(ErrorKind::NotADirectory)
-        );
+        assert_eq!(kind(disk.create_dir_all(&at("d/b"))), Err(ErrorKind::AlreadyExists));
+        assert_eq!(kind(disk.create_dir_all(&at("d/b/c"))), Err(ErrorKind::NotADirectory));
+        assert_eq!(kind(disk.remove_file(&at("x"))), Err(ErrorKind::IsADirectory));
+        assert_eq!(kind(disk.remove_file(&at("gone"))), Err(ErrorKind::NotFound));
+        assert_eq!(kind(disk.remove_dir_all(&at("gone"))), Err(ErrorKind::NotFound));
+        assert_eq!(kind(disk.remove_dir_all(&at("d/b"))), Err(ErrorKind::NotADirectory));
         assert_eq!(kind(disk.read_dir(&at("gone"))), Err(ErrorKind::NotFound));
-        assert_eq!(
-            kind(disk.read_dir(&at("d/b"))),
-            Err(ErrorKind::NotADirectory)
-        );
+        assert_eq!(kind(disk.read_dir(&at("d/b"))), Err(ErrorKind::NotADirectory));
         assert_eq!(kind(disk.sync_dir(&at("gone"))), Err(ErrorKind::NotFound));
         disk.remove_file(&at("d/b")).unwrap();
         disk.remove_dir_all(&at("x")).unwrap();
         disk.sync_dir(root).unwrap();
-        assert_eq!(
-            (list(disk, root), list(disk, &at("d"))),
-            ("d/".to_owned(), "g".to_owned())
-        );
+        assert_eq!((list(disk, root), list(disk, &at("d"))), ("d/".to_owned(), "g".to_owned()));
     });
 }
 
@@ -262,19 +192,13 @@ fn an_open_file_outlives_its_name() {
 fn a_directory_is_locked_once() {
     on_both(|disk, root| {
         let lock = disk.lock_dir(root).unwrap();
-        assert_eq!(
-            kind(disk.lock_dir(root)).map(drop),
-            Err(ErrorKind::WouldBlock)
-        );
+        assert_eq!(kind(disk.lock_dir(root)).map(drop), Err(ErrorKind::WouldBlock));
         assert_eq!(list(disk, root), "lock");
         disk.create_dir_all(&root.join("d")).unwrap();
         let _other = disk.lock_dir(&root.join("d")).unwrap();
         drop(lock);
         let _again = disk.lock_dir(root).unwrap();
-        assert_eq!(
-            kind(disk.lock_dir(&root.join("gone"))).map(drop),
-            Err(ErrorKind::NotFound)
-        );
+        assert_eq!(kind(disk.lock_dir(&root.join("gone"))).map(drop), Err(ErrorKind::NotFound));
     });
 }
 
@@ -289,21 +213,12 @@ fn whole_files() {
         }
         assert_eq!(kind(read_file(disk, &path, 9)), Err(ErrorKind::InvalidData));
         assert_eq!(kind(read_file(disk, &path, 10)), Ok(b"the second".to_vec()));
-        assert_eq!(
-            kind(read_file(disk, &root.join("gone"), 10)),
-            Err(ErrorKind::NotFound)
-        );
+        assert_eq!(kind(read_file(disk, &root.join("gone"), 10)), Err(ErrorKind::NotFound));
         create_dir_durably(disk, &root.join("a/b/c")).unwrap();
         create_dir_durably(disk, &root.join("a/b/c")).unwrap();
         assert_eq!(list(disk, &root.join("a/b")), "c/");
-        assert_eq!(
-            kind(create_dir_durably(disk, &path)),
-            Err(ErrorKind::AlreadyExists)
-        );
-        assert_eq!(
-            kind(create_dir_durably(disk, Path::new(""))),
-            Err(ErrorKind::NotFound)
-        );
+        assert_eq!(kind(create_dir_durably(disk, &path)), Err(ErrorKind::AlreadyExists));
+        assert_eq!(kind(create_dir_durably(disk, Path::new(""))), Err(ErrorKind::NotFound));
     });
 }
 
@@ -321,10 +236,7 @@ fn a_file_is_replaced_as_one_durable_step() {
             let replaced = replace_file(&disk, path, b"the new").is_ok();
             assert_eq!(replaced, point == whole.points());
             let found = disk.power_cut(seed).read_all(path).unwrap();
-            assert!(
-                found == b"the new" || (found == b"old" && !replaced),
-                "point {point}, seed {seed}: {found:?}"
-            );
+            assert!(found == b"the new" || (found == b"old" && !replaced), "point {point}, seed {seed}: {found:?}");
         }
     }
 }
@@ -345,13 +257,7 @@ fn a_replacement_that_fails_leaves_the_old_file_alone() {
 fn directories_are_durable_level_by_level() {
     let path = Path::new("a/b/c");
     // What a predecessor had made durable, and what it had just made when it was killed.
-    let cases = [
-        ("", ""),
-        ("", "a"),
-        ("a", "a/b"),
-        ("a/b", "a/b/c"),
-        ("a/b/c", ""),
-    ];
+    let cases = [("", ""), ("", "a"), ("a", "a/b"), ("a/b", "a/b/c"), ("a/b/c", "")];
     for (durable, made) in cases {
         for seed in 0..200 {
             let disk = FaultyDisk::new();
@@ -363,10 +269,7 @@ fn directories_are_durable_level_by_level() {
             }
             let disk = disk.kill();
             create_dir_durably(&disk, path).unwrap();
-            assert!(
-                disk.power_cut(seed).exists(path).unwrap(),
-                "after {durable:?} and {made:?}, seed {seed}"
-            );
+            assert!(disk.power_cut(seed).exists(path).unwrap(), "after {durable:?} and {made:?}, seed {seed}");
         }
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::layout::PartitionFiles;
-use crate::disk::{Disk, DirLock, create_dir_durably, read_file, replace_file};
+use crate::disk::{DirLock, Disk, create_dir_durably, read_file, replace_file};
 use crate::types::{PartitionIndex, TopicId, TopicName, TopicPartition};
 
 /// The format that this program writes.
@@ -31,7 +31,9 @@ pub enum DirectoryError {
         dir: PathBuf,
     },
     /// A later version of Wiber wrote it.
-    #[error("{dir} has format {found}, this wiber-server knows {FORMAT_VERSION}: use the newer wiber-server that wrote it")]
+    #[error(
+        "{dir} has format {found}, this wiber-server knows {FORMAT_VERSION}: use the newer wiber-server that wrote it"
+    )]
     Newer {
         /// The directory.
         dir: PathBuf,
@@ -81,19 +83,21 @@ impl DataDirectory {
     pub fn open(disk: Arc<dyn Disk>, path: PathBuf, fresh_id: Uuid) -> Result<DataDirectory, DirectoryError> {
         let failed = |action, path: &Path, source| DirectoryError::Io { action, path: path.to_path_buf(), source };
         create_dir_durably(&*disk, &path).map_err(|error| failed("create", &path, error))?;
-        let lock = disk.lock_dir(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => DirectoryError::Locked { dir: path.clone() },
-            _ => failed("lock", &path, error),
+        let lock = disk.lock_dir(&path).map_err(|error| {
+            let is_held = error.kind() == io::ErrorKind::WouldBlock;
+            if is_held { DirectoryError::Locked { dir: path.clone() } } else { failed("lock", &path, error) }
         })?;
         let file = path.join(DIRECTORY_FILE);
         let id = match read_file(&*disk, &file, DIRECTORY_FILE_BYTES_MAX) {
-            Ok(bytes) => decode(&path, &file, &bytes)?,
+            Ok(bytes) => {
+                // Whoever wrote it may have been killed before its sync.
+                disk.sync_dir(&path).map_err(|error| failed("sync", &path, error))?;
+                decode(&path, &file, &bytes)?
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let content = DirectoryFile { format_version: FORMAT_VERSION, directory_id: fresh_id };
-                let bytes = serde_json::to_vec_pretty(&content).map_err(|error| DirectoryError::Damaged {
-                    path: file.clone(),
-                    reason: error.to_string(),
-                })?;
+                let bytes = serde_json::to_vec_pretty(&content)
+                    .map_err(|error| DirectoryError::Damaged { path: file.clone(), reason: error.to_string() })?;
                 replace_file(&*disk, &file, &bytes).map_err(|error| failed("write", &file, error))?;
                 fresh_id
             }
@@ -165,7 +169,8 @@ impl DataDirectory {
 }
 
 fn decode(dir: &Path, file: &Path, bytes: &[u8]) -> Result<Uuid, DirectoryError> {
-    let damaged = |error: serde_json::Error| DirectoryError::Damaged { path: file.to_path_buf(), reason: error.to_string() };
+    let damaged =
+        |error: serde_json::Error| DirectoryError::Damaged { path: file.to_path_buf(), reason: error.to_string() };
     let content: DirectoryFile = serde_json::from_slice(bytes).map_err(damaged)?;
     if content.format_version > FORMAT_VERSION {
         return Err(DirectoryError::Newer { dir: dir.to_path_buf(), found: content.format_version });
@@ -174,7 +179,7 @@ fn decode(dir: &Path, file: &Path, bytes: &[u8]) -> Result<Uuid, DirectoryError>
 }
 
 /// The partition whose directory has this name: what stands before the last `_p` is the topic.
-fn parse_directory(name: &str) -> Option<TopicPartition> {
+pub(crate) fn parse_directory(name: &str) -> Option<TopicPartition> {
     let (topic, partition) = name.rsplit_once("_p")?;
     let canonical = partition.parse::<u32>().ok().filter(|number| number.to_string() == partition)?;
     Some(TopicPartition { topic: TopicName::new(topic).ok()?, partition: PartitionIndex(canonical) })

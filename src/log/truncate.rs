@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::error::LogError;
+use super::index::Index;
 use super::index_file::{ActiveIndex, load_index, write_index};
 use super::partition_file::SegmentRecord;
 use super::partition_log::{PartitionLog, Writer, durable_mark};
 use super::point::{LogPoint, effective_timestamp};
+use super::recovery::first_append;
 use super::segment::ActiveSegment;
 use super::walk::walk_file;
 use crate::disk::OpenMode;
@@ -16,8 +18,8 @@ impl PartitionLog {
     /// Removes every batch that reaches `end` or beyond; the log then ends at `end`, or before it where that lies inside
     /// a batch. Durable when this returns. That no committed record goes is the caller's to know.
     ///
-    /// The order makes a crash at any point harmless: later segments are forgotten before they are removed, and durable
-    /// marks go before the bytes they speak of.
+    /// The order makes a crash at any point harmless: durable marks go before the epochs that vouch for the bytes they
+    /// speak of, and later segments are forgotten before they are removed.
     ///
     /// # Errors
     /// [`LogError`]; after one the log must be opened anew.
@@ -37,14 +39,15 @@ impl PartitionLog {
         let last = file.segments.last_mut().expect("the first segment stays");
         last.sealed = None;
         let record = *last;
+        let (index, point) = self.shorten_index(&record, end, now)?;
         file.history.epochs.truncate_to(end);
         self.replace_partition_file(file)?;
         for record in &removed {
             self.remove_segment(record.base)?;
         }
         self.context.disk.sync_dir(self.files.dir()).map_err(|error| LogError::sync(self.files.dir(), &error))?;
-        let (active, point) = self.cut_segment(&record, end, now)?;
-        reset_writer(&mut writer, &active, point);
+        let active = self.cut_segment(&record, index, point)?;
+        reset_writer(&mut writer, &active, point, now);
         let mut view = self.view.write();
         view.active = Arc::new(active);
         view.end = point;
@@ -65,17 +68,17 @@ impl PartitionLog {
         Ok(())
     }
 
-    /// Cuts the segment that becomes the last one, its marks before its bytes.
-    fn cut_segment(
+    /// Takes the durable marks out of the index of the segment that becomes the last one, durably, and the entries beyond
+    /// the new end; returns that index and that end.
+    fn shorten_index(
         &self,
         record: &SegmentRecord,
         end: Offset,
         now: Timestamp,
-    ) -> Result<(ActiveSegment, LogPoint), LogError> {
+    ) -> Result<(Index, LogPoint), LogError> {
         let disk = &*self.context.disk;
         let (log, index_path) = (self.files.log(record.base), self.files.index(record.base));
-        self.context.handles.close(&log);
-        let file = disk.open(&log, OpenMode::ReadWrite).map_err(|error| LogError::io("open", &log, error))?;
+        let file = disk.open(&log, OpenMode::Read).map_err(|error| LogError::io("open", &log, error))?;
         let len = file.len().map_err(|error| LogError::io("measure", &log, error))?;
         let history = self.state().file.history.clone();
         let start = LogPoint::segment_start(record.base, record.first_batch);
@@ -84,28 +87,40 @@ impl PartitionLog {
             before.max_timestamp = before.max_timestamp.max(effective_timestamp(header.max_timestamp, now));
             if header.next_offset() <= end {
                 let timestamp = before.max_timestamp;
-                point = before.after(history.follow(header.next_offset()), header.total_bytes as u64, header.crc, timestamp);
+                point = before.after(
+                    history.follow(header.next_offset()),
+                    header.total_bytes as u64,
+                    header.crc,
+                    timestamp,
+                );
             }
         });
         let (mut index, _) = load_index(disk, &index_path, record.base).unwrap_or_default();
         index.truncate_to(point.position);
         let written = write_index(disk, &index_path, record.base, &index, None);
         written.map_err(|error| LogError::io("write", &index_path, error))?;
+        Ok((index, point))
+    }
+
+    /// Cuts the segment that becomes the last one.
+    fn cut_segment(&self, record: &SegmentRecord, index: Index, point: LogPoint) -> Result<ActiveSegment, LogError> {
+        let disk = &*self.context.disk;
+        let (log, index_path) = (self.files.log(record.base), self.files.index(record.base));
+        self.context.handles.close(&log);
+        let file = disk.open(&log, OpenMode::ReadWrite).map_err(|error| LogError::io("open", &log, error))?;
         file.set_len(point.position).map_err(|error| LogError::io("cut", &log, error))?;
         let index = ActiveIndex::open(disk, &index_path, record.base, index);
         let index = index.map_err(|error| LogError::io("open", &index_path, error))?;
         let active = ActiveSegment::new(record.base, record.first_batch, log, file, index);
         active.sync()?;
         active.index.lock().save_mark(durable_mark(&active, point));
-        Ok((active, point))
+        Ok(active)
     }
 }
 
-fn reset_writer(writer: &mut Writer, active: &ActiveSegment, point: LogPoint) {
+fn reset_writer(writer: &mut Writer, active: &ActiveSegment, point: LogPoint, now: Timestamp) {
     let index = active.index.lock();
     writer.last_entry_position = index.index().entries().last().map_or(0, |entry| u64::from(entry.position));
     writer.must_roll = false;
-    if point.position == 0 {
-        writer.first_timestamp = None;
-    }
+    writer.first_append = first_append(active, point, now);
 }

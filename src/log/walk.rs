@@ -42,7 +42,7 @@ pub fn walk_file(
 ) -> Walk {
     let mut chain = Chain::new(start.next_offset, history);
     let mut window = Window::new(start.position, end);
-    let (mut point, mut batches) = (start, 0);
+    let (mut point, mut batches, mut read_again) = (start, 0, None);
     loop {
         if point.position == end {
             return Walk { end: point, stop: None, batches };
@@ -64,6 +64,11 @@ pub fn walk_file(
             },
             Err(damage) => WalkStop::Damage(damage),
         };
+        if read_again.replace(point.position) != Some(point.position) {
+            // The disk is blamed only for what it says twice: a read may have been misdirected.
+            window.forget();
+            continue;
+        }
         return Walk { end: point, stop: Some(stopped), batches };
     }
 }
@@ -96,6 +101,11 @@ struct Window {
 impl Window {
     fn new(start: u64, end: u64) -> Window {
         Window { bytes: BytesMut::new(), start, end }
+    }
+
+    /// Forgets what is in memory, so that it is read again.
+    fn forget(&mut self) {
+        self.bytes.clear();
     }
 
     /// The bytes from a position on, at least `wanted` of them unless the file ends first.

@@ -54,7 +54,10 @@ impl Partition {
             return Err(FollowError::Leading);
         }
         let Some(epoch) = Epoch::new(batch.header().leader_epoch) else {
-            return Err(FollowError::NotContiguous { log_end: state.offsets.log_end(), found: batch.header().base_offset });
+            return Err(FollowError::NotContiguous {
+                log_end: state.offsets.log_end(),
+                found: batch.header().base_offset,
+            });
         };
         state.check_epoch(epoch)?;
         if batch.header().base_offset != state.offsets.log_end() {
@@ -110,11 +113,12 @@ impl Partition {
             return Err(FollowError::Busy);
         }
         if end < state.offsets.written() {
-            state.is_writing = true;
+            // A sync meanwhile would tell of a place that is then no longer there.
+            (state.is_writing, state.is_syncing) = (true, true);
             drop(state);
             let result = self.log.truncate_to(end, now);
             state = self.state.lock();
-            state.is_writing = false;
+            (state.is_writing, state.is_syncing) = (false, false);
             match result {
                 Ok(point) => {
                     state.drop_beyond(point.next_offset, &AckFailure::Truncated, &mut effects);
@@ -127,6 +131,7 @@ impl Partition {
         } else {
             state.drop_beyond(end, &AckFailure::Truncated, &mut effects);
         }
+        state.plan_work(&mut effects);
         drop(state);
         self.carry_out(effects);
         Ok(())

@@ -10,9 +10,7 @@ use super::partition::{Partition, PartitionStatus, Queued, State};
 use super::producers::Producers;
 use super::tail::Tail;
 use super::upkeep::Checkpoint;
-use crate::log::{
-    Cut, DamageReport, LogError, PartitionFiles, PartitionLog, Recovered, RecoveryVisitor,
-};
+use crate::log::{Cut, DamageReport, LogError, PartitionFiles, PartitionLog, Recovered, RecoveryVisitor};
 use crate::record::BatchHeader;
 use crate::types::{Epoch, Offset, Timestamp, TopicId, TopicPartition};
 

@@ -253,11 +253,12 @@ impl State {
         self.drop_beyond(end, failure, effects);
     }
 
-    /// Drops everything that reaches beyond `end`, which is not committed, and tells its publishers why.
-    pub(crate) fn drop_beyond(&mut self, end: Offset, failure: &AckFailure, effects: &mut Effects) {
-        while self.pending.back().is_some_and(|batch| batch.header().next_offset() > end) {
-            let dropped = self.pending.pop_back().map_or(0, |batch| batch.bytes().len() as u64);
-            self.unwritten_bytes -= dropped;
+    /// Drops every batch that reaches beyond `end`, none of which is committed, and tells their publishers why. Where
+    /// `end` lies inside a pending batch the log then ends before it.
+    pub(crate) fn drop_beyond(&mut self, mut end: Offset, failure: &AckFailure, effects: &mut Effects) {
+        while let Some(batch) = self.pending.pop_back_if(|batch| batch.header().next_offset() > end) {
+            self.unwritten_bytes -= batch.bytes().len() as u64;
+            end = end.min(batch.header().base_offset);
         }
         self.offsets.truncate_to(end);
         self.sync_wanted = self.sync_wanted.min(end);

@@ -113,10 +113,7 @@ async fn create_topic(broker: &Arc<Broker>, topic: &TopicName, partitions: u32) 
 async fn listen(config: &Config, broker: &Arc<Broker>, listener: TcpListener) -> Result<(), ServerError> {
     let address = listener.local_addr()?;
     let housekeeper = Housekeeper::start(Arc::clone(broker))?;
-    let surroundings = Surroundings {
-        now: Arc::new(runtime::now),
-        fresh_topic_id: Arc::new(runtime::fresh_topic_id),
-    };
+    let surroundings = Surroundings { now: Arc::new(runtime::now), fresh_topic_id: Arc::new(runtime::fresh_topic_id) };
     let native = NativeListener::new(Arc::clone(broker), native_options(config), surroundings);
     let (stop, stopped) = watch::channel(false);
     let serving = tokio::spawn(native.serve(listener, stopped));
@@ -185,7 +182,9 @@ fn report(broker: &Broker, summary: &OpenSummary) {
 /// Makes everything durable and writes a last snapshot.
 fn stop(broker: &Arc<Broker>) {
     if !runtime::drain(broker, DRAIN_BOUND) {
-        tracing::error!("not everything could be made durable; what was acknowledged is as safe as its acknowledgement said");
+        tracing::error!(
+            "not everything could be made durable; what was acknowledged is as safe as its acknowledgement said"
+        );
     }
     match broker.snapshot_now(runtime::now()) {
         Ok(()) => tracing::info!("stopped"),

@@ -48,10 +48,7 @@ mod tests {
             (b"foobar", -790_332_482),
             (b"a-little-bit-long-string", -985_981_536),
             (b"a-little-bit-longer-string", -1_486_304_829),
-            (
-                b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8",
-                -58_897_971,
-            ),
+            (b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
             (b"abc", 479_470_107),
         ];
         for (key, hash) in table {
@@ -62,10 +59,7 @@ mod tests {
     #[test]
     fn a_partition_is_always_one_of_the_topic() {
         // "21" hashes below zero: the sign bit is masked off, not negated.
-        assert_eq!(
-            partition_for_key(b"21", 7),
-            PartitionIndex((-973_932_308_i32 & i32::MAX).cast_unsigned() % 7)
-        );
+        assert_eq!(partition_for_key(b"21", 7), PartitionIndex((-973_932_308_i32 & i32::MAX).cast_unsigned() % 7));
         assert_eq!(partition_for_key(b"", 0), PartitionIndex(0));
     }
 }

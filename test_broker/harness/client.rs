@@ -45,4 +45,3 @@ fn run(server: &Server, arguments: &[&str], input: Stdio) -> Ran {
     let err = String::from_utf8_lossy(&output.stderr).into_owned();
     Ran { code: output.status.code(), out: output.stdout, err }
 }
-

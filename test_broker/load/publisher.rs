@@ -136,7 +136,10 @@ async fn publish(mut load: Load, address: SocketAddr, full: mpsc::UnboundedSende
     let mut full = Some(full);
     loop {
         load.fill();
-        if load.is_full() && load.replies > 0 && let Some(full) = full.take() {
+        if load.is_full()
+            && load.replies > 0
+            && let Some(full) = full.take()
+        {
             full.send(()).expect("somebody counts");
         }
         if load.is_refused && load.in_flight() == 0 {
@@ -227,8 +230,7 @@ impl Load {
             let id = RecordId { cycle: self.cycle, connection: self.connection, sequence: self.sequence };
             let record = LoadRecord { id, in_partition: *made };
             let partition_text = partition.to_string();
-            let properties =
-                [("topic", TOPIC), ("partition", &*partition_text), ("wiber.ack", level(self.connection))];
+            let properties = [("topic", TOPIC), ("partition", &*partition_text), ("wiber.ack", level(self.connection))];
             let frame = request(FrameType::Publish, self.sequence, &properties, record.body().as_bytes());
             let before = self.outgoing.len();
             frame.encode(&mut self.outgoing).expect("encodes");

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::name::SnapshotName;
 use super::{Snapshot, file};
 use crate::disk::{Disk, create_dir_durably, read_file, replace_file};
+use crate::log::EnvelopeError;
 use crate::types::Timestamp;
 
 /// Largest snapshot file that is written or read, in bytes.
@@ -45,7 +46,7 @@ pub enum SnapshotError {
     },
     /// It cannot be put into JSON.
     #[error("cannot encode a snapshot: {0}")]
-    Encode(#[from] serde_json::Error),
+    Encode(#[from] EnvelopeError),
     /// No name can be made of the time.
     #[error("no snapshot can be named after the time {now} ms: its year has not four digits")]
     TimeOutOfRange {
@@ -75,9 +76,9 @@ pub enum SkipReason {
     #[error("of version {found}: this broker knows up to {known}")]
     NewerVersion {
         /// Its version.
-        found: u32,
+        found: u64,
         /// The newest version known here.
-        known: u32,
+        known: u64,
     },
     /// Taken of another data directory.
     #[error("of another data directory: {found}")]
@@ -100,12 +101,7 @@ impl SnapshotStore {
     /// A store in `dir`, created with the first write, that keeps the newest `kept` snapshots, at least one.
     #[must_use]
     pub fn new(disk: Arc<dyn Disk>, dir: PathBuf, kept: usize) -> SnapshotStore {
-        SnapshotStore {
-            disk,
-            dir,
-            kept: kept.max(1),
-            bytes_max: SNAPSHOT_BYTES_MAX,
-        }
+        SnapshotStore { disk, dir, kept: kept.max(1), bytes_max: SNAPSHOT_BYTES_MAX }
     }
 
     /// Writes a snapshot, durably, under a name made of `now`; then removes the oldest beyond those kept. Returns its
@@ -117,10 +113,7 @@ impl SnapshotStore {
         let bytes = file::encode(content)?;
         let length = bytes.len() as u64;
         if length > self.bytes_max {
-            return Err(SnapshotError::TooLarge {
-                bytes: length,
-                bytes_max: self.bytes_max,
-            });
+            return Err(SnapshotError::TooLarge { bytes: length, bytes_max: self.bytes_max });
         }
         let failed = |path: &Path| {
             let path = path.to_owned();
@@ -140,10 +133,7 @@ impl SnapshotStore {
     /// write that was cut short left behind.
     #[must_use]
     pub fn load_newest(&self, directory_id: Uuid) -> Loaded {
-        let mut loaded = Loaded {
-            snapshot: None,
-            skipped: Vec::new(),
-        };
+        let mut loaded = Loaded { snapshot: None, skipped: Vec::new() };
         let mut names = match self.names() {
             Ok(names) => names,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return loaded,
@@ -168,13 +158,10 @@ impl SnapshotStore {
 
     fn load(&self, name: &SnapshotName, directory_id: Uuid) -> Result<Snapshot, SkipReason> {
         let path = self.dir.join(name.to_string());
-        let bytes =
-            read_file(&*self.disk, &path, self.bytes_max).map_err(SkipReason::Unreadable)?;
+        let bytes = read_file(&*self.disk, &path, self.bytes_max).map_err(SkipReason::Unreadable)?;
         let snapshot = file::decode(&bytes)?;
         if snapshot.directory_id != directory_id {
-            return Err(SkipReason::ForeignDirectory {
-                found: snapshot.directory_id,
-            });
+            return Err(SkipReason::ForeignDirectory { found: snapshot.directory_id });
         }
         Ok(snapshot)
     }

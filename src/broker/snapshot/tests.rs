@@ -24,10 +24,7 @@ fn store(disk: &FaultyDisk, kept: usize) -> SnapshotStore {
 fn snapshot(meta_applied: u64) -> Snapshot {
     let topic = TopicName::new("events").expect("a legal name");
     let topic_id = TopicId::new(Uuid::from_u128(42));
-    let mut metadata = Metadata::new(MetadataLimits {
-        topics_max: 1,
-        partitions_max: 1,
-    });
+    let mut metadata = Metadata::new(MetadataLimits { topics_max: 1, partitions_max: 1 });
     metadata.apply(&Command::CreateTopic(CreateTopic {
         topic: topic.clone(),
         topic_id,
@@ -35,10 +32,7 @@ fn snapshot(meta_applied: u64) -> Snapshot {
         created_at: Timestamp::from_millis(5),
         settings: TopicSettings::default(),
     }));
-    let mut producers = Producers::new(ProducerLimits {
-        producers_max: 10,
-        expiry_ms: 1,
-    });
+    let mut producers = Producers::new(ProducerLimits { producers_max: 10, expiry_ms: 1 });
     let stamp = ProducerBatch {
         id: ProducerId::new(7).expect("an id"),
         epoch: ProducerEpoch::new(0).expect("an epoch"),
@@ -75,9 +69,7 @@ fn second(n: i64) -> Timestamp {
 }
 
 fn write(store: &SnapshotStore, meta_applied: u64, now: Timestamp) -> String {
-    let path = store
-        .write(&snapshot(meta_applied), now)
-        .expect("a healthy disk");
+    let path = store.write(&snapshot(meta_applied), now).expect("a healthy disk");
     path.file_name().unwrap().to_str().unwrap().to_owned()
 }
 
@@ -114,11 +106,7 @@ fn the_newest_comes_back_and_the_oldest_go() {
     }
     assert_eq!(
         files(&disk),
-        [
-            "snapshot_20260102_030405_1.json",
-            "snapshot_20260102_030405_2.json",
-            "snapshot_20260102_030412.json",
-        ]
+        ["snapshot_20260102_030405_1.json", "snapshot_20260102_030405_2.json", "snapshot_20260102_030412.json",]
     );
 }
 
@@ -189,39 +177,18 @@ fn what_is_wrong_with_the_newest_is_said_and_the_one_before_serves() {
         let reason = reason.to_string();
         assert!(reason.contains(expected), "{reason}, not {expected}");
     };
-    let foreign = Snapshot {
-        directory_id: Uuid::from_u128(2),
-        ..snapshot(2)
-    };
+    let foreign = Snapshot { directory_id: Uuid::from_u128(2), ..snapshot(2) };
     let foreign = String::from_utf8(file::encode(&foreign).expect("encodes")).unwrap();
-    check(&|_| String::new(), "damaged: EOF");
-    check(&|text| text[..text.len() / 2].to_owned(), "damaged: EOF");
-    check(&|text| format!("{text}x"), "damaged: trailing");
-    check(&|text| "\0".repeat(text.len()), "damaged: expected value");
-    check(
-        &|text| text.replace("\"meta_applied\":2", "\"meta_applied\":3"),
-        "damaged: the checksum is",
-    );
-    check(
-        &|text| text.replace("\"meta_applied\":2", "\"meta_applied\": 2"),
-        "damaged: the checksum is",
-    );
-    check(
-        &|text| text.replace("crc32c:", "crc32:"),
-        "damaged: the checksum is",
-    );
-    check(
-        &|text| text.replace("\"checksum\"", "\"check\""),
-        "damaged: checksum or content is missing",
-    );
-    check(
-        &|_| "{\"version\":2,\"body\":[]}".to_owned(),
-        "of version 2: this broker knows up to 1",
-    );
-    check(
-        &|_| foreign.clone(),
-        "of another data directory: 00000000-0000-0000-0000-000000000002",
-    );
+    check(&|_| String::new(), "damaged: not the JSON expected: EOF");
+    check(&|text| text[..text.len() / 2].to_owned(), "damaged: not the JSON expected: EOF");
+    check(&|text| format!("{text}x"), "damaged: not the JSON expected: trailing");
+    check(&|text| "\0".repeat(text.len()), "damaged: not the JSON expected: expected value");
+    check(&|text| text.replace("\"meta_applied\":2", "\"meta_applied\":3"), "damaged: the checksum is");
+    check(&|text| text.replace("\"meta_applied\":2", "\"meta_applied\": 2"), "damaged: the checksum is");
+    check(&|text| text.replace("crc32c:", "crc32:"), "damaged: the checksum is");
+    check(&|text| text.replace("\"checksum\"", "\"check\""), "damaged: the envelope has no");
+    check(&|_| "{\"version\":2,\"body\":[]}".to_owned(), "of version 2: this broker knows up to 1");
+    check(&|_| foreign.clone(), "of another data directory: 00000000-0000-0000-0000-000000000002");
 }
 
 #[test]
@@ -251,25 +218,12 @@ fn strangers_are_left_alone_and_leftovers_removed() {
     let disk = FaultyDisk::new();
     let store = store(&disk, 1);
     write(&store, 1, second(0));
-    for name in [
-        "notes.txt",
-        "other.tmp",
-        "snapshot_old.json",
-        "snapshot_20260102_030405.json.tmp",
-    ] {
+    for name in ["notes.txt", "other.tmp", "snapshot_old.json", "snapshot_20260102_030405.json.tmp"] {
         put(&disk, name, b"x");
     }
     assert_eq!(applied(&store), Some(1));
     write(&store, 2, second(1));
-    assert_eq!(
-        files(&disk),
-        [
-            "notes.txt",
-            "other.tmp",
-            "snapshot_20260102_030406.json",
-            "snapshot_old.json"
-        ]
-    );
+    assert_eq!(files(&disk), ["notes.txt", "other.tmp", "snapshot_20260102_030406.json", "snapshot_old.json"]);
 }
 
 #[test]
@@ -344,14 +298,7 @@ fn check_cut(kept: usize, before: u64, order: impl Fn(&FaultyDisk), seed: u64) {
 /// Whatever call fails, an error is reported unless the snapshot is there for good, and the one before is not lost.
 #[test]
 fn a_disk_that_fails() {
-    for kind in [
-        OpKind::Create,
-        OpKind::Write,
-        OpKind::Sync,
-        OpKind::Rename,
-        OpKind::SyncDir,
-        OpKind::Remove,
-    ] {
+    for kind in [OpKind::Create, OpKind::Write, OpKind::Sync, OpKind::Rename, OpKind::SyncDir, OpKind::Remove] {
         for nth in 1..4 {
             let disk = written(2, 1);
             disk.inject(Rule::failing(kind).nth(nth));
@@ -359,10 +306,7 @@ fn a_disk_that_fails() {
             disk.clear_faults();
             let disk = disk.power_cut(nth);
             let found = applied(&store(&disk, 1)).expect("one of them");
-            assert!(
-                found == 3 || (found == 2 && done.is_err()),
-                "{kind:?} {nth} {done:?}"
-            );
+            assert!(found == 3 || (found == 2 && done.is_err()), "{kind:?} {nth} {done:?}");
             assert!(kind != OpKind::Remove || done.is_ok(), "{done:?}");
         }
     }
@@ -374,10 +318,7 @@ fn what_cannot_be_read_is_passed_over() {
     disk.inject(Rule::failing(OpKind::Read));
     let loaded = store(&disk, 2).load_newest(OURS);
     assert_eq!(loaded.snapshot, Some(snapshot(1)));
-    assert!(matches!(
-        &loaded.skipped[..],
-        [(_, SkipReason::Unreadable(_))]
-    ));
+    assert!(matches!(&loaded.skipped[..], [(_, SkipReason::Unreadable(_))]));
 }
 
 proptest! {

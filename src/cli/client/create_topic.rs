@@ -12,9 +12,7 @@ use crate::client::ClientOptions;
 ///
 /// Creating one that exists with the same number of partitions is no error.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  wiber-client create-topic orders --partitions 3 --retention 72"
-)]
+#[command(after_help = "Example:\n  wiber-client create-topic orders --partitions 3 --retention 72")]
 pub(super) struct CreateTopic {
     /// Its name: 1 to 249 of a-z A-Z 0-9 . _ -
     topic: String,
@@ -27,21 +25,12 @@ pub(super) struct CreateTopic {
 }
 
 impl CreateTopic {
-    pub(super) async fn run(
-        self,
-        options: ClientOptions,
-        out: &mut impl Write,
-    ) -> Result<(), Failure> {
+    pub(super) async fn run(self, options: ClientOptions, out: &mut impl Write) -> Result<(), Failure> {
         let client = connect(options).await?;
         let topic = &self.topic;
-        let created = client
-            .create_topic(topic, self.partitions, self.retention)
-            .await;
-        let partitions = created.map_err(|source| Failure::Request {
-            doing: format!("create topic '{topic}'"),
-            source,
-        })?;
-        writeln!(out, "Created topic '{topic}' with {partitions} partitions")
-            .map_err(Failure::Output)
+        let created = client.create_topic(topic, self.partitions, self.retention).await;
+        let partitions =
+            created.map_err(|source| Failure::Request { doing: format!("create topic '{topic}'"), source })?;
+        writeln!(out, "Created topic '{topic}' with {partitions} partitions").map_err(Failure::Output)
     }
 }

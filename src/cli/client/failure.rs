@@ -18,22 +18,12 @@ pub(super) enum Failure {
     Usage(String),
     #[error(transparent)]
     Unreachable(ClientError),
-    #[error("{address} is no Wiber broker's native port: {source}")]
-    NoBroker {
-        address: String,
-        source: ClientError,
-    },
+    #[error("no broker answers at {address}: {source}")]
+    NoBroker { address: String, source: ClientError },
     #[error("cannot {doing}: {source}")]
     Request { doing: String, source: ClientError },
-    #[error(
-        "record {number} for topic '{topic}' was not acknowledged, the {stored} before it were: {source}"
-    )]
-    Record {
-        topic: String,
-        number: u64,
-        stored: u64,
-        source: ClientError,
-    },
+    #[error("record {number} for topic '{topic}' was not acknowledged, the {stored} before it were: {source}")]
+    Record { topic: String, number: u64, stored: u64, source: ClientError },
     #[error("cannot read {path:?}: {source}")]
     Input { path: PathBuf, source: io::Error },
     #[error("cannot write to standard output: {0}")]
@@ -57,17 +47,13 @@ impl Failure {
     /// What the user can do about it.
     pub(super) fn hint(&self) -> Option<&'static str> {
         match self {
-            Failure::Usage(_) => {
-                Some("'wiber-client --help' and 'wiber-client COMMAND --help' say more.")
+            Failure::Usage(_) => Some("'wiber-client --help' and 'wiber-client COMMAND --help' say more."),
+            Failure::Unreachable(_) => {
+                Some("Is it running? Start it with 'wiber-server', or name another with --host and --port.")
             }
-            Failure::Unreachable(_) => Some(
-                "Is it running? Start it with 'wiber-server', or name another with --host and --port.",
-            ),
-            Failure::NoBroker { .. } => Some("Name its native port (9999 by default) with --port."),
+            Failure::NoBroker { .. } => Some("Is that its native port (9999 by default)? Its log may say more."),
             Failure::Request { source, .. } | Failure::Record { source, .. } => hint_of(source),
-            Failure::Input { .. } => {
-                Some("Name a file that can be read, or '-' for standard input.")
-            }
+            Failure::Input { .. } => Some("Name a file that can be read, or '-' for standard input."),
             Failure::Output(_) | Failure::Signal(_) | Failure::Runtime(_) => None,
         }
     }
@@ -76,16 +62,11 @@ impl Failure {
         match self {
             Failure::Usage(_) => USAGE,
             Failure::Unreachable(_) | Failure::NoBroker { .. } => 3,
-            Failure::Request { source, .. } | Failure::Record { source, .. } => {
-                match source.code() {
-                    Some(ErrorCode::UnknownTopic | ErrorCode::UnknownPartition) => 4,
-                    _ => 1,
-                }
-            }
-            Failure::Input { .. }
-            | Failure::Output(_)
-            | Failure::Signal(_)
-            | Failure::Runtime(_) => 1,
+            Failure::Request { source, .. } | Failure::Record { source, .. } => match source.code() {
+                Some(ErrorCode::UnknownTopic | ErrorCode::UnknownPartition) => 4,
+                _ => 1,
+            },
+            Failure::Input { .. } | Failure::Output(_) | Failure::Signal(_) | Failure::Runtime(_) => 1,
         }
     }
 }

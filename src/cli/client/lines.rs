@@ -99,9 +99,6 @@ mod tests {
         check(b"a", &[b"a"]);
         check(b"a\n", &[b"a"]);
         check(b"\n", &[b""]);
-        check(
-            b"\n\na\r\n\xff\0\n b",
-            &[b"", b"", b"a\r", b"\xff\0", b" b"],
-        );
+        check(b"\n\na\r\n\xff\0\n b", &[b"", b"", b"a\r", b"\xff\0", b" b"]);
     }
 }

@@ -62,16 +62,10 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Nothing is left to tell where even this cannot be printed.
             drop(error.print());
-            return ExitCode::from(if error.use_stderr() {
-                failure::USAGE
-            } else {
-                0
-            });
+            return ExitCode::from(if error.use_stderr() { failure::USAGE } else { 0 });
         }
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return Failure::Runtime(error).report(),

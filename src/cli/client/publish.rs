@@ -65,41 +65,36 @@ enum Ack {
 }
 
 impl Publish {
-    pub(super) async fn run(
-        self,
-        options: ClientOptions,
-        out: &mut impl Write,
-    ) -> Result<(), Failure> {
+    pub(super) async fn run(self, options: ClientOptions, out: &mut impl Write) -> Result<(), Failure> {
         let pattern = self.pattern()?;
-        let from_stdin = self
-            .message
-            .as_deref()
-            .is_some_and(|message| message == "-");
+        let from_stdin = self.message.as_deref().is_some_and(|message| message == "-");
         if let (Some(message), false) = (&self.message, from_stdin) {
             let body = Bytes::from(message.clone().into_encoded_bytes());
             let mut batch = Batch::new(connect(options).await?, &self.topic, pattern);
             batch.publish(body).await?;
             batch.finish().await?;
-            return writeln!(out, "Published message to topic '{}'", self.topic)
-                .map_err(Failure::Output);
+            return writeln!(out, "Published message to topic '{}'", self.topic).map_err(Failure::Output);
         }
         let path = self.file.unwrap_or_else(|| PathBuf::from("-"));
-        let unreadable = |source| Failure::Input {
-            path: path.clone(),
-            source,
-        };
+        let unreadable = |source| Failure::Input { path: path.clone(), source };
         let (input, bytes) = open(&path).map_err(unreadable)?;
         let mut batch = Batch::new(connect(options).await?, &self.topic, pattern);
         batch.progress = progress(bytes);
         let mut lines = read_lines(input);
+        let mut read_to_end = Ok(());
         while let Some(read) = lines.recv().await {
-            for line in read.map_err(unreadable)? {
-                batch.publish(line).await?;
+            match read {
+                Ok(lines) => {
+                    for line in lines {
+                        batch.publish(line).await?;
+                    }
+                }
+                Err(error) => read_to_end = Err(unreadable(error)),
             }
         }
         batch.finish().await?;
         note(batch.summary());
-        Ok(())
+        read_to_end
     }
 
     /// The record that every record of this command looks like, but for its payload.
@@ -137,19 +132,13 @@ impl Publish {
 
 /// The properties of a JSON object: text as it is, anything else as JSON writes it.
 fn properties(json: &str) -> Result<Vec<(String, String)>, Failure> {
-    let object: serde_json::Map<String, Value> = serde_json::from_str(json).map_err(|e| {
-        Failure::Usage(format!(
-            "--properties must be a JSON object such as '{{\"a\": \"b\"}}': {e}"
-        ))
-    })?;
+    let object: serde_json::Map<String, Value> = serde_json::from_str(json)
+        .map_err(|e| Failure::Usage(format!("--properties must be a JSON object such as '{{\"a\": \"b\"}}': {e}")))?;
     let text = |value: Value| match value.as_str() {
         Some(text) => text.to_owned(),
         None => value.to_string(),
     };
-    Ok(object
-        .into_iter()
-        .map(|(name, value)| (name, text(value)))
-        .collect())
+    Ok(object.into_iter().map(|(name, value)| (name, text(value))).collect())
 }
 
 /// The input, and its length where that is known.
@@ -168,9 +157,7 @@ fn open(path: &std::path::Path) -> io::Result<(Box<dyn Read + Send>, Option<u64>
 
 /// A bar on standard error where that is a terminal and the input is long; otherwise one that shows nothing.
 fn progress(bytes: Option<u64>) -> ProgressBar {
-    let Some(bytes) =
-        bytes.filter(|&bytes| bytes >= PROGRESS_BYTES_MIN && io::stderr().is_terminal())
-    else {
+    let Some(bytes) = bytes.filter(|&bytes| bytes >= PROGRESS_BYTES_MIN && io::stderr().is_terminal()) else {
         return ProgressBar::hidden();
     };
     let bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
@@ -242,12 +229,7 @@ impl Batch<'_> {
             let doing = format!("publish to topic '{}'", self.topic);
             return Failure::Request { doing, source };
         }
-        Failure::Record {
-            topic: self.topic.to_owned(),
-            number: self.stored + 1,
-            stored: self.stored,
-            source,
-        }
+        Failure::Record { topic: self.topic.to_owned(), number: self.stored + 1, stored: self.stored, source }
     }
 
     fn summary(&self) -> String {
@@ -269,8 +251,7 @@ mod tests {
 
     #[test]
     fn properties_of_json() {
-        let pairs =
-            properties(r#"{"a": "x", "b": 1, "c": true, "d": {"e": null}}"#).expect("valid");
+        let pairs = properties(r#"{"a": "x", "b": 1, "c": true, "d": {"e": null}}"#).expect("valid");
         let shown: Vec<String> = pairs.iter().map(|(k, v)| format!("{k}={v}")).collect();
         assert_eq!(shown, ["a=x", "b=1", "c=true", r#"d={"e":null}"#]);
         for bad in ["", "[]", "1", "{", "null"] {

@@ -50,35 +50,23 @@ enum End {
 }
 
 impl Subscribe {
-    pub(super) async fn run(
-        self,
-        options: ClientOptions,
-        out: &mut impl Write,
-    ) -> Result<(), Failure> {
-        let start = match (self.offset, self.from) {
-            (Some(offset), _) => StartAt::Offset(Offset::new(offset).ok_or_else(|| {
-                Failure::Usage(format!(
-                    "--offset {offset}: an offset is at most {}",
-                    Offset::MAX
-                ))
-            })?),
-            (None, Some(End::Start)) => StartAt::Begin,
-            (None, Some(End::End)) => StartAt::End,
-            (None, None) => StartAt::Offset(Offset::ZERO),
-        };
+    pub(super) async fn run(self, options: ClientOptions, out: &mut impl Write) -> Result<(), Failure> {
+        let start =
+            match (self.offset, self.from) {
+                (Some(offset), _) => StartAt::Offset(Offset::new(offset).ok_or_else(|| {
+                    Failure::Usage(format!("--offset {offset}: an offset is at most {}", Offset::MAX))
+                })?),
+                (None, Some(End::Start)) => StartAt::Begin,
+                (None, Some(End::End)) => StartAt::End,
+                (None, None) => StartAt::Offset(Offset::ZERO),
+            };
         let client = connect(options).await?;
-        let subscribe = SubscribeOptions {
-            partition: PartitionIndex(self.partition),
-            start,
-            auto_ack: true,
-        };
+        let subscribe = SubscribeOptions { partition: PartitionIndex(self.partition), start, auto_ack: true };
         let subscribed = client.subscribe(&self.topic, subscribe).await;
         let mut subscription = subscribed.map_err(|source| self.failed(source))?;
         let (topic, partition) = (&self.topic, self.partition);
         let offset = subscription.start_offset();
-        let opening = format!(
-            "Subscribing to {topic}:{partition} from offset {offset}\nPress Ctrl+C to stop..."
-        );
+        let opening = format!("Subscribing to {topic}:{partition} from offset {offset}\nPress Ctrl+C to stop...");
         if self.raw {
             note(opening);
         } else {
@@ -86,28 +74,18 @@ impl Subscribe {
         }
         let printed = self.print(&mut subscription, out).await?;
         let plural = if printed == 1 { "" } else { "s" };
-        note(format_args!(
-            "Received {printed} record{plural} from {topic}:{partition}"
-        ));
+        note(format_args!("Received {printed} record{plural} from {topic}:{partition}"));
         Ok(())
     }
 
     /// Prints until the count is reached or a signal comes; returns how many.
-    async fn print(
-        &self,
-        subscription: &mut Subscription,
-        out: &mut impl Write,
-    ) -> Result<u64, Failure> {
+    async fn print(&self, subscription: &mut Subscription, out: &mut impl Write) -> Result<u64, Failure> {
         let mut stop = pin!(interrupted());
         let count = self.count.unwrap_or(u64::MAX);
         let mut printed = 0;
         let mut run = 0;
         while printed < count {
-            let ready = if run < RUN_RECORDS_MAX {
-                subscription.try_next()
-            } else {
-                None
-            };
+            let ready = if run < RUN_RECORDS_MAX { subscription.try_next() } else { None };
             run += 1;
             let message = match ready {
                 Some(message) => message,
@@ -155,9 +133,7 @@ impl Subscribe {
             out.write_all(b"\n")?;
         }
         // The broker's own headers (wiber.client_id …) are no headers of the publisher's.
-        let mut headers = message
-            .headers()
-            .filter(|(name, _)| !name.starts_with("wiber."));
+        let mut headers = message.headers().filter(|(name, _)| !name.starts_with("wiber."));
         if let Some(first) = headers.next() {
             out.write_all(b"  Properties: {")?;
             property(first, out)?;
@@ -171,10 +147,7 @@ impl Subscribe {
     }
 
     fn failed(&self, source: crate::client::ClientError) -> Failure {
-        Failure::Request {
-            doing: format!("read {}:{}", self.topic, self.partition),
-            source,
-        }
+        Failure::Request { doing: format!("read {}:{}", self.topic, self.partition), source }
     }
 }
 

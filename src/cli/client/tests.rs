@@ -11,10 +11,7 @@ async fn check(port: u16, arguments: &[&str]) -> Result<Vec<u8>, (u8, String)> {
     let mut all = vec!["wiber-client", "--port", &port_text];
     all.extend(arguments);
     let parsed = Arguments::try_parse_from(all).map_err(|e| (failure::USAGE, e.to_string()))?;
-    let options = ClientOptions {
-        port: parsed.port,
-        ..ClientOptions::default()
-    };
+    let options = ClientOptions { port: parsed.port, ..ClientOptions::default() };
     let mut out = Vec::new();
     let done = match parsed.command {
         Command::CreateTopic(command) => command.run(options, &mut out).await,
@@ -49,27 +46,13 @@ fn the_command_line_is_sound() {
 #[tokio::test]
 async fn create_publish_subscribe() {
     let port = stand_in::start().await;
-    let created = printed(
-        port,
-        &["create-topic", "t", "--partitions", "2", "--retention", "1"],
-    )
-    .await;
+    let created = printed(port, &["create-topic", "t", "--partitions", "2", "--retention", "1"]).await;
     assert_eq!(created, "Created topic 't' with 2 partitions\n");
-    let published = printed(
-        port,
-        &["publish", "t", "a b", "--properties", r#"{"x": 1}"#],
-    )
-    .await;
+    let published = printed(port, &["publish", "t", "a b", "--properties", r#"{"x": 1}"#]).await;
     assert_eq!(published, "Published message to topic 't'\n");
-    let published = printed(
-        port,
-        &["publish", "t", "-7", "--key", "k", "--ack", "durable"],
-    )
-    .await;
+    let published = printed(port, &["publish", "t", "-7", "--key", "k", "--ack", "durable"]).await;
     assert_eq!(published, "Published message to topic 't'\n");
-    let out = check(port, &["subscribe", "t", "--count", "2"])
-        .await
-        .expect("succeeds");
+    let out = check(port, &["subscribe", "t", "--count", "2"]).await.expect("succeeds");
     let expected: &[u8] = b"Subscribing to t:0 from offset 0\nPress Ctrl+C to stop...\n\
         [t:0@0] a b\n  Key: \xff\n  Properties: {\"colour\": \"red\"}\n\
         [t:0@1] -7\n  Key: \xff\n  Properties: {\"colour\": \"red\"}\n";
@@ -103,57 +86,17 @@ async fn failures_name_cause_next_step_and_code() {
     let port = stand_in::start().await;
     refused(port, &["publish", "u", "x"], 4, "create-topic").await;
     refused(port, &["publish", "t", "hang up"], 1, "the broker hung up").await;
-    refused(
-        port,
-        &["publish", "t", "--file", "/no/such/file"],
-        1,
-        "/no/such/file",
-    )
-    .await;
+    refused(port, &["publish", "t", "--file", "/no/such/file"], 1, "/no/such/file").await;
     refused(port, &["publish", "t", "--file", "/"], 1, "directory").await;
     refused(port, &["publish", "t"], failure::USAGE, "required").await;
-    refused(
-        port,
-        &["publish", "t", "x", "--file", "y"],
-        failure::USAGE,
-        "cannot be used",
-    )
-    .await;
-    refused(
-        port,
-        &["publish", "t", "x", "--properties", "[]"],
-        failure::USAGE,
-        "JSON object",
-    )
-    .await;
-    let twice = [
-        "publish",
-        "t",
-        "x",
-        "--key",
-        "k",
-        "--properties",
-        r#"{"key": "l"}"#,
-    ];
+    refused(port, &["publish", "t", "x", "--file", "y"], failure::USAGE, "cannot be used").await;
+    refused(port, &["publish", "t", "x", "--properties", "[]"], failure::USAGE, "JSON object").await;
+    let twice = ["publish", "t", "x", "--key", "k", "--properties", r#"{"key": "l"}"#];
     refused(port, &twice, failure::USAGE, "'key'").await;
-    refused(
-        port,
-        &["subscribe", "t", "--from", "middle"],
-        failure::USAGE,
-        "middle",
-    )
-    .await;
-    refused(
-        port,
-        &["create-topic", "t", "--partitions", "0"],
-        failure::USAGE,
-        "--partitions",
-    )
-    .await;
+    refused(port, &["subscribe", "t", "--from", "middle"], failure::USAGE, "middle").await;
+    refused(port, &["create-topic", "t", "--partitions", "0"], failure::USAGE, "--partitions").await;
 
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("a port");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let gone = listener.local_addr().expect("bound").port();
     drop(listener);
     refused(gone, &["publish", "t", "x"], 3, "Is it running?").await;

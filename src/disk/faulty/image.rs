@@ -33,9 +33,7 @@ pub(super) struct Version {
 impl Version {
     /// The sector's bytes; what is missing to a full sector is zeros.
     fn bytes(&self) -> &[u8] {
-        self.block.as_ref().map_or(&[], |block| {
-            &block[self.at..block.len().min(self.at + SECTOR_BYTES)]
-        })
+        self.block.as_ref().map_or(&[], |block| &block[self.at..block.len().min(self.at + SECTOR_BYTES)])
     }
 }
 
@@ -76,11 +74,7 @@ pub(super) struct Image {
 impl Image {
     /// A file whose bytes are all durable.
     pub(super) fn durable(bytes: Arc<Vec<u8>>) -> Self {
-        Self {
-            current: Arc::clone(&bytes),
-            durable: bytes,
-            ..Self::default()
-        }
+        Self { current: Arc::clone(&bytes), durable: bytes, ..Self::default() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -101,18 +95,8 @@ impl Image {
     }
 
     /// Writes the first `limit` bytes of the slices.
-    pub(super) fn write(
-        &mut self,
-        moment: Moment,
-        slices: &[IoSlice<'_>],
-        position: usize,
-        limit: usize,
-    ) {
-        let total = slices
-            .iter()
-            .map(|slice| slice.len())
-            .sum::<usize>()
-            .min(limit);
+    pub(super) fn write(&mut self, moment: Moment, slices: &[IoSlice<'_>], position: usize, limit: usize) {
+        let total = slices.iter().map(|slice| slice.len()).sum::<usize>().min(limit);
         if total == 0 {
             return;
         }
@@ -146,11 +130,7 @@ impl Image {
             self.record_growth(moment, before, Cause::Extension);
             return;
         }
-        self.lengths.push(Length {
-            moment,
-            bytes,
-            cause: Cause::Cut,
-        });
+        self.lengths.push(Length { moment, bytes, cause: Cause::Cut });
         if !bytes.is_multiple_of(SECTOR_BYTES) {
             self.record_sectors(moment, bytes - 1, bytes);
         }
@@ -168,9 +148,7 @@ impl Image {
         }
         let lost = self.lost;
         let durable = Arc::make_mut(&mut self.durable);
-        let settled = self
-            .lengths
-            .partition_point(|length| length.moment <= ceiling);
+        let settled = self.lengths.partition_point(|length| length.moment <= ceiling);
         let (settled_lengths, _) = self.lengths.split_at(settled);
         let last_length = settled_lengths.iter().rfind(|length| length.moment > lost);
         if let Some(length) = last_length {
@@ -178,10 +156,7 @@ impl Image {
         }
         self.dirty.retain(|&sector, versions| {
             let settled = versions.partition_point(|version| version.moment <= ceiling);
-            if let Some(version) = versions[..settled]
-                .last()
-                .filter(|version| version.moment > lost)
-            {
+            if let Some(version) = versions[..settled].last().filter(|version| version.moment > lost) {
                 if !cut_off(settled_lengths, sector, version) {
                     apply(durable, sector, version, true);
                 }
@@ -210,12 +185,7 @@ impl Image {
             *byte ^= mask;
         }
         let within = position % SECTOR_BYTES;
-        for version in self
-            .dirty
-            .get_mut(&(position / SECTOR_BYTES))
-            .into_iter()
-            .flatten()
-        {
+        for version in self.dirty.get_mut(&(position / SECTOR_BYTES)).into_iter().flatten() {
             let mut bytes = version.bytes().to_vec();
             if let Some(byte) = bytes.get_mut(within) {
                 *byte ^= mask;
@@ -263,25 +233,13 @@ impl Image {
             Some(last) if (last.cause, cause) == (Cause::Write, Cause::Write) => {
                 (last.moment, last.bytes) = (moment, bytes)
             }
-            Some(_) | None => self.lengths.push(Length {
-                moment,
-                bytes,
-                cause,
-            }),
+            Some(_) | None => self.lengths.push(Length { moment, bytes, cause }),
         }
         if self.lengths.iter().any(|length| length.cause == Cause::Cut) {
             for sector in before.div_ceil(SECTOR_BYTES)..bytes.div_ceil(SECTOR_BYTES) {
                 // What was cut off here reads as zeros now, and may or may not have been replaced by them.
                 if self.dirty.contains_key(&sector) || !self.durably_zero(sector) {
-                    self.record(
-                        sector,
-                        Version {
-                            moment,
-                            file_bytes: bytes,
-                            block: None,
-                            at: 0,
-                        },
-                    );
+                    self.record(sector, Version { moment, file_bytes: bytes, block: None, at: 0 });
                 }
             }
         }
@@ -291,27 +249,17 @@ impl Image {
     fn record_sectors(&mut self, moment: Moment, start: usize, end: usize) {
         let (first, last) = (start / SECTOR_BYTES, (end - 1) / SECTOR_BYTES);
         let file_bytes = self.len();
-        let block: Arc<[u8]> =
-            self.current[first * SECTOR_BYTES..file_bytes.min((last + 1) * SECTOR_BYTES)].into();
+        let block: Arc<[u8]> = self.current[first * SECTOR_BYTES..file_bytes.min((last + 1) * SECTOR_BYTES)].into();
         for sector in first..=last {
             let block = Some(Arc::clone(&block));
-            self.record(
-                sector,
-                Version {
-                    moment,
-                    file_bytes,
-                    block,
-                    at: (sector - first) * SECTOR_BYTES,
-                },
-            );
+            self.record(sector, Version { moment, file_bytes, block, at: (sector - first) * SECTOR_BYTES });
         }
     }
 
     fn record(&mut self, sector: usize, version: Version) {
         let versions = self.dirty.entry(sector).or_default();
         if versions.len() == VERSIONS_MAX {
-            let needed_by_sync =
-                versions.partition_point(|version| version.moment <= self.sync_began) == 1;
+            let needed_by_sync = versions.partition_point(|version| version.moment <= self.sync_began) == 1;
             versions.remove(usize::from(needed_by_sync));
         }
         versions.push(version);
@@ -321,9 +269,7 @@ impl Image {
 /// Whether one of these lengths cut the sector off after it was written.
 fn cut_off(lengths: &[Length], sector: usize, version: &Version) -> bool {
     let start = sector * SECTOR_BYTES;
-    lengths.iter().any(|length| {
-        length.cause == Cause::Cut && version.moment <= length.moment && start >= length.bytes
-    })
+    lengths.iter().any(|length| length.cause == Cause::Cut && version.moment <= length.moment && start >= length.bytes)
 }
 
 /// Puts a sector into `bytes`, as far as the file reached when it was written where `extends`, else as far as it

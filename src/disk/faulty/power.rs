@@ -35,9 +35,7 @@ pub(super) fn survivor(tree: &Tree, now: Moment, seed: u64) -> Tree {
         2 => Some(Survival::Until(Moment(random.below(now.0 + 1)))),
         _ => None,
     };
-    tree.survivor(&mut random, |random| {
-        whole.unwrap_or_else(|| Survival::draw(now, random))
-    })
+    tree.survivor(&mut random, |random| whole.unwrap_or_else(|| Survival::draw(now, random)))
 }
 
 impl Survival {
@@ -73,11 +71,7 @@ impl Survival {
             Self::Last(percent) => versions.last().filter(|_| place >= percent),
             Self::Coin(percent) if random.chance(percent) => {
                 let chosen = random.below(versions.len() as u64);
-                versions
-                    .iter()
-                    .zip(0..)
-                    .find(|(_, at)| *at == chosen)
-                    .map(|(version, _)| version)
+                versions.iter().zip(0..).find(|(_, at)| *at == chosen).map(|(version, _)| version)
             }
             Self::Coin(_) => None,
         }

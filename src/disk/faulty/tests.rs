@@ -19,10 +19,7 @@ const SEEDS: u64 = 2000;
 /// The bytes that `letters` stand for.
 fn sectors(letters: &str) -> Vec<u8> {
     let byte = |letter| if letter == b'0' { 0 } else { letter };
-    letters
-        .bytes()
-        .flat_map(|letter| [byte(letter); SECTOR_BYTES])
-        .collect()
+    letters.bytes().flat_map(|letter| [byte(letter); SECTOR_BYTES]).collect()
 }
 
 /// Every file of the disk with its sectors' letters; `?` for a sector of several bytes, small for a last one
@@ -38,10 +35,7 @@ fn describe(disk: &FaultyDisk) -> String {
             first => char::from(first),
         };
         let letters: String = bytes.chunks(SECTOR_BYTES).map(letter).collect();
-        files.push(format!(
-            "{}={letters}",
-            path.strip_prefix("/").unwrap().display()
-        ));
+        files.push(format!("{}={letters}", path.strip_prefix("/").unwrap().display()));
     }
     files.join(" ")
 }
@@ -49,9 +43,7 @@ fn describe(disk: &FaultyDisk) -> String {
 /// Everything that a power cut now may leave.
 fn outcomes(disk: &FaultyDisk) -> BTreeSet<String> {
     let disk = disk.fork();
-    (0..SEEDS)
-        .map(|seed| describe(&disk.power_cut(seed)))
-        .collect()
+    (0..SEEDS).map(|seed| describe(&disk.power_cut(seed))).collect()
 }
 
 fn set(lines: &[&str]) -> BTreeSet<String> {
@@ -64,10 +56,7 @@ fn open(disk: &FaultyDisk, path: &str, mode: OpenMode) -> Arc<dyn DiskFile> {
 
 /// Writes sectors from the given one on.
 fn write(file: &Arc<dyn DiskFile>, sector: usize, letters: &str) -> io::Result<()> {
-    file.write_at(
-        &[IoSlice::new(&sectors(letters))],
-        (sector * SECTOR_BYTES) as u64,
-    )
+    file.write_at(&[IoSlice::new(&sectors(letters))], (sector * SECTOR_BYTES) as u64)
 }
 
 /// A disk with these files, durable: `f=AB d/g=C`.
@@ -86,15 +75,9 @@ fn disk_of(files: &str) -> FaultyDisk {
 /// step must fail.
 fn run(disk: &FaultyDisk, script: &str) {
     for word in script.split_whitespace() {
-        let (step, must_fail) = word
-            .strip_suffix('!')
-            .map_or((word, false), |step| (step, true));
+        let (step, must_fail) = word.strip_suffix('!').map_or((word, false), |step| (step, true));
         let outcome = run_step(disk, &step.split(':').collect::<Vec<_>>());
-        assert_eq!(
-            outcome.is_err(),
-            must_fail,
-            "{word} of {script}: {outcome:?}"
-        );
+        assert_eq!(outcome.is_err(), must_fail, "{word} of {script}: {outcome:?}");
     }
 }
 

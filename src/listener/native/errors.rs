@@ -2,7 +2,6 @@
 
 use crate::broker::BrokerError;
 use crate::broker::metadata::MetadataError;
-use crate::log::ReadError;
 use crate::protocol::native::ErrorCode;
 use crate::replica::producers::SequenceError;
 use crate::replica::{AckFailure, AppendError, ReadFailure};
@@ -88,13 +87,12 @@ impl From<&ReadFailure> for Refusal {
                 text,
                 details: vec![("log_start", log_start.to_string()), ("log_end", high_watermark.to_string())],
             },
-            ReadFailure::Log(ReadError::Corrupt { resume, .. }) => Refusal {
+            ReadFailure::Corrupt { resume, .. } => Refusal {
                 code: ErrorCode::Corrupt,
                 text,
                 details: resume.iter().map(|offset| ("wiber.resume", offset.to_string())).collect(),
             },
-            ReadFailure::Log(ReadError::BelowLogStart { .. }) => Refusal::new(ErrorCode::OffsetOutOfRange, text),
-            ReadFailure::Log(ReadError::Log(_)) => Refusal::new(ErrorCode::StorageFailed, text),
+            ReadFailure::Log(_) => Refusal::new(ErrorCode::StorageFailed, text),
         }
     }
 }

@@ -34,10 +34,26 @@ pub(super) struct Place(u64);
 /// One answer.
 #[derive(Debug)]
 pub(super) enum Answer {
-    Published { topic: TopicName, partition: PartitionIndex, offset: Offset },
-    Created { topic: TopicName, partitions: u32 },
-    Subscribed { topic: TopicName, partition: PartitionIndex, client_id: String, start: Offset },
-    Unsubscribed { topic: TopicName, partition: PartitionIndex, client_id: String },
+    Published {
+        topic: TopicName,
+        partition: PartitionIndex,
+        offset: Offset,
+    },
+    Created {
+        topic: TopicName,
+        partitions: u32,
+    },
+    Subscribed {
+        topic: TopicName,
+        partition: PartitionIndex,
+        client_id: String,
+        start: Offset,
+    },
+    Unsubscribed {
+        topic: TopicName,
+        partition: PartitionIndex,
+        client_id: String,
+    },
     Heartbeat,
     Refused(Refusal),
     /// The request wanted none.
@@ -52,7 +68,7 @@ pub(super) struct SubscriptionId(u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sent {
     /// It is on its way.
-    Sent,
+    Gone,
     /// It must wait: see [`Outbox::data_may_go`].
     Wait,
     /// The subscription is over.
@@ -201,7 +217,7 @@ impl Outbox {
         }
         state.bytes.extend_from_slice(data.encoded);
         self.flush(&mut state);
-        Sent::Sent
+        Sent::Gone
     }
 
     /// Sends a refusal that answers no request.

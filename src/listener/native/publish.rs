@@ -53,16 +53,18 @@ impl PublishRun {
     ) {
         let ack = level(request.ack, listener.broker.default_ack());
         let place = (ack != AckLevel::None).then(|| outbox.reserve(sequence));
-        if let Err(refusal) = self.try_add(listener, place, ack, sent, request).await
-            && let Some(place) = place
-        {
-            outbox.answer(place, Answer::Refused(refusal));
-        }
-        if self.batches.values().any(|open| open.builder.bytes_len() >= BATCH_BYTES) {
-            self.flush(listener, outbox).await;
+        match self.try_add(listener, place, ack, sent, request).await {
+            Ok(batch_bytes) if batch_bytes >= BATCH_BYTES => self.flush(listener, outbox).await,
+            Ok(_) => {}
+            Err(refusal) => {
+                if let Some(place) = place {
+                    outbox.answer(place, Answer::Refused(refusal));
+                }
+            }
         }
     }
 
+    /// Adds a publish to its batch; returns the batch's size in bytes.
     async fn try_add(
         &mut self,
         listener: &NativeListener,
@@ -70,11 +72,12 @@ impl PublishRun {
         ack: AckLevel,
         sent: Timestamp,
         request: &PublishRequest<'_>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<usize, Refusal> {
         let handle = self.topic(listener, request).await?;
         let limit = handle.topic().settings.message_bytes_max.map_or(usize::MAX, |limit| limit as usize);
         if request.value.len() > limit {
-            let text = format!("a message of {} bytes where topic '{}' allows {limit}", request.value.len(), request.topic);
+            let text =
+                format!("a message of {} bytes where topic '{}' allows {limit}", request.value.len(), request.topic);
             return Err(Refusal::new(ErrorCode::MessageTooLarge, text));
         }
         let key = request.key.map(str::as_bytes);
@@ -93,7 +96,7 @@ impl PublishRun {
         let added = open.builder.append(timestamp, key, Some(request.value), &headers);
         added.map_err(|error| Refusal::new(ErrorCode::MessageTooLarge, error.to_string()))?;
         open.places.extend(place);
-        Ok(())
+        Ok(open.builder.bytes_len())
     }
 
     async fn topic(

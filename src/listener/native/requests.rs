@@ -108,7 +108,8 @@ impl NativeListener {
     }
 
     async fn create_topic(&self, request: &CreateTopicRequest) -> Result<CreatedTopic, Refusal> {
-        let retention_ms = request.retention_hours.map(|hours| if hours == 0 { -1 } else { i64::from(hours) * HOUR_MS });
+        let retention_ms =
+            request.retention_hours.map(|hours| if hours == 0 { -1 } else { i64::from(hours) * HOUR_MS });
         let settings = TopicSettings { retention_ms, ..TopicSettings::default() };
         self.make_topic(&request.topic, request.partitions, settings).await
     }

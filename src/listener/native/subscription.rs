@@ -178,7 +178,7 @@ impl Pushing {
         while !bytes.is_empty() {
             let data = Data { subscription, topic: &self.topic, partition, last, encoded: bytes };
             match self.outbox.try_data(&data) {
-                Sent::Sent => bytes.clear(),
+                Sent::Gone => bytes.clear(),
                 Sent::Wait => self.outbox.data_may_go(&data).await,
                 // The task is about to be aborted.
                 Sent::Ended => std::future::pending().await,

@@ -24,10 +24,7 @@ pub(super) struct Key {
     /// Variables beside `QB_<SECTION>__<KEY>`; a later one wins.
     pub(super) variables: &'static [&'static str],
     /// Its line in the documentation.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "compared with the documentation")
-    )]
+    #[cfg_attr(not(test), expect(dead_code, reason = "compared with the documentation"))]
     pub(super) doc: &'static str,
 }
 
@@ -93,10 +90,7 @@ macro_rules! settings {
     };
 }
 
-const PORT: Rule = Rule::Integer {
-    min: 0,
-    max: 65_535,
-};
+const PORT: Rule = Rule::Integer { min: 0, max: 65_535 };
 
 const fn integer(min: u64, max: u64) -> Rule {
     Rule::Integer { min, max }

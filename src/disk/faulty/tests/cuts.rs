@@ -10,11 +10,7 @@ fn check(files: &str, script: &str, expected: &[&str]) {
     run(&disk, script);
     let as_read = describe(&disk);
     assert_eq!(outcomes(&disk), set(expected), "{files} then {script}");
-    assert_eq!(
-        describe(&disk.kill()),
-        as_read,
-        "a kill loses nothing: {files} then {script}"
-    );
+    assert_eq!(describe(&disk.kill()), as_read, "a kill loses nothing: {files} then {script}");
 }
 
 #[test]
@@ -25,18 +21,10 @@ fn bytes() {
     check("f=A", "w:f:0:B w:f:0:C", &["f=A", "f=B", "f=C"]);
     check("f=A", "w:f:0:B w:f:0:C s:f w:f:0:D", &["f=C", "f=D"]);
     // Of many versions the last four.
-    check(
-        "f=A",
-        "w:f:0:B w:f:0:C w:f:0:D w:f:0:E w:f:0:F",
-        &["f=A", "f=C", "f=D", "f=E", "f=F"],
-    );
+    check("f=A", "w:f:0:B w:f:0:C w:f:0:D w:f:0:E w:f:0:F", &["f=A", "f=C", "f=D", "f=E", "f=F"]);
     check("f=AB", "w:f:0:CD", &["f=AB", "f=AD", "f=CB", "f=CD"]);
     // A file grows to cover what survived; its length alone may survive too.
-    check(
-        "f=",
-        "w:f:0:AB",
-        &["f=", "f=A", "f=0B", "f=AB", "f=A0", "f=00"],
-    );
+    check("f=", "w:f:0:AB", &["f=", "f=A", "f=0B", "f=AB", "f=A0", "f=00"]);
     check("f=", "w:f:0:AB s:f", &["f=AB"]);
     check("f=A", "w:f:2:C", &["f=A", "f=A0C", "f=A00"]);
 }
@@ -55,17 +43,9 @@ fn lengths() {
     check("f=A", "a:f:1", &["f=A"]);
     check("f=A", "w:f:1:B l:f:1", &["f=A", "f=AB", "f=A0"]);
     check("f=A", "w:f:1:B l:f:1 s:f", &["f=A"]);
-    check(
-        "f=A",
-        "w:f:1:B l:f:1 l:f:3",
-        &["f=A", "f=AB", "f=A0", "f=A00"],
-    );
+    check("f=A", "w:f:1:B l:f:1 l:f:3", &["f=A", "f=AB", "f=A0", "f=A00"]);
     check("f=ABC", "h:f:3", &["f=ABC", "f=A?C", "f=Ab"]);
-    check(
-        "f=ABC",
-        "w:f:1:D h:f:3",
-        &["f=ABC", "f=ADC", "f=A?C", "f=Ab", "f=Ad"],
-    );
+    check("f=ABC", "w:f:1:D h:f:3", &["f=ABC", "f=ADC", "f=A?C", "f=Ab", "f=Ad"]);
     check("f=A", "c:f", &["f=A", "f="]);
     check("f=A", "c:f w:f:0:B", &["f=A", "f=", "f=B", "f=0"]);
     check("f=A", "c:f w:f:0:B s:f", &["f=B"]);
@@ -94,16 +74,8 @@ fn renames() {
     check("f=A t=B", "m:t:f S:/", &["f=B"]);
     check("f=A", "c:t w:t:0:B m:t:f S:/", &["f=", "f=B", "f=0"]);
     check("f=A", "c:t w:t:0:B s:t m:t:f", &["f=A", "f=A t=B", "f=B"]);
-    check(
-        "d/f=A e/g=B",
-        "m:d/f:e/f",
-        &["d/f=A e/g=B", "e/g=B", "d/f=A e/f=A e/g=B", "e/f=A e/g=B"],
-    );
-    check(
-        "d/f=A e/g=B",
-        "m:d/f:e/f S:e",
-        &["d/f=A e/f=A e/g=B", "e/f=A e/g=B"],
-    );
+    check("d/f=A e/g=B", "m:d/f:e/f", &["d/f=A e/g=B", "e/g=B", "d/f=A e/f=A e/g=B", "e/f=A e/g=B"]);
+    check("d/f=A e/g=B", "m:d/f:e/f S:e", &["d/f=A e/f=A e/g=B", "e/f=A e/g=B"]);
     check("d/f=A e/g=B", "m:d/f:e/f S:e S:d", &["e/f=A e/g=B"]);
     check("d/f=A", "m:d:e", &["d/f=A", "e/f=A"]);
     check("d/f=A", "m:d:e S:/", &["e/f=A"]);
@@ -119,51 +91,16 @@ fn failed_and_lying_syncs() {
         (fails(), "f=A", "w:f:0:B s:f! s:f", &["f=A", "f=B"]),
         (fails(), "f=A", "w:f:0:B s:f! w:f:0:C s:f", &["f=C"]),
         (fails(), "f=A", "w:f:1:B s:f! s:f", &["f=A", "f=AB", "f=A0"]),
-        (
-            fails(),
-            "f=A",
-            "w:f:1:B s:f! w:f:2:C s:f",
-            &["f=ABC", "f=A0C"],
-        ),
-        (
-            fails().nth(2),
-            "f=A",
-            "w:f:0:B s:f w:f:0:C s:f!",
-            &["f=B", "f=C"],
-        ),
-        (
-            fails().times(2),
-            "f=A",
-            "w:f:0:B s:f! s:f! s:f",
-            &["f=A", "f=B"],
-        ),
-        (
-            fails().on("g"),
-            "f=A g=A",
-            "w:f:0:B w:g:0:B s:f s:g!",
-            &["f=B g=A", "f=B g=B"],
-        ),
+        (fails(), "f=A", "w:f:1:B s:f! w:f:2:C s:f", &["f=ABC", "f=A0C"]),
+        (fails().nth(2), "f=A", "w:f:0:B s:f w:f:0:C s:f!", &["f=B", "f=C"]),
+        (fails().times(2), "f=A", "w:f:0:B s:f! s:f! s:f", &["f=A", "f=B"]),
+        (fails().on("g"), "f=A g=A", "w:f:0:B w:g:0:B s:f s:g!", &["f=B g=A", "f=B g=B"]),
         (lies(), "f=A", "w:f:0:B s:f", &["f=A", "f=B"]),
         (lies(), "f=A", "w:f:0:B s:f s:f", &["f=B"]),
-        (
-            Rule::failing(OpKind::SyncDir),
-            "",
-            "c:f S:/! S:/",
-            &["", "f="],
-        ),
-        (
-            Rule::failing(OpKind::SyncDir),
-            "",
-            "c:f S:/! c:g S:/",
-            &["g=", "f= g="],
-        ),
+        (Rule::failing(OpKind::SyncDir), "", "c:f S:/! S:/", &["", "f="]),
+        (Rule::failing(OpKind::SyncDir), "", "c:f S:/! c:g S:/", &["g=", "f= g="]),
         (fails(), "f=A", "w:f:1:B s:f! w:f:1:C s:f", &["f=AC"]),
-        (
-            Rule::failing(OpKind::SyncDir),
-            "",
-            "c:f S:/! r:f S:/",
-            &[""],
-        ),
+        (Rule::failing(OpKind::SyncDir), "", "c:f S:/! r:f S:/", &[""]),
         (Rule::new(Fault::LyingSyncDir), "", "c:f S:/", &["", "f="]),
         (Rule::new(Fault::LyingSyncDir), "", "c:f S:/ S:/", &["f="]),
     ];
@@ -190,18 +127,11 @@ fn a_kill_keeps_what_is_unsynced_unsynced() {
 fn a_cut_is_the_same_for_the_same_seed() {
     let disk = disk_of("f=ABCDEFGH");
     run(&disk, "w:f:0:abcdefgh c:g m:g:h");
-    let first: Vec<String> = (0..50)
-        .map(|seed| describe(&disk.power_cut(seed)))
-        .collect();
-    let second: Vec<String> = (0..50)
-        .map(|seed| describe(&disk.power_cut(seed)))
-        .collect();
+    let first: Vec<String> = (0..50).map(|seed| describe(&disk.power_cut(seed))).collect();
+    let second: Vec<String> = (0..50).map(|seed| describe(&disk.power_cut(seed))).collect();
     assert_eq!(first, second);
     let kept = |line: &&String| !line.starts_with("f=ABCDEFGH") && !line.starts_with("f=abcdefgh");
-    assert!(
-        first.iter().filter(kept).count() > 10,
-        "few cuts were mixed: {first:?}"
-    );
+    assert!(first.iter().filter(kept).count() > 10, "few cuts were mixed: {first:?}");
 }
 
 #[test]
@@ -210,10 +140,7 @@ fn a_fork_goes_its_own_way() {
     run(&disk, "w:f:0:B");
     let fork = disk.fork();
     run(&fork, "s:f w:f:0:C");
-    assert_eq!(
-        (describe(&disk), describe(&fork)),
-        ("f=B".to_owned(), "f=C".to_owned())
-    );
+    assert_eq!((describe(&disk), describe(&fork)), ("f=B".to_owned(), "f=C".to_owned()));
     assert_eq!(outcomes(&fork), set(&["f=B", "f=C"]));
     run(&disk, "w:f:0:D s:f");
     assert_eq!(outcomes(&disk), set(&["f=D"]));
@@ -224,10 +151,7 @@ fn a_fork_goes_its_own_way() {
 fn a_file_of_two_names_is_one_file() {
     let disk = disk_of("d/f=A e/g=B");
     run(&disk, "m:d/f:e/f S:e");
-    let both = (0..SEEDS)
-        .map(|seed| disk.power_cut(seed))
-        .find(|found| found.paths().len() == 3)
-        .unwrap();
+    let both = (0..SEEDS).map(|seed| disk.power_cut(seed)).find(|found| found.paths().len() == 3).unwrap();
     run(&both, "w:d/f:0:C m:d/f:e/f");
     assert_eq!(describe(&both), "d/f=C e/f=C e/g=B");
     assert_eq!(both.used_bytes(), 1024);
@@ -261,10 +185,7 @@ fn old_handles_and_disks_are_dead() {
         disk.open(Path::new("f"), OpenMode::Read).unwrap_err();
         let _lock_of_next = next.lock_dir(Path::new("/")).unwrap();
         drop(lock);
-        assert_eq!(
-            next.lock_dir(Path::new("/")).unwrap_err().kind(),
-            io::ErrorKind::WouldBlock
-        );
+        assert_eq!(next.lock_dir(Path::new("/")).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         assert!(describe(&next).starts_with("f=A"));
         let _lock_of_fork = next.fork().lock_dir(Path::new("/")).unwrap();
     }
@@ -273,9 +194,7 @@ fn old_handles_and_disks_are_dead() {
 #[test]
 fn cut_at_every_point() {
     let script = "c:f w:f:0:A s:f S:/ w:f:0:B c:g m:g:h r:h";
-    let seen = [
-        "", "f=", "f=A", "f=A", "f=A", "f=B", "f=B g=", "f=B h=", "f=B",
-    ];
+    let seen = ["", "f=", "f=A", "f=A", "f=A", "f=B", "f=B g=", "f=B h=", "f=B"];
     let whole = FaultyDisk::new();
     run(&whole, script);
     assert_eq!(whole.points(), 8);
@@ -283,9 +202,7 @@ fn cut_at_every_point() {
         let disk = FaultyDisk::new();
         disk.cut_at(point);
         let steps = script.split_whitespace();
-        let done = steps
-            .take_while(|step| run_step(&disk, &step.split(':').collect::<Vec<_>>()).is_ok())
-            .count();
+        let done = steps.take_while(|step| run_step(&disk, &step.split(':').collect::<Vec<_>>()).is_ok()).count();
         assert_eq!((done as u64, disk.is_off()), (point, point < 8));
         assert_eq!(describe(&disk), expected, "before point {point}");
         assert_eq!(describe(&disk.kill()), expected);
@@ -296,13 +213,7 @@ fn cut_at_every_point() {
 fn cut_within_a_call() {
     let cases: [(&str, &str, &[&str]); 5] = [
         ("f=A", "w:f:0:B!", &["f=A", "f=B"]),
-        (
-            "f=AAA",
-            "w:f:0:BCD!",
-            &[
-                "f=AAA", "f=AAD", "f=ACA", "f=ACD", "f=BAA", "f=BAD", "f=BCA", "f=BCD",
-            ],
-        ),
+        ("f=AAA", "w:f:0:BCD!", &["f=AAA", "f=AAD", "f=ACA", "f=ACD", "f=BAA", "f=BAD", "f=BCA", "f=BCD"]),
         ("f=A", "r:f!", &["f=A", ""]),
         ("f=A", "m:f:g!", &["f=A", "g=A"]),
         ("f=AB", "l:f:1!", &["f=AB", "f=A"]),
@@ -350,10 +261,7 @@ fn synced_bytes_survive_every_cut() {
         }
         let found = describe(&disk.power_cut(seed));
         for (sector, letter) in found["f=".len()..].bytes().enumerate() {
-            assert!(
-                touched[sector] || letter == content[sector],
-                "seed {seed}, sector {sector}: {found}"
-            );
+            assert!(touched[sector] || letter == content[sector], "seed {seed}, sector {sector}: {found}");
         }
     }
 }

@@ -13,10 +13,7 @@ fn below(random: &mut Random, bound: u64) -> usize {
 }
 
 fn survivor(image: &Image, survival: Survival, seed: u64) -> Vec<u8> {
-    image
-        .survivor(survival, &mut Random::new(seed))
-        .current()
-        .to_vec()
+    image.survivor(survival, &mut Random::new(seed)).current().to_vec()
 }
 
 /// Writes or sets the length, of the image and of the model alike.
@@ -55,33 +52,17 @@ fn fixed_choices_leave_what_they_say() {
             }
             assert_eq!(image.current(), model, "seed {seed}");
             assert_eq!(survivor(&image, Survival::All, seed), model, "seed {seed}");
-            assert_eq!(
-                survivor(&image, Survival::None, seed),
-                states[0],
-                "seed {seed}"
-            );
+            assert_eq!(survivor(&image, Survival::None, seed), states[0], "seed {seed}");
             for (state, moment) in states.iter().zip(synced_at..) {
-                assert_eq!(
-                    &survivor(&image, Survival::Until(Moment(moment)), seed),
-                    state,
-                    "seed {seed}"
-                );
+                assert_eq!(&survivor(&image, Survival::Until(Moment(moment)), seed), state, "seed {seed}");
             }
             let began = below(&mut random, states.len() as u64);
             let ceiling = Moment(synced_at + began as u64);
             image.finish_sync(ceiling);
-            assert_eq!(
-                survivor(&image, Survival::None, seed),
-                states[began],
-                "seed {seed}, partial sync"
-            );
+            assert_eq!(survivor(&image, Survival::None, seed), states[began], "seed {seed}, partial sync");
             image.finish_sync(Moment(now));
             assert!(image.is_clean());
-            assert_eq!(
-                survivor(&image, Survival::None, seed),
-                model,
-                "seed {seed}, sync"
-            );
+            assert_eq!(survivor(&image, Survival::None, seed), model, "seed {seed}, sync");
         }
     }
 }

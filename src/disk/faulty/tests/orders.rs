@@ -38,10 +38,7 @@ fn rules_strike_the_calls_they_name() {
         (fail().nth(2), "w:f:0:B w:g:0:B! w:f:0:B"),
         (fail().on("g").nth(2), "w:g:0:B w:f:0:B w:g:0:B! w:g:0:B"),
         (fail().times(2), "w:f:0:B! w:g:0:B! w:f:0:B"),
-        (
-            fail().on("f").forever(),
-            "w:f:0:B! w:g:0:B w:f:0:B! w:f:0:B!",
-        ),
+        (fail().on("f").forever(), "w:f:0:B! w:g:0:B w:f:0:B! w:f:0:B!"),
         (fail().on("f").times(0), "w:f:0:B"),
     ];
     for (rule, script) in cases {
@@ -56,68 +53,34 @@ fn rules_strike_the_calls_they_name() {
 
 #[test]
 fn a_torn_write_stores_its_first_bytes() {
-    for (bytes, expected) in [
-        (0, "f=A"),
-        (1, "f=?"),
-        (512, "f=B"),
-        (600, "f=Bb"),
-        (1024, "f=BB"),
-        (9999, "f=BB"),
-    ] {
+    for (bytes, expected) in [(0, "f=A"), (1, "f=?"), (512, "f=B"), (600, "f=Bb"), (1024, "f=BB"), (9999, "f=BB")] {
         let disk = disk_of("f=A");
         disk.inject(Rule::new(Fault::TornWrite(bytes, ErrorKind::Other)));
         let (first, second) = (sectors("B"), sectors("B"));
         let slices = [IoSlice::new(&first), IoSlice::new(&second)];
-        open(&disk, "f", OpenMode::ReadWrite)
-            .write_at(&slices, 0)
-            .unwrap_err();
+        open(&disk, "f", OpenMode::ReadWrite).write_at(&slices, 0).unwrap_err();
         assert_eq!(describe(&disk), expected);
     }
 }
 
 #[test]
 fn reads_err_on_command() {
-    let elsewhere = |path: Option<&str>| Fault::MisdirectedRead {
-        path: path.map(Into::into),
-        position: 512,
-    };
+    let elsewhere = |path: Option<&str>| Fault::MisdirectedRead { path: path.map(Into::into), position: 512 };
     let cases = [
-        (
-            Fault::ReadFlip {
-                position: 3,
-                bit: 1,
-            },
-            Ok(*b"AAAC"),
-        ),
-        (
-            Fault::ReadFlip {
-                position: 4,
-                bit: 9,
-            },
-            Ok(*b"CAAA"),
-        ),
+        (Fault::ReadFlip { position: 3, bit: 1 }, Ok(*b"AAAC")),
+        (Fault::ReadFlip { position: 4, bit: 9 }, Ok(*b"CAAA")),
         (elsewhere(None), Ok(*b"BBBB")),
         (elsewhere(Some("g")), Ok(*b"DDDD")),
-        (
-            Fault::Fail(OpKind::Read, ErrorKind::TimedOut),
-            Err(ErrorKind::TimedOut),
-        ),
+        (Fault::Fail(OpKind::Read, ErrorKind::TimedOut), Err(ErrorKind::TimedOut)),
     ];
     for (fault, expected) in cases {
         let disk = disk_of("f=AB g=CD");
         disk.inject(Rule::new(fault).on("f"));
         let file = open(&disk, "f", OpenMode::Read);
         let mut buf = [0; 4];
-        let found = file
-            .read_at(&mut buf, 0)
-            .map(|_| buf)
-            .map_err(|error| error.kind());
+        let found = file.read_at(&mut buf, 0).map(|_| buf).map_err(|error| error.kind());
         assert_eq!(found, expected);
-        assert_eq!(
-            file.read_at(&mut buf, 0).map(|_| buf).unwrap(),
-            *b"AAAA",
-            "the next read is right again"
-        );
+        assert_eq!(file.read_at(&mut buf, 0).map(|_| buf).unwrap(), *b"AAAA", "the next read is right again");
     }
 }
 
@@ -127,10 +90,7 @@ fn a_flipped_bit_stays() {
         let disk = disk_of("f=A");
         run(&disk, script);
         disk.flip_bit("f", 511, 0).unwrap();
-        assert_eq!(
-            disk.flip_bit("f", 512, 0).unwrap_err().kind(),
-            ErrorKind::UnexpectedEof
-        );
+        assert_eq!(disk.flip_bit("f", 512, 0).unwrap_err().kind(), ErrorKind::UnexpectedEof);
         for found in [disk.kill(), disk.power_cut(3), disk.power_cut(4)] {
             assert_eq!(found.read_all("f").unwrap()[510..], *b"A@");
         }
@@ -161,10 +121,7 @@ fn capacity_bounds_the_sum_of_lengths() {
     let disk = disk_of("f=A");
     disk.set_capacity(Some(512));
     let file = open(&disk, "f", OpenMode::ReadWrite);
-    assert_eq!(
-        write(&file, 1, "B").unwrap_err().kind(),
-        ErrorKind::StorageFull
-    );
+    assert_eq!(write(&file, 1, "B").unwrap_err().kind(), ErrorKind::StorageFull);
     assert_eq!(disk.used_bytes(), 512);
     disk.set_capacity(None);
     write(&file, 1, "B").unwrap();
@@ -184,10 +141,7 @@ fn a_sync_covers_what_was_there_when_it_began() {
     run(&disk, "w:f:0:B s:f");
     assert_eq!(describe(&disk), "f=GD");
     let found = outcomes(&disk);
-    assert!(
-        found.contains("f=B") && !found.iter().any(|line| line.starts_with("f=A")),
-        "{found:?}"
-    );
+    assert!(found.contains("f=B") && !found.iter().any(|line| line.starts_with("f=A")), "{found:?}");
     run(&disk, "s:f");
     assert_eq!(outcomes(&disk), set(&["f=GD"]));
 }
@@ -235,36 +189,15 @@ fn a_held_call_fails_where_the_power_went_meanwhile() {
 fn calls_are_counted_by_prefix() {
     let disk = disk_of("a/f=A a/g=A b/f=A");
     run(&disk, "w:a/f:0:BB s:a/f w:a/g:0:B w:b/f:0:B s:b/f S:a S:a");
-    open(&disk, "b/f", OpenMode::Read)
-        .read_at(&mut [0; 9], 0)
-        .unwrap();
-    let a = Counts {
-        reads: 0,
-        writes: 2,
-        bytes_written: 1536,
-        syncs: 1,
-        dir_syncs: 2,
-    };
-    let b = Counts {
-        reads: 1,
-        writes: 1,
-        bytes_written: 512,
-        syncs: 1,
-        dir_syncs: 0,
-    };
+    open(&disk, "b/f", OpenMode::Read).read_at(&mut [0; 9], 0).unwrap();
+    let a = Counts { reads: 0, writes: 2, bytes_written: 1536, syncs: 1, dir_syncs: 2 };
+    let b = Counts { reads: 1, writes: 1, bytes_written: 512, syncs: 1, dir_syncs: 0 };
     let cases = [
         ("a", a),
         ("/a/", a),
         ("b", b),
         ("c", Counts::default()),
-        (
-            "a/g",
-            Counts {
-                writes: 1,
-                bytes_written: 512,
-                ..Counts::default()
-            },
-        ),
+        ("a/g", Counts { writes: 1, bytes_written: 512, ..Counts::default() }),
     ];
     for (prefix, expected) in cases {
         assert_eq!(disk.counts(prefix), expected, "{prefix}");

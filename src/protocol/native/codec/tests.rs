@@ -5,10 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: FrameLimits = FrameLimits {
-    properties_bytes_max: 100,
-    body_bytes_max: 200,
-};
+const LIMITS: FrameLimits = FrameLimits { properties_bytes_max: 100, body_bytes_max: 200 };
 
 fn bytes_of(hex: &str) -> Vec<u8> {
     let digits: Vec<u8> = hex.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
@@ -19,13 +16,7 @@ fn bytes_of(hex: &str) -> Vec<u8> {
     digits.chunks(2).map(pair).collect()
 }
 
-fn frame(
-    kind: FrameType,
-    sequence: u64,
-    millis: i64,
-    pairs: &[(&str, &str)],
-    body: &[u8],
-) -> Frame {
+fn frame(kind: FrameType, sequence: u64, millis: i64, pairs: &[(&str, &str)], body: &[u8]) -> Frame {
     Frame {
         kind,
         sequence,
@@ -45,35 +36,17 @@ fn golden() -> Vec<(Vec<u8>, Frame)> {
         (
             "0000 002a  0000 0007  0000 0000 0000 0002  0000 018b cfe5 6800
              0000 0008  74 6f 70 69 63 3d 74 00  0000 0002  68 69",
-            frame(
-                FrameType::Publish,
-                2,
-                1_700_000_000_000,
-                &[("topic", "t")],
-                b"hi",
-            ),
+            frame(FrameType::Publish, 2, 1_700_000_000_000, &[("topic", "t")], b"hi"),
         ),
         (
             "0000 0036  0000 0004  0000 0000 0000 0003  0000 018b cfe5 6801
              0000 0016  746f7069633d616200 706172746974696f6e733d3300  0000 0000",
-            frame(
-                FrameType::CreateTopic,
-                3,
-                1_700_000_000_001,
-                &[("topic", "ab"), ("partitions", "3")],
-                b"",
-            ),
+            frame(FrameType::CreateTopic, 3, 1_700_000_000_001, &[("topic", "ab"), ("partitions", "3")], b""),
         ),
         (
             "0000 0031  0000 0005  ffff ffff ffff ffff  ffff ffff ffff ffff
              0000 0011  746f7069633d7400 6f66667365743d3700  0000 0000",
-            frame(
-                FrameType::Subscribe,
-                u64::MAX,
-                -1,
-                &[("topic", "t"), ("offset", "7")],
-                b"",
-            ),
+            frame(FrameType::Subscribe, u64::MAX, -1, &[("topic", "t"), ("offset", "7")], b""),
         ),
         (
             "0000 0028  0000 0006  0000 0000 0000 0005  0000 0000 0000 0000
@@ -121,10 +94,7 @@ fn golden_frames() {
 #[test]
 fn every_truncation_needs_more_and_then_goes_on() {
     let all: Vec<u8> = golden().into_iter().flat_map(|(bytes, _)| bytes).collect();
-    let frames: Vec<Decoded> = golden()
-        .into_iter()
-        .map(|(_, f)| Decoded::Frame(f))
-        .collect();
+    let frames: Vec<Decoded> = golden().into_iter().map(|(_, f)| Decoded::Frame(f)).collect();
     for step in 1..all.len() {
         assert_eq!(decode(&all, step), frames, "in pieces of {step}");
     }
@@ -140,14 +110,7 @@ fn every_truncation_needs_more_and_then_goes_on() {
 }
 
 /// A frame of which every length can lie, filled up with `x`.
-fn lying(
-    total: u32,
-    kind: u32,
-    properties: u32,
-    block: &[u8],
-    body: u32,
-    filled: usize,
-) -> Vec<u8> {
+fn lying(total: u32, kind: u32, properties: u32, block: &[u8], body: u32, filled: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend_from_slice(&total.to_be_bytes());
     bytes.extend_from_slice(&kind.to_be_bytes());
@@ -173,11 +136,7 @@ fn check(bytes: &[u8], code: ErrorCode, goes_on: bool) {
             Decoded::Frame(_) | Decoded::Fatal(_) => panic!("{out:?}"),
         };
         assert_eq!(answered, (9, code));
-        let after = if goes_on {
-            Decoded::Frame(frame.clone())
-        } else {
-            Decoded::Fatal(Fatal::NotSkipped)
-        };
+        let after = if goes_on { Decoded::Frame(frame.clone()) } else { Decoded::Fatal(Fatal::NotSkipped) };
         assert_eq!(&out[1..], [after], "in pieces of {step}");
     }
 }
@@ -194,11 +153,7 @@ fn frames_that_make_no_sense_are_answered_and_skipped() {
     check(&lying(36, 7, 4, b"abc\0", 0, 36), malformed, true);
     check(&lying(36, 7, 4, b"a=\xff\0", 0, 36), malformed, true);
     for kind in [0, 8, u32::MAX] {
-        check(
-            &lying(32, kind, 0, b"", 0, 32),
-            ErrorCode::UnknownType,
-            true,
-        );
+        check(&lying(32, kind, 0, b"", 0, 32), ErrorCode::UnknownType, true);
     }
 }
 
@@ -221,19 +176,12 @@ fn frames_larger_than_allowed_are_answered_and_dropped_up_to_16_mib() {
         for _ in 0..most / 4096 - 1 {
             src.resize(4096, 0);
             assert_eq!(codec.next(&mut src), None);
-            assert!(
-                src.is_empty() && src.capacity() <= 8192,
-                "nothing is gathered"
-            );
+            assert!(src.is_empty() && src.capacity() <= 8192, "nothing is gathered");
         }
         src.resize(4096 - 64, 0);
         src.extend_from_slice(&golden()[0].0);
         let after = codec.next(&mut src);
-        assert_eq!(
-            matches!(after, Some(Decoded::Frame(_))),
-            goes_on,
-            "{after:?}"
-        );
+        assert_eq!(matches!(after, Some(Decoded::Frame(_))), goes_on, "{after:?}");
         assert_eq!(codec.next(&mut src), None);
         assert!(src.is_empty());
     }

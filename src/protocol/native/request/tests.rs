@@ -35,37 +35,18 @@ fn create_topic() {
         }
     };
     assert_eq!(parsed(&[("topic", "a")]), (None, None));
-    let all = [
-        ("topic", "a"),
-        ("partitions", "3"),
-        ("retention_hours", "24"),
-        ("version", "1.0"),
-    ];
+    let all = [("topic", "a"), ("partitions", "3"), ("retention_hours", "24"), ("version", "1.0")];
     assert_eq!(parsed(&all), (Some(3), Some(24)));
 
     let kind = FrameType::CreateTopic;
     refused(kind, &[], ErrorCode::InvalidProperty, "'topic' is missing");
     refused(kind, &[("topic", "a b")], ErrorCode::InvalidTopic, "a b");
-    for bad in [
-        "0",
-        "-1",
-        "",
-        "1.5",
-        " 1",
-        "+1",
-        "4294967296",
-        "99999999999999999999",
-    ] {
+    for bad in ["0", "-1", "", "1.5", " 1", "+1", "4294967296", "99999999999999999999"] {
         let pairs = [("topic", "a"), ("partitions", bad)];
         refused(kind, &pairs, ErrorCode::InvalidProperty, "'partitions'");
     }
     let pairs = [("topic", "a"), ("retention_hours", "day")];
-    refused(
-        kind,
-        &pairs,
-        ErrorCode::InvalidProperty,
-        "'retention_hours'",
-    );
+    refused(kind, &pairs, ErrorCode::InvalidProperty, "'retention_hours'");
     let pairs = [("topic", "a"), ("wiber.ack", "none")];
     refused(kind, &pairs, ErrorCode::InvalidProperty, "wiber.ack");
 }
@@ -95,47 +76,17 @@ fn publish() {
     assert_eq!(request.ack, Some(AckLevel::Durable));
     assert_eq!(&request.value[..], b"body");
     let headers: Vec<_> = request.headers().collect();
-    let expected = [
-        ("wiber.client_id", "me"),
-        ("colour", "red"),
-        ("wiber.id", "7"),
-        ("colour", "blue"),
-    ];
+    let expected = [("wiber.client_id", "me"), ("colour", "red"), ("wiber.id", "7"), ("colour", "blue")];
     assert_eq!(headers, expected);
 
     let kind = FrameType::Publish;
     let invalid = ErrorCode::InvalidProperty;
     refused(kind, &[("key", "k")], invalid, "'topic' is missing");
-    refused(
-        kind,
-        &[("topic", "a"), ("topic", "b")],
-        invalid,
-        "'topic' is given twice",
-    );
-    refused(
-        kind,
-        &[("topic", "a"), ("partition", "-1")],
-        invalid,
-        "'partition'",
-    );
-    refused(
-        kind,
-        &[("topic", "a"), ("wiber.ack", "all")],
-        invalid,
-        "'durable'",
-    );
-    refused(
-        kind,
-        &[("topic", "a"), ("wiber.colour", "red")],
-        invalid,
-        "wiber.colour",
-    );
-    refused(
-        kind,
-        &[("topic", "a"), ("wiber.start", "end")],
-        invalid,
-        "wiber.start",
-    );
+    refused(kind, &[("topic", "a"), ("topic", "b")], invalid, "'topic' is given twice");
+    refused(kind, &[("topic", "a"), ("partition", "-1")], invalid, "'partition'");
+    refused(kind, &[("topic", "a"), ("wiber.ack", "all")], invalid, "'durable'");
+    refused(kind, &[("topic", "a"), ("wiber.colour", "red")], invalid, "wiber.colour");
+    refused(kind, &[("topic", "a"), ("wiber.start", "end")], invalid, "wiber.start");
 }
 
 #[test]
@@ -151,23 +102,14 @@ fn subscribe() {
     let at = |n| StartAt::Offset(Offset::new(n).expect("small"));
     assert_eq!(start(&[]), at(0));
     assert_eq!(start(&[("offset", "9")]), at(9));
-    assert_eq!(
-        start(&[("wiber.start", "committed"), ("offset", "9")]),
-        at(9)
-    );
+    assert_eq!(start(&[("wiber.start", "committed"), ("offset", "9")]), at(9));
     assert_eq!(start(&[("wiber.start", "begin")]), StartAt::Begin);
     assert_eq!(start(&[("wiber.start", "end")]), StartAt::End);
     assert_eq!(start(&[("wiber.start", "committed")]), StartAt::Committed);
     let time = StartAt::Time(Timestamp::from_millis(17));
     assert_eq!(start(&[("wiber.start", "17")]), time);
 
-    let pairs = [
-        ("topic", "a"),
-        ("client_id", "c"),
-        ("partition", "1"),
-        ("auto_ack", "False"),
-        ("version", "1.0"),
-    ];
+    let pairs = [("topic", "a"), ("client_id", "c"), ("partition", "1"), ("auto_ack", "False"), ("version", "1.0")];
     let full = frame(FrameType::Subscribe, &pairs);
     let Ok(Request::Subscribe(request)) = Request::parse(&full) else {
         panic!("{full:?}");
@@ -184,30 +126,10 @@ fn subscribe() {
 
     let kind = FrameType::Subscribe;
     let invalid = ErrorCode::InvalidProperty;
-    refused(
-        kind,
-        &[("topic", "a"), ("offset", "-1")],
-        invalid,
-        "'offset'",
-    );
-    refused(
-        kind,
-        &[("topic", "a"), ("offset", "9223372036854775808")],
-        invalid,
-        "'offset'",
-    );
-    refused(
-        kind,
-        &[("topic", "a"), ("wiber.start", "now")],
-        invalid,
-        "'wiber.start'",
-    );
-    refused(
-        kind,
-        &[("topic", "a"), ("auto_ack", "maybe")],
-        invalid,
-        "'auto_ack'",
-    );
+    refused(kind, &[("topic", "a"), ("offset", "-1")], invalid, "'offset'");
+    refused(kind, &[("topic", "a"), ("offset", "9223372036854775808")], invalid, "'offset'");
+    refused(kind, &[("topic", "a"), ("wiber.start", "now")], invalid, "'wiber.start'");
+    refused(kind, &[("topic", "a"), ("auto_ack", "maybe")], invalid, "'auto_ack'");
 }
 
 #[test]
@@ -217,31 +139,16 @@ fn the_rest() {
     let Ok(Request::Unsubscribe(request)) = Request::parse(&unsubscribe) else {
         panic!("{unsubscribe:?}");
     };
-    assert_eq!(
-        (request.topic, request.partition, request.client_id),
-        (topic("a"), PartitionIndex(0), "c")
-    );
+    assert_eq!((request.topic, request.partition, request.client_id), (topic("a"), PartitionIndex(0), "c"));
 
     let pairs = [("topic", "a"), ("partition", "3"), ("status", "success")];
     let ack = frame(FrameType::Ack, &pairs);
     let Ok(Request::Ack(request)) = Request::parse(&ack) else {
         panic!("{ack:?}");
     };
-    let expected = AckRequest {
-        topic: "a",
-        partition: PartitionIndex(3),
-        offset: Offset::new(5).expect("small"),
-    };
+    let expected = AckRequest { topic: "a", partition: PartitionIndex(3), offset: Offset::new(5).expect("small") };
     assert_eq!(request, expected);
 
-    assert!(matches!(
-        Request::parse(&frame(FrameType::Heartbeat, &[])),
-        Ok(Request::Heartbeat)
-    ));
-    refused(
-        FrameType::Data,
-        &[],
-        ErrorCode::UnknownType,
-        "not a request",
-    );
+    assert!(matches!(Request::parse(&frame(FrameType::Heartbeat, &[])), Ok(Request::Heartbeat)));
+    refused(FrameType::Data, &[], ErrorCode::UnknownType, "not a request");
 }
