@@ -197,8 +197,18 @@ impl<'a> Opening<'a> {
             Some(Checkpoint { point, producers: known.producers.clone() })
         });
         let files = self.directory.partition(&name);
-        let start = PartitionStart { name, topic_id, files, options };
-        Partition::open(self.context.clone(), start, checkpoint, self.now)
+        let open = || {
+            let start = PartitionStart { name: name.clone(), topic_id, files: files.clone(), options };
+            Partition::open(self.context.clone(), start, checkpoint.clone(), self.now)
+        };
+        match open() {
+            // What a start has to write is little: with the reserve given up the next try succeeds.
+            Err(error) if error.is_storage_full() => {
+                self.context.reserve.release(self.now);
+                open()
+            }
+            opened => opened,
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::error::is_full;
 use super::layout::PartitionFiles;
 use crate::disk::{DirLock, Disk, create_dir_durably, read_file, replace_file};
 use crate::types::{PartitionIndex, TopicId, TopicName, TopicPartition};
@@ -133,7 +134,8 @@ impl DataDirectory {
         Ok(entries.iter().filter(|entry| entry.is_dir).filter_map(|entry| parse_directory(&entry.name)).collect())
     }
 
-    /// Takes a partition's directory out of sight, durably: it is then no topic's any more.
+    /// Takes a partition's directory out of sight, durably: it is then no topic's any more. On a full device, where there
+    /// is no room for a directory to take it, it is removed where it is: half removed it is a leftover like any other.
     ///
     /// # Errors
     /// Whatever the file system reports; `NotFound` is no error.
@@ -142,13 +144,23 @@ impl DataDirectory {
         if !self.disk.exists(&from)? {
             return Ok(());
         }
+        match self.move_deleted(&from, partition, topic_id) {
+            Err(error) if is_full(&error) => {
+                self.disk.remove_dir_all(&from)?;
+                self.disk.sync_dir(&self.path)
+            }
+            moved => moved,
+        }
+    }
+
+    fn move_deleted(&self, from: &Path, partition: &TopicPartition, topic_id: TopicId) -> io::Result<()> {
         let dir = self.path.join(DELETED_DIR).join(topic_id.to_string());
         create_dir_durably(&*self.disk, &dir)?;
         let to = dir.join(partition.directory_name());
         if self.disk.exists(&to)? {
             self.disk.remove_dir_all(&to)?;
         }
-        self.disk.rename(&from, &to)?;
+        self.disk.rename(from, &to)?;
         self.disk.sync_dir(&dir)?;
         self.disk.sync_dir(&self.path)
     }

@@ -16,10 +16,14 @@ impl Partition {
     /// # Errors
     /// [`FollowError::Fenced`] for an epoch that is over, [`FollowError::StorageFailed`].
     pub fn become_follower(self: &Arc<Self>, epoch: Epoch, leader: Option<String>) -> Result<(), FollowError> {
+        let mut effects = Effects::default();
         let mut state = self.state.lock();
         state.check_epoch(epoch)?;
         state.epoch = epoch;
         state.status = PartitionStatus::Follower { leader };
+        effects.appenders.append(&mut state.appenders);
+        drop(state);
+        self.carry_out(effects);
         Ok(())
     }
 

@@ -10,7 +10,9 @@ use super::partition::{Partition, PartitionStatus, Queued, State};
 use super::producers::Producers;
 use super::tail::Tail;
 use super::upkeep::Checkpoint;
-use crate::log::{Cut, DamageReport, LogError, PartitionFiles, PartitionLog, Recovered, RecoveryVisitor};
+use crate::log::{
+    Cut, DamageReport, LogError, PartitionFileError, PartitionFiles, PartitionLog, Recovered, RecoveryVisitor,
+};
 use crate::record::BatchHeader;
 use crate::types::{Epoch, Offset, Timestamp, TopicId, TopicPartition};
 
@@ -73,6 +75,11 @@ impl Partition {
             checkpoint.point
         });
         let recovered = PartitionLog::open(context.log.clone(), files, options.log, point, now, &mut rebuilding)?;
+        let file = recovered.log.state().file;
+        if file.topic_id != topic_id || file.partition != name.partition {
+            let source = PartitionFileError::Content("it belongs to another topic or partition");
+            return Err(LogError::PartitionFile { path: recovered.log.files().partition_file(), source });
+        }
         let Recovered { log, checkpoint_used, batches_walked, cut, bytes_rewritten, damage } = recovered;
         let report = OpenReport { checkpoint_used, batches_walked, cut, bytes_rewritten, damage };
         let partition = assemble(context, name, topic_id, options, log, rebuilding.producers, now);

@@ -41,7 +41,12 @@ impl Partition {
         } else {
             match result {
                 Ok(end) => state.reach_written(end, bytes, &self.log, &mut effects),
-                Err(failure) => self.settle_failure(&mut state, &failure, bytes, now, &mut effects),
+                Err(failure) => {
+                    let end = failure.end.next_offset;
+                    let written = batches.iter().take_while(|batch| batch.header().next_offset() <= end);
+                    let bytes = written.map(|batch| batch.bytes().len() as u64).sum();
+                    self.settle_failure(&mut state, &failure, bytes, now, &mut effects);
+                }
             }
         }
         state.plan_work(&mut effects);
