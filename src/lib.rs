@@ -1,7 +1,7 @@
 //! Wiber: a partitioned, durable message broker.
 //!
 //! The layers, from the bottom: [`types`] and [`record`]; [`disk`], the one module that touches files; [`log`], a
-//! partition's segments on disk; [`replica`], a partition as a replicated log; [`broker`], topics and their life;
+//! partition's segments on disk; [`inspect`], the same seen offline; [`replica`], a partition as a replicated log; [`broker`], topics and their life;
 //! [`protocol`], pure codecs; [`listener`], sockets; [`server`], the composition root. [`client`] and [`cli`] stand
 //! beside the server and share only `protocol`, `record` and `types`. ARCHITECTURE.md is the map.
 
@@ -17,6 +17,10 @@ pub mod cli;
 pub mod broker;
 #[cfg(feature = "server")]
 pub mod disk;
+#[cfg(feature = "server")]
+pub mod inspect;
+#[cfg(feature = "server")]
+pub mod listener;
 #[cfg(feature = "server")]
 pub mod log;
 #[cfg(feature = "server")]

@@ -1,3 +1,7 @@
 //! `wiber-client`: the command line.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    wiber::cli::client::main()
+}

@@ -1,3 +1,7 @@
 //! `wiber-server`: the broker.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    wiber::cli::server::main()
+}

@@ -8,11 +8,7 @@ use crate::types::{TopicId, TopicPartition};
 
 /// Refuses to begin with empty metadata where there are partitions: every one of them would look like a leftover.
 /// Returns whether the metadata's partition is there.
-pub(crate) fn has_meta(
-    disk: &dyn Disk,
-    directory: &DataDirectory,
-    meta: &TopicPartition,
-) -> Result<bool, OpenError> {
+pub(crate) fn has_meta(disk: &dyn Disk, directory: &DataDirectory, meta: &TopicPartition) -> Result<bool, OpenError> {
     let failed = |source| OpenError::Io { path: directory.path().to_path_buf(), source };
     if disk.exists(&directory.partition(meta).dir().join(PARTITION_FILE)).map_err(failed)? {
         return Ok(true);

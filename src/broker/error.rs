@@ -68,7 +68,11 @@ pub enum BrokerError {
 
 impl From<LogError> for BrokerError {
     fn from(error: LogError) -> BrokerError {
-        if error.is_storage_full() { BrokerError::StorageFull } else { BrokerError::StorageFailed(error.to_string().into()) }
+        if error.is_storage_full() {
+            BrokerError::StorageFull
+        } else {
+            BrokerError::StorageFailed(error.to_string().into())
+        }
     }
 }
 
@@ -116,7 +120,9 @@ pub enum OpenError {
     #[error("a metadata command cannot be read: {0}")]
     Command(#[from] DecodeError),
     /// Topics are there and the log that names them is not.
-    #[error("{dir} holds {partitions} partitions but not the metadata that name them (__meta_p0): restore that directory")]
+    #[error(
+        "{dir} holds {partitions} partitions but not the metadata that name them (__meta_p0): restore that directory"
+    )]
     MetaMissing {
         /// The data directory.
         dir: PathBuf,

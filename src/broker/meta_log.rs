@@ -89,7 +89,8 @@ impl MetaLog {
     }
 
     fn apply_batch(&mut self, partition: &Partition, batch: &crate::record::Batch) -> Result<(), OpenError> {
-        let damaged = |reason: String| OpenError::MetaDamaged { dir: partition.log().files().dir().to_path_buf(), reason };
+        let damaged =
+            |reason: String| OpenError::MetaDamaged { dir: partition.log().files().dir().to_path_buf(), reason };
         let end = batch.header().next_offset();
         if !batch.header().attributes.is_control() {
             for record in batch.records().map_err(|error| damaged(error.to_string()))? {

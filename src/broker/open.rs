@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
+use super::Broker;
 use super::directory_check::{has_meta, remove_leftovers};
 use super::error::OpenError;
 use super::housekeeping::SnapshotSchedule;
@@ -14,7 +15,6 @@ use super::metadata::{Metadata, Topic};
 use super::options::BrokerOptions;
 use super::snapshot::{LogPointSnapshot, PartitionSnapshot, Snapshot, SnapshotStore};
 use super::topic::{Slot, TopicHandle};
-use super::Broker;
 use crate::disk::Disk;
 use crate::log::{DataDirectory, HandleCache, LogContext, LogPoint, SpaceReserve};
 use crate::replica::{
@@ -197,8 +197,18 @@ impl<'a> Opening<'a> {
             Some(Checkpoint { point, producers: known.producers.clone() })
         });
         let files = self.directory.partition(&name);
-        let start = PartitionStart { name, topic_id, files, options };
-        Partition::open(self.context.clone(), start, checkpoint, self.now)
+        let open = || {
+            let start = PartitionStart { name: name.clone(), topic_id, files: files.clone(), options };
+            Partition::open(self.context.clone(), start, checkpoint.clone(), self.now)
+        };
+        match open() {
+            // What a start has to write is little: with the reserve given up the next try succeeds.
+            Err(error) if error.is_storage_full() => {
+                self.context.reserve.release(self.now);
+                open()
+            }
+            opened => opened,
+        }
     }
 }
 

@@ -7,12 +7,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::Broker;
 use super::error::BrokerError;
 use super::meta_log::{InFlight, command_batch};
 use super::metadata::{Command, CreateTopic, DeleteTopic, Effect, Outcome, Topic, TopicSettings};
 use super::topic::{Slot, TopicHandle};
-use super::Broker;
-use crate::replica::{AckFailure, AckLevel, AckSink, Completion, Partition, PartitionStart, Waiter};
+use crate::replica::{AckFailure, AckLevel, AckSink, Completion, Partition, PartitionStart, PartitionStatus, Waiter};
 use crate::types::{Offset, PartitionIndex, Timestamp, TopicId, TopicName, TopicPartition};
 
 /// A topic that is there now.
@@ -96,6 +96,10 @@ impl Broker {
         let topic = command.topic();
         if topic.is_internal() {
             return Err(BrokerError::InternalTopic { topic: topic.clone() });
+        }
+        // Nothing is touched on disk for a command that cannot be appended.
+        if let PartitionStatus::Failed(reason) = self.meta_partition.status() {
+            return Err(BrokerError::StorageFailed(reason));
         }
         let mut meta = self.meta.lock();
         let outcome = meta.metadata.check(command)?;
@@ -239,8 +243,12 @@ impl AckSink for MetaSink {
 impl MetaSink {
     fn fail(&self, end: Offset, failure: AckFailure) {
         tracing::warn!(%failure, "a metadata command was not kept");
-        let entry = self.broker.meta.lock().take(end);
-        if let Some(entry) = entry {
+        let Some(entry) = self.broker.meta.lock().take(end) else { return };
+        if matches!(failure, AckFailure::StorageFailed(_)) {
+            // Whether the command is in the log the next start will see: what it needs there must stay.
+            self.broker.meta.lock().release(entry.command.topic());
+            entry.reply.send(Err(failure.into()));
+        } else {
             self.broker.take_back(entry, failure.into(), self.now);
         }
     }

@@ -1,1 +1,245 @@
-//! The client library: a connection to a broker over the native protocol.
+//! The client library: an async connection to a broker over the native protocol.
+//!
+//! A [`Client`] is a cheap handle; one task per connection (`connection`) owns the socket. Publishing is pipelined: a
+//! window of requests is in flight, and each [`Publishing`] resolves when its own reply comes. It never reconnects by
+//! itself: a lost connection shows in every call that depended on it.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), wiber::client::ClientError> {
+//! use wiber::client::{Client, ClientOptions, NewRecord};
+//!
+//! let client = Client::connect(ClientOptions::default()).await?;
+//! client.create_topic("orders", Some(3), None).await?;
+//! let position = client.publish("orders", NewRecord::new("hello")).await?.await?;
+//! println!("stored at {position:?}");
+//! # Ok(())
+//! # }
+//! ```
+
+mod connection;
+mod error;
+mod message;
+mod publish;
+mod subscription;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::protocol::native::{AckLevel, Frame, FrameType, Properties, StartAt};
+use connection::{Command, Connection, Route};
+use publish::Window;
+
+pub use error::ClientError;
+pub use message::Message;
+pub use publish::{NewRecord, Position, Publishing};
+pub use subscription::{SubscribeOptions, Subscription};
+
+/// How to reach a broker, and how much may be under way.
+#[derive(Debug, Clone)]
+pub struct ClientOptions {
+    /// Name or address of the broker.
+    pub host: String,
+    /// Port of its native listener.
+    pub port: u16,
+    /// Under which name positions are kept, and which records carry; none by default.
+    pub client_id: Option<String>,
+    /// Time to connect and to exchange a first heartbeat.
+    pub connect_timeout: Duration,
+    /// Time to wait for the reply to a request; also how long a broker may be silent before it is asked for a sign of
+    /// life, and before it is given up.
+    pub request_timeout: Duration,
+    /// Publishes in flight at most.
+    pub window_frames: u32,
+    /// Bytes of the publishes in flight at most; a larger record goes alone.
+    pub window_bytes: u32,
+    /// Records of a subscription received ahead of the reader. A reader that lets them fill up holds up the connection.
+    pub messages_ahead: usize,
+}
+
+impl Default for ClientOptions {
+    fn default() -> ClientOptions {
+        ClientOptions {
+            host: "127.0.0.1".to_owned(),
+            port: 9999,
+            client_id: None,
+            connect_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(30),
+            window_frames: 1000,
+            window_bytes: 4 << 20,
+            messages_ahead: 1000,
+        }
+    }
+}
+
+/// A connection to a broker. Clones share it; it closes when the last clone and the last subscription are gone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    options: Arc<ClientOptions>,
+    commands: mpsc::Sender<Command>,
+    end: Arc<OnceLock<String>>,
+    window: Window,
+}
+
+impl Client {
+    /// Connects, and makes sure by a heartbeat that a broker answers.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`] where there is no connection, [`ClientError::TimedOut`] or
+    /// [`ClientError::Protocol`] where what answers, if anything, is no broker.
+    pub async fn connect(options: ClientOptions) -> Result<Client, ClientError> {
+        let address = format!("{}:{}", options.host, options.port);
+        let connecting = TcpStream::connect((options.host.as_str(), options.port));
+        let stream = match timeout(options.connect_timeout, connecting).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(source)) => return Err(ClientError::Unreachable { address, source }),
+            Err(elapsed) => {
+                let source = elapsed.into();
+                return Err(ClientError::Unreachable { address, source });
+            }
+        };
+        // Without it, small requests wait for the acknowledgement of earlier ones; where it fails they just do.
+        drop(stream.set_nodelay(true));
+        let (commands, queue) = mpsc::channel(COMMANDS_AHEAD);
+        let end = Arc::new(OnceLock::new());
+        let connection = Connection::new(stream, queue, Arc::clone(&end), options.request_timeout);
+        tokio::spawn(connection.run());
+        let window = Window::new(options.window_frames, options.window_bytes);
+        let patience = options.connect_timeout;
+        let client = Client { options: Arc::new(options), commands, end, window };
+        match timeout(patience, client.heartbeat()).await {
+            Ok(answered) => answered.map(|()| client),
+            Err(_) => Err(ClientError::TimedOut { after: patience }),
+        }
+    }
+
+    /// Creates a topic and returns its number of partitions. One that exists with the same number is no error.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`], and what every call may meet.
+    pub async fn create_topic(
+        &self,
+        topic: &str,
+        partitions: Option<u32>,
+        retention_hours: Option<u32>,
+    ) -> Result<u32, ClientError> {
+        let partitions = partitions.map(|count| count.to_string());
+        let retention_hours = retention_hours.map(|hours| hours.to_string());
+        let properties = [
+            ("topic", Some(topic)),
+            ("partitions", partitions.as_deref()),
+            ("retention_hours", retention_hours.as_deref()),
+        ];
+        let properties = given(properties)?;
+        let reply = self.request(FrameType::CreateTopic, properties, None).await?;
+        error::number(&reply, "partitions")
+    }
+
+    /// Sends a record, once there is room in the window; the result comes when the returned future is awaited. Records
+    /// are stored in the order of the calls.
+    ///
+    /// # Errors
+    /// [`ClientError::Invalid`] for properties that no frame can carry, [`ClientError::Closed`].
+    pub async fn publish(&self, topic: &str, record: NewRecord) -> Result<Publishing, ClientError> {
+        let (properties, body) = record.into_parts(topic, self.options.client_id.as_deref())?;
+        let bytes = properties.as_wire().len() + body.len();
+        let permits = self.window.room_for(bytes).await;
+        let unanswered = properties.get("wiber.ack") == Some(AckLevel::None.as_str());
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Request {
+            kind: FrameType::Publish,
+            properties,
+            body,
+            reply: (!unanswered).then_some(reply),
+            route: None,
+            permits: Some(permits),
+        };
+        self.send(command).await?;
+        let answer = (!unanswered).then_some(answer);
+        Ok(Publishing::new(answer, self.options.request_timeout, Arc::clone(&self.end)))
+    }
+
+    /// Subscribes to one partition of a topic.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`], and what every call may meet.
+    pub async fn subscribe(&self, topic: &str, options: SubscribeOptions) -> Result<Subscription, ClientError> {
+        let partition = options.partition.to_string();
+        let (offset, start) = match options.start {
+            StartAt::Offset(offset) => (Some(offset.to_string()), None),
+            StartAt::Begin => (None, Some("begin".to_owned())),
+            StartAt::End => (None, Some("end".to_owned())),
+            StartAt::Committed => (None, Some("committed".to_owned())),
+            StartAt::Time(time) => (None, Some(time.to_string())),
+        };
+        let properties = given([
+            ("topic", Some(topic)),
+            ("client_id", self.options.client_id.as_deref()),
+            ("partition", Some(&partition)),
+            ("offset", offset.as_deref()),
+            ("wiber.start", start.as_deref()),
+            ("auto_ack", Some(if options.auto_ack { "true" } else { "false" })),
+        ])?;
+        let (sender, messages) = mpsc::channel(self.options.messages_ahead.max(1));
+        let route = Route { topic: topic.to_owned(), partition: options.partition, sender };
+        let reply = self.request(FrameType::Subscribe, properties, Some(route)).await?;
+        let start_offset = error::number(&reply, "start_offset")?;
+        Ok(Subscription::new(self.clone(), topic, options.partition, start_offset, messages))
+    }
+
+    /// Exchanges a heartbeat: when it returns, the broker has read everything sent before.
+    ///
+    /// # Errors
+    /// What every call may meet.
+    pub async fn heartbeat(&self) -> Result<(), ClientError> {
+        self.request(FrameType::Heartbeat, Properties::EMPTY, None).await?;
+        Ok(())
+    }
+
+    /// Sends a request and waits for its reply.
+    async fn request(
+        &self,
+        kind: FrameType,
+        properties: Properties,
+        route: Option<Route>,
+    ) -> Result<Frame, ClientError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Request {
+            kind,
+            properties,
+            body: bytes::Bytes::new(),
+            reply: Some(reply),
+            route,
+            permits: None,
+        })
+        .await?;
+        let after = self.options.request_timeout;
+        match timeout(after, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(ClientError::closed(&self.end)),
+            Err(_) => Err(ClientError::TimedOut { after }),
+        }
+    }
+
+    async fn send(&self, command: Command) -> Result<(), ClientError> {
+        let sent = self.commands.send(command).await;
+        sent.map_err(|_| ClientError::closed(&self.end))
+    }
+}
+
+/// Requests handed to the connection's task but not yet taken by it.
+const COMMANDS_AHEAD: usize = 256;
+
+/// The properties that have a value.
+fn given<const N: usize>(pairs: [(&str, Option<&str>); N]) -> Result<Properties, ClientError> {
+    let given = pairs.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    Ok(Properties::from_pairs(given)?)
+}
+
+#[cfg(test)]
+pub(crate) mod stand_in;
+#[cfg(test)]
+mod tests;

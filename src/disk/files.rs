@@ -32,10 +32,7 @@ pub fn read_file(disk: &dyn Disk, path: &Path, bytes_max: u64) -> io::Result<Vec
     let file = disk.open(path, OpenMode::Read)?;
     let file_bytes = file.len()?;
     if file_bytes > bytes_max {
-        let message = format!(
-            "{}: {file_bytes} bytes, at most {bytes_max} were expected",
-            path.display()
-        );
+        let message = format!("{}: {file_bytes} bytes, at most {bytes_max} were expected", path.display());
         return Err(io::Error::new(ErrorKind::InvalidData, message));
     }
     let mut bytes = vec![0; usize::try_from(file_bytes).map_err(|_| ErrorKind::OutOfMemory)?];
@@ -53,17 +50,21 @@ pub fn create_dir_durably(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     let mut missing: Vec<PathBuf> = Vec::new();
     let mut level = path;
     while !disk.exists(level)? {
+        if level.parent().is_none() {
+            return Err(ErrorKind::NotFound.into());
+        }
         missing.push(level.to_path_buf());
         level = parent(level);
     }
     if let Err(error) = disk.sync_dir(parent(level)) {
         // A directory that was given to us may stand in one that we may not open; its durability is not ours then.
-        if !matches!(
-            error.kind(),
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
-        ) {
+        if !matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) {
             return Err(error);
         }
+    }
+    if missing.is_empty() {
+        // Not to create it: to hear of a file in its place.
+        return disk.create_dir_all(path);
     }
     for level in missing.iter().rev() {
         disk.create_dir_all(level)?;

@@ -41,10 +41,7 @@ impl Disk for RealDisk {
         for entry in fs::read_dir(path)? {
             let entry = entry?;
             if let Ok(name) = entry.file_name().into_string() {
-                entries.push(DirEntry {
-                    name,
-                    is_dir: entry.file_type()?.is_dir(),
-                });
+                entries.push(DirEntry { name, is_dir: entry.file_type()?.is_dir() });
             }
         }
         entries.sort();
@@ -72,11 +69,7 @@ impl Disk for RealDisk {
     }
 
     fn lock_dir(&self, path: &Path) -> io::Result<Box<dyn DirLock>> {
-        let file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path.join(super::LOCK_FILE_NAME))?;
+        let file = File::options().write(true).create(true).truncate(false).open(path.join(super::LOCK_FILE_NAME))?;
         match file.try_lock() {
             Ok(()) => Ok(Box::new(RealLock { _file: file })),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
@@ -111,19 +104,7 @@ impl DiskFile for RealFile {
     }
 
     fn write_at(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<()> {
-        let mut position = position;
-        for group in slices.chunks(SLICES_PER_CALL_MAX) {
-            let group_bytes: usize = group.iter().map(|slice| slice.len()).sum();
-            if group_bytes == 0 {
-                continue;
-            }
-            let written = self.write_some(group, position)?;
-            if written < group_bytes {
-                self.write_rest(group, written, position)?;
-            }
-            position += group_bytes as u64;
-        }
-        Ok(())
+        write_all_at(slices, position, |slices, position| Ok(rustix::io::pwritev(&self.0, slices, position)?))
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -155,30 +136,99 @@ impl DiskFile for RealFile {
     }
 }
 
-impl RealFile {
-    /// One vectored write of at least one byte; returns the count.
-    fn write_some(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
-        loop {
-            match rustix::io::pwritev(&self.0, slices, position) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => return Ok(count),
-                Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
+/// Writes all the slices at a position by as many vectored writes as it takes; `write` makes one and returns the count.
+fn write_all_at(
+    slices: &[IoSlice<'_>],
+    position: u64,
+    write: impl Fn(&[IoSlice<'_>], u64) -> io::Result<usize>,
+) -> io::Result<()> {
+    let mut position = position;
+    for group in slices.chunks(SLICES_PER_CALL_MAX) {
+        let group_bytes: usize = group.iter().map(|slice| slice.len()).sum();
+        if group_bytes == 0 {
+            continue;
+        }
+        let written = write_some(group, position, &write)?;
+        if written < group_bytes {
+            let mut copy = group.to_vec();
+            let mut rest = copy.as_mut_slice();
+            let mut rest_position = position + written as u64;
+            IoSlice::advance_slices(&mut rest, written);
+            while !rest.is_empty() {
+                let count = write_some(rest, rest_position, &write)?;
+                IoSlice::advance_slices(&mut rest, count);
+                rest_position += count as u64;
             }
+        }
+        position += group_bytes as u64;
+    }
+    Ok(())
+}
+
+/// One vectored write of at least one byte; returns the count.
+fn write_some(
+    slices: &[IoSlice<'_>],
+    position: u64,
+    write: impl Fn(&[IoSlice<'_>], u64) -> io::Result<usize>,
+) -> io::Result<usize> {
+    loop {
+        match write(slices, position) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => return Ok(count),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::{Cell, RefCell};
+
+    use super::*;
+
+    /// Writes 2,700 slices through a `write` that takes at most `bytes_max` bytes a call and is interrupted every
+    /// third time.
+    fn check(bytes_max: usize) {
+        let bytes: Vec<u8> = (0..2000_u32).flat_map(u32::to_le_bytes).collect();
+        let mut slices: Vec<IoSlice<'_>> = bytes.chunks(3).map(IoSlice::new).collect();
+        slices.insert(5, IoSlice::new(&[]));
+        slices.push(IoSlice::new(&[]));
+        let written = RefCell::new(vec![0; 10]);
+        let calls = Cell::new(0);
+        write_all_at(&slices, 10, |slices, position| {
+            calls.set(calls.get() + 1);
+            if calls.get() % 3 == 0 {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            assert!(!slices.is_empty() && slices.len() <= SLICES_PER_CALL_MAX);
+            let mut written = written.borrow_mut();
+            assert_eq!(position, written.len() as u64);
+            let some = slices.iter().flat_map(|slice| slice.iter()).take(bytes_max);
+            let before = written.len();
+            written.extend(some);
+            Ok(written.len() - before)
+        })
+        .unwrap();
+        assert_eq!(written.borrow()[10..], bytes);
+    }
+
+    #[test]
+    fn short_and_interrupted_writes_go_on() {
+        for bytes_max in [1, 2, 3, 4, 1000, 3072, 3073, usize::MAX] {
+            check(bytes_max);
         }
     }
 
-    /// Writes what a short write of `group` at `position` left after its first `written` bytes.
-    fn write_rest(&self, group: &[IoSlice<'_>], written: usize, position: u64) -> io::Result<()> {
-        let mut copy = group.to_vec();
-        let mut rest = copy.as_mut_slice();
-        let mut position = position + written as u64;
-        IoSlice::advance_slices(&mut rest, written);
-        while !rest.is_empty() {
-            let count = self.write_some(rest, position)?;
-            IoSlice::advance_slices(&mut rest, count);
-            position += count as u64;
+    #[test]
+    fn a_write_of_nothing_and_an_error_are_errors() {
+        let slices = [IoSlice::new(b"bytes")];
+        let error = write_all_at(&slices, 0, |_, _| Ok(0)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WriteZero);
+        for (errno, kind) in [(Errno::NOSPC, io::ErrorKind::StorageFull), (Errno::DQUOT, io::ErrorKind::QuotaExceeded)]
+        {
+            let error = write_all_at(&slices, 0, |_, _| Err(errno.into())).unwrap_err();
+            assert_eq!(error.kind(), kind);
         }
-        Ok(())
     }
 }

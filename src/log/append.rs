@@ -23,7 +23,7 @@ const WRITE_BYTES_MAX: u64 = 4 << 20;
 pub struct AppendFailure {
     /// Why.
     #[source]
-    pub error: LogError,
+    pub error: Box<LogError>,
     /// The end of what is written; batches before it are in the file, those behind it are not.
     pub end: LogPoint,
 }
@@ -46,7 +46,7 @@ impl PartitionLog {
             let end = self.view.read().end;
             match step {
                 Ok(count) => rest = &rest[count..],
-                Err(error) => return Err(AppendFailure { error, end }),
+                Err(error) => return Err(AppendFailure { error: Box::new(error), end }),
             }
         }
         Ok(self.view.read().end)
@@ -68,7 +68,7 @@ impl PartitionLog {
         self.roll_locked(&mut self.writer.lock())
     }
 
-    /// Whether the active segment's first record is too old for it to take more.
+    /// Whether the active segment's first append is too long ago for it to take more.
     #[must_use]
     pub fn is_due_to_roll(&self, now: Timestamp) -> bool {
         let writer = self.writer.lock();
@@ -93,8 +93,8 @@ impl PartitionLog {
             active.file.set_len(end.position).map_err(|error| LogError::io("cut", active.path(), error))?;
             return Err(LogError::io("write", active.path(), error));
         }
-        if writer.first_timestamp.is_none() {
-            writer.first_timestamp = Some(effective_timestamp(first.base_timestamp, now));
+        if writer.first_append.is_none() {
+            writer.first_append = Some(now);
         }
         if !plan.entries.is_empty() {
             let mut index = active.index.lock();
@@ -148,7 +148,7 @@ impl PartitionLog {
         view.end = LogPoint::segment_start(end.next_offset, end.next_batch);
         drop(view);
         writer.must_roll = false;
-        writer.first_timestamp = None;
+        writer.first_append = None;
         writer.last_entry_position = 0;
         Ok(())
     }
@@ -161,7 +161,7 @@ fn must_roll(writer: &Writer, end: LogPoint, bytes: u64, now: Timestamp) -> bool
 }
 
 fn is_too_old(writer: &Writer, now: Timestamp) -> bool {
-    writer.first_timestamp.is_some_and(|first| now.since(first) > writer.options.segment_age_ms)
+    writer.first_append.is_some_and(|first| now.since(first) > writer.options.segment_age_ms)
 }
 
 fn batch_epoch(batch: &Batch) -> Epoch {

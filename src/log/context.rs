@@ -6,7 +6,7 @@ use super::handles::HandleCache;
 use crate::disk::Disk;
 
 /// Largest segment, in bytes: positions in an index are 32 bits wide.
-pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+pub const SEGMENT_BYTES_MAX: u64 = 2 << 30;
 /// Largest batch that any segment may hold, in bytes, whatever a topic's own limit.
 pub const BATCH_BYTES_MAX: usize = 64 << 20;
 

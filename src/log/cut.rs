@@ -3,9 +3,12 @@
 use std::io::IoSlice;
 use std::path::PathBuf;
 
+use super::epochs::History;
 use super::error::LogError;
 use super::layout::PartitionFiles;
+use super::point::LogPoint;
 use super::segment::ActiveSegment;
+use super::walk::walk_file;
 use crate::disk::{Disk, DiskFile, OpenMode, create_dir_durably};
 use crate::types::Offset;
 
@@ -70,9 +73,29 @@ fn copy_range(from: &dyn DiskFile, position: u64, end: u64, to: &dyn DiskFile) -
     for_each_chunk(from, position, end, |at, bytes| to.write_at(&[IoSlice::new(bytes)], at - position))
 }
 
-/// Writes the bytes of a range again where they are, so that a sync that failed before cannot have left them unwritten.
-pub(crate) fn rewrite(file: &dyn DiskFile, position: u64, end: u64) -> std::io::Result<()> {
-    for_each_chunk(file, position, end, |at, bytes| file.write_at(&[IoSlice::new(bytes)], at))
+/// Writes the batches from a point to byte `end` again where they are, so that a sync that failed before cannot have
+/// left them unwritten. Each is verified on the way: a byte read wrongly now must not become the stored one.
+pub(crate) fn rewrite(file: &dyn DiskFile, from: LogPoint, end: u64, history: &History) -> std::io::Result<()> {
+    let (mut gathered, mut at, mut result) = (Vec::new(), from.position, Ok(()));
+    let mut write = |gathered: &mut Vec<u8>| {
+        if result.is_ok() {
+            result = file.write_at(&[IoSlice::new(gathered)], at);
+        }
+        at += gathered.len() as u64;
+        gathered.clear();
+    };
+    let walk = walk_file(file, from, end, history, |_, bytes, _| {
+        gathered.extend_from_slice(bytes);
+        if gathered.len() >= COPY_BYTES {
+            write(&mut gathered);
+        }
+    });
+    write(&mut gathered);
+    result?;
+    match walk.stop {
+        None => Ok(()),
+        Some(_) => Err(std::io::Error::other(format!("byte {} reads differently each time", walk.end.position))),
+    }
 }
 
 fn for_each_chunk(

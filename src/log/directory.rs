@@ -11,8 +11,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::error::is_full;
 use super::layout::PartitionFiles;
-use crate::disk::{Disk, DirLock, create_dir_durably, read_file, replace_file};
+use crate::disk::{DirLock, Disk, create_dir_durably, read_file, replace_file};
 use crate::types::{PartitionIndex, TopicId, TopicName, TopicPartition};
 
 /// The format that this program writes.
@@ -31,7 +32,9 @@ pub enum DirectoryError {
         dir: PathBuf,
     },
     /// A later version of Wiber wrote it.
-    #[error("{dir} has format {found}, this wiber-server knows {FORMAT_VERSION}: use the newer wiber-server that wrote it")]
+    #[error(
+        "{dir} has format {found}, this wiber-server knows {FORMAT_VERSION}: use the newer wiber-server that wrote it"
+    )]
     Newer {
         /// The directory.
         dir: PathBuf,
@@ -81,9 +84,9 @@ impl DataDirectory {
     pub fn open(disk: Arc<dyn Disk>, path: PathBuf, fresh_id: Uuid) -> Result<DataDirectory, DirectoryError> {
         let failed = |action, path: &Path, source| DirectoryError::Io { action, path: path.to_path_buf(), source };
         create_dir_durably(&*disk, &path).map_err(|error| failed("create", &path, error))?;
-        let lock = disk.lock_dir(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => DirectoryError::Locked { dir: path.clone() },
-            _ => failed("lock", &path, error),
+        let lock = disk.lock_dir(&path).map_err(|error| {
+            let is_held = error.kind() == io::ErrorKind::WouldBlock;
+            if is_held { DirectoryError::Locked { dir: path.clone() } } else { failed("lock", &path, error) }
         })?;
         let file = path.join(DIRECTORY_FILE);
         let id = match read_file(&*disk, &file, DIRECTORY_FILE_BYTES_MAX) {
@@ -94,10 +97,8 @@ impl DataDirectory {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let content = DirectoryFile { format_version: FORMAT_VERSION, directory_id: fresh_id };
-                let bytes = serde_json::to_vec_pretty(&content).map_err(|error| DirectoryError::Damaged {
-                    path: file.clone(),
-                    reason: error.to_string(),
-                })?;
+                let bytes = serde_json::to_vec_pretty(&content)
+                    .map_err(|error| DirectoryError::Damaged { path: file.clone(), reason: error.to_string() })?;
                 replace_file(&*disk, &file, &bytes).map_err(|error| failed("write", &file, error))?;
                 fresh_id
             }
@@ -133,7 +134,8 @@ impl DataDirectory {
         Ok(entries.iter().filter(|entry| entry.is_dir).filter_map(|entry| parse_directory(&entry.name)).collect())
     }
 
-    /// Takes a partition's directory out of sight, durably: it is then no topic's any more.
+    /// Takes a partition's directory out of sight, durably: it is then no topic's any more. On a full device, where there
+    /// is no room for a directory to take it, it is removed where it is: half removed it is a leftover like any other.
     ///
     /// # Errors
     /// Whatever the file system reports; `NotFound` is no error.
@@ -142,13 +144,23 @@ impl DataDirectory {
         if !self.disk.exists(&from)? {
             return Ok(());
         }
+        match self.move_deleted(&from, partition, topic_id) {
+            Err(error) if is_full(&error) => {
+                self.disk.remove_dir_all(&from)?;
+                self.disk.sync_dir(&self.path)
+            }
+            moved => moved,
+        }
+    }
+
+    fn move_deleted(&self, from: &Path, partition: &TopicPartition, topic_id: TopicId) -> io::Result<()> {
         let dir = self.path.join(DELETED_DIR).join(topic_id.to_string());
         create_dir_durably(&*self.disk, &dir)?;
         let to = dir.join(partition.directory_name());
         if self.disk.exists(&to)? {
             self.disk.remove_dir_all(&to)?;
         }
-        self.disk.rename(&from, &to)?;
+        self.disk.rename(from, &to)?;
         self.disk.sync_dir(&dir)?;
         self.disk.sync_dir(&self.path)
     }
@@ -169,7 +181,8 @@ impl DataDirectory {
 }
 
 fn decode(dir: &Path, file: &Path, bytes: &[u8]) -> Result<Uuid, DirectoryError> {
-    let damaged = |error: serde_json::Error| DirectoryError::Damaged { path: file.to_path_buf(), reason: error.to_string() };
+    let damaged =
+        |error: serde_json::Error| DirectoryError::Damaged { path: file.to_path_buf(), reason: error.to_string() };
     let content: DirectoryFile = serde_json::from_slice(bytes).map_err(damaged)?;
     if content.format_version > FORMAT_VERSION {
         return Err(DirectoryError::Newer { dir: dir.to_path_buf(), found: content.format_version });
@@ -178,7 +191,7 @@ fn decode(dir: &Path, file: &Path, bytes: &[u8]) -> Result<Uuid, DirectoryError>
 }
 
 /// The partition whose directory has this name: what stands before the last `_p` is the topic.
-fn parse_directory(name: &str) -> Option<TopicPartition> {
+pub(crate) fn parse_directory(name: &str) -> Option<TopicPartition> {
     let (topic, partition) = name.rsplit_once("_p")?;
     let canonical = partition.parse::<u32>().ok().filter(|number| number.to_string() == partition)?;
     Some(TopicPartition { topic: TopicName::new(topic).ok()?, partition: PartitionIndex(canonical) })

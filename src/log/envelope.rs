@@ -1,16 +1,16 @@
 //! The envelope of Wiber's JSON files: a version and a checksum around the content.
 //!
 //! ```json
-//! {"version": 1, "checksum": "crc32c:1a2b3c4d", "content": { … }}
+//! {"version":1,"checksum":"crc32c:1a2b3c4d","content":{…}}
 //! ```
 //!
-//! The checksum is CRC-32C over the content printed compactly with its keys sorted, so that reformatting the file by
-//! hand does not break it and changing a digit does.
+//! and a newline. The checksum, eight lower-case hexadecimal digits, is that of the bytes of `content` exactly as they
+//! stand in the file, which is written without any white space. A file that was reformatted no longer matches.
 
-use crc_fast::{CrcAlgorithm, checksum};
-use serde::Serialize;
+use crc_fast::CrcAlgorithm;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 
 /// Why an envelope cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -39,15 +39,28 @@ pub enum EnvelopeError {
     },
 }
 
-/// Wraps a content; readable JSON that ends in a newline.
+#[derive(Serialize)]
+struct Sealed<'a> {
+    version: u64,
+    checksum: String,
+    content: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct Found<'a> {
+    version: Option<u64>,
+    checksum: Option<String>,
+    #[serde(borrow)]
+    content: Option<&'a RawValue>,
+}
+
+/// Wraps a content; one line of JSON.
 ///
 /// # Errors
 /// [`EnvelopeError::Json`] where the content has no JSON form.
 pub fn seal_envelope<T: Serialize>(version: u64, content: &T) -> Result<Vec<u8>, EnvelopeError> {
-    let content = serde_json::to_value(content)?;
-    let checksum = content_checksum(&content)?;
-    let envelope = serde_json::json!({ "version": version, "checksum": checksum, "content": content });
-    let mut bytes = serde_json::to_vec_pretty(&envelope)?;
+    let content = to_raw_value(content)?;
+    let mut bytes = serde_json::to_vec(&Sealed { version, checksum: checksum(&content), content: &content })?;
     bytes.push(b'\n');
     Ok(bytes)
 }
@@ -57,27 +70,28 @@ pub fn seal_envelope<T: Serialize>(version: u64, content: &T) -> Result<Vec<u8>,
 /// # Errors
 /// Every variant of [`EnvelopeError`].
 pub fn open_envelope<T: DeserializeOwned>(known: u64, bytes: &[u8]) -> Result<T, EnvelopeError> {
-    let mut envelope: Value = serde_json::from_slice(bytes)?;
-    let found = envelope.get("version").and_then(Value::as_u64).ok_or(EnvelopeError::Missing("version"))?;
+    let envelope: Found<'_> = serde_json::from_slice(bytes)?;
+    let found = envelope.version.ok_or(EnvelopeError::Missing("version"))?;
     if found > known {
         return Err(EnvelopeError::Newer { found, known });
     }
-    let stated = envelope.get("checksum").and_then(Value::as_str).ok_or(EnvelopeError::Missing("checksum"))?.to_owned();
-    let content = envelope.get_mut("content").map(Value::take).ok_or(EnvelopeError::Missing("content"))?;
-    let computed = content_checksum(&content)?;
+    let stated = envelope.checksum.ok_or(EnvelopeError::Missing("checksum"))?;
+    let content = envelope.content.ok_or(EnvelopeError::Missing("content"))?;
+    let computed = checksum(content);
     if stated != computed {
         return Err(EnvelopeError::Checksum { found: stated, computed });
     }
-    Ok(serde_json::from_value(content)?)
+    Ok(serde_json::from_str(content.get())?)
 }
 
-fn content_checksum(content: &Value) -> Result<String, EnvelopeError> {
-    let canonical = serde_json::to_vec(content)?;
-    Ok(format!("crc32c:{:08x}", checksum(CrcAlgorithm::Crc32Iscsi, &canonical)))
+fn checksum(content: &RawValue) -> String {
+    format!("crc32c:{:08x}", crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, content.get().as_bytes()))
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]

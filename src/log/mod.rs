@@ -2,8 +2,8 @@
 //!
 //! The files hold record batches exactly as producers built them; `docs/format.md` gives every file byte for byte. This
 //! layer knows nothing of acknowledgements, consumers or leadership: it appends what it is given, syncs when told, reads
-//! back only what it has verified, and after a crash believes only what DESIGN-level invariants allow it to believe (see
-//! [`recovery`]). It must never serve a byte it did not verify, nor sync without being asked, nor delete what it cannot
+//! back only what it has verified, and after a crash believes only what it may (see
+//! `recovery.rs`). It must never serve a byte it did not verify, nor sync without being asked, nor delete what it cannot
 //! explain.
 //!
 //! Invariants, asserted where they can break:
@@ -34,20 +34,26 @@ mod reserve;
 mod resync;
 mod retention;
 mod segment;
+#[cfg(test)]
+mod tests;
 mod truncate;
 mod walk;
 
 pub use append::AppendFailure;
 pub use chain::Damage;
 pub use context::{BATCH_BYTES_MAX, LogContext, LogOptions, SEGMENT_BYTES_MAX};
+pub(crate) use directory::parse_directory;
 pub use directory::{DataDirectory, DirectoryError, FORMAT_VERSION};
 pub use envelope::{EnvelopeError, open_envelope, seal_envelope};
 pub use epochs::{EpochHistory, Gap, History};
 pub use error::LogError;
 pub use handles::HandleCache;
+pub(crate) use index::SLOT_BYTES;
 pub use index::{DurableMark, Index, IndexEntry, IndexSlot};
+pub(crate) use index_file::{INDEX_FILE_BYTES_MAX, write_index};
 pub use index_file::{IndexFileError, decode_index_file};
 pub use layout::{PartitionFiles, index_name, log_name, parse_segment_name};
+pub(crate) use partition_file::PARTITION_FILE_BYTES_MAX;
 pub use partition_file::{PARTITION_FILE, PartitionFile, PartitionFileError, SealedSegment, SegmentRecord};
 pub use partition_log::{LogState, PartitionLog};
 pub use point::LogPoint;

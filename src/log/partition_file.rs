@@ -171,7 +171,8 @@ impl Content {
             let first_batch = BatchIndex::new(first_batch).ok_or(Wrong("a batch number is 0"))?;
             segments.push(SegmentRecord { base: offset(base)?, first_batch, sealed });
         }
-        let grow = segments.windows(2).all(|pair| pair[0].base < pair[1].base && pair[0].first_batch < pair[1].first_batch);
+        let grow =
+            segments.windows(2).all(|pair| pair[0].base < pair[1].base && pair[0].first_batch < pair[1].first_batch);
         let (last, others) = segments.split_last().ok_or(Wrong("there is no segment"))?;
         if !grow || last.sealed.is_some() || others.iter().any(|segment| segment.sealed.is_none()) {
             return Err(Wrong("the segments are not in order"));

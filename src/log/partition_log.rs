@@ -42,8 +42,9 @@ pub(crate) struct View {
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) options: LogOptions,
-    /// The effective timestamp of the active segment's first batch.
-    pub(crate) first_timestamp: Option<Timestamp>,
+    /// When the active segment's first batch was appended; after a restart, what that batch says itself. Not the records'
+    /// own time while it is known better: a backfill of old records would roll at every append.
+    pub(crate) first_append: Option<Timestamp>,
     /// Where the last index entry lies.
     pub(crate) last_entry_position: u64,
     /// A roll was begun and not finished: it comes before anything else.
@@ -93,16 +94,11 @@ impl PartitionLog {
         active: ActiveSegment,
         end: LogPoint,
         damage: Option<DamageReport>,
-        first_timestamp: Option<Timestamp>,
+        first_append: Option<Timestamp>,
     ) -> PartitionLog {
         let last_entry = active.index.lock().index().entries().last().map_or(0, |entry| u64::from(entry.position));
         let view = View { file: Arc::new(file), active: Arc::new(active), end, damage };
-        let writer = Writer {
-            options,
-            first_timestamp,
-            last_entry_position: last_entry,
-            must_roll: false,
-        };
+        let writer = Writer { options, first_append, last_entry_position: last_entry, must_roll: false };
         PartitionLog { context, files, view: RwLock::new(view), writer: Mutex::new(writer) }
     }
 
@@ -173,7 +169,8 @@ pub(crate) fn write_partition_file(
     file: &PartitionFile,
 ) -> Result<(), LogError> {
     let path = files.partition_file();
-    let bytes = file.encode().map_err(|source: PartitionFileError| LogError::PartitionFile { path: path.clone(), source })?;
+    let bytes =
+        file.encode().map_err(|source: PartitionFileError| LogError::PartitionFile { path: path.clone(), source })?;
     replace_file(&*context.disk, &path, &bytes).map_err(|error| LogError::io("replace", &path, error))
 }
 

@@ -6,8 +6,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::chain::{Chain, Damage};
 use super::context::BATCH_BYTES_MAX;
-use super::error::LogError;
 use super::epochs::History;
+use super::error::LogError;
 use super::index::IndexEntry;
 use super::partition_file::PartitionFile;
 use super::partition_log::PartitionLog;
@@ -124,7 +124,8 @@ impl PartitionLog {
         }
         let source = self.source_of(&file, from)?;
         let entry = source.entry_before(from);
-        let mut reading = Reading { source: &source, history: &file.history, from, upto, bytes_max, batches: Vec::new() };
+        let mut reading =
+            Reading { source: &source, history: &file.history, from, upto, bytes_max, batches: Vec::new() };
         let start = entry.map_or_else(|| reading.segment_start(), |entry| reading.entry_place(&entry));
         let mut stopped = reading.run(start);
         if stopped.is_some() && start.position > 0 && reading.batches.is_empty() {
@@ -250,9 +251,13 @@ impl Reading<'_> {
                 Ok(bytes) => (self.take(&bytes, &mut place), bytes.len()),
                 Err(damage) => (Some(damage), 0),
             };
+            // Fewer bytes than asked for: the file itself ends there, and reading more will not help.
+            let ends = bytes_had < wanted;
             match stopped {
                 None => return None,
-                Some(Damage::Batch(BatchError::Truncated { needed, have })) if self.is_cut_short(place, needed, have) => {
+                Some(Damage::Batch(BatchError::Truncated { needed, have }))
+                    if !ends && self.is_cut_short(place, needed, have) =>
+                {
                     wanted = needed.max(wanted);
                     if self.is_full(needed) {
                         return None;
@@ -309,26 +314,20 @@ impl Reading<'_> {
 
     /// The first place behind damage where whole batches go on.
     fn resync(&self, damaged: Place) -> Option<Place> {
-        let mut region_end = self.source.entry_after(damaged.position + 1).filter(|entry| self.entry_holds(entry));
-        if region_end.is_none() && self.source.end_position == u64::MAX {
+        let entry = self.source.entry_after(damaged.position + 1).filter(|entry| self.entry_holds(entry));
+        if entry.is_none() && self.source.end_position == u64::MAX {
             return None;
         }
-        loop {
-            let (end, below) = match &region_end {
-                Some(entry) => (u64::from(entry.position), self.entry_place(entry).offset),
-                None => (self.source.end_position, self.source.end_offset),
-            };
-            let length = usize::try_from(end.checked_sub(damaged.position + 1)?).ok()?;
-            let region = self.load(damaged.position + 1, length).ok()?;
-            if let Some(found) = find_batch(&region, damaged.offset, below, self.history) {
-                let position = damaged.position + 1 + found.position as u64;
-                return Some(Place { position, offset: found.header.base_offset });
-            }
-            match region_end.take() {
-                Some(entry) => return Some(self.entry_place(&entry)),
-                None => return None,
-            }
-        }
+        let region_end = Place { position: self.source.end_position, offset: self.source.end_offset };
+        let known = entry.map(|entry| self.entry_place(&entry));
+        let end = known.unwrap_or(region_end);
+        let length = usize::try_from(end.position.checked_sub(damaged.position + 1)?).ok()?;
+        let region = self.load(damaged.position + 1, length).ok()?;
+        let found = find_batch(&region, damaged.offset, end.offset, self.history).map(|found| Place {
+            position: damaged.position + 1 + found.position as u64,
+            offset: found.header.base_offset,
+        });
+        found.or(known)
     }
 
     /// Whether an index entry tells the truth: a whole batch of its offset begins there.

@@ -103,7 +103,8 @@ impl PartitionLog {
         let dir = files.dir();
         context.disk.sync_dir(dir).map_err(|error| LogError::io("sync", dir, error))?;
         tidy_directory(&*context.disk, &files, &file)?;
-        let mut opening = Opening { context: &context, files: &files, file: &file, options, now, damage: None, batches: 0 };
+        let mut opening =
+            Opening { context: &context, files: &files, file: &file, options, now, damage: None, batches: 0 };
         let start = checkpoint.filter(|point| opening.is_believable(point));
         if start.is_none() {
             visitor.restart();
@@ -112,9 +113,9 @@ impl PartitionLog {
         opening.walk_sealed(start, visitor)?;
         let in_active = start.filter(|point| point.segment == file.active().base);
         let (active, tail) = opening.open_active(in_active, visitor)?;
-        let first_timestamp = first_timestamp(&active, tail.end, now);
+        let first_append = first_append(&active, tail.end, now);
         let (damage, batches_walked) = (opening.damage.take(), opening.batches);
-        let log = PartitionLog::assemble(context, files, options, file, active, tail.end, damage.clone(), first_timestamp);
+        let log = PartitionLog::assemble(context, files, options, file, active, tail.end, damage.clone(), first_append);
         Ok(Recovered {
             log,
             checkpoint_used: checkpoint.is_some() && start.is_some(),
@@ -133,9 +134,9 @@ impl PartitionLog {
 pub(crate) fn read_partition_file(disk: &dyn Disk, files: &PartitionFiles) -> Result<PartitionFile, LogError> {
     let path = files.partition_file();
     let wrong = |source| LogError::PartitionFile { path: path.clone(), source };
-    let bytes = read_file(disk, &path, PARTITION_FILE_BYTES_MAX).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => wrong(PartitionFileError::Missing),
-        _ => LogError::io("read", &path, error),
+    let bytes = read_file(disk, &path, PARTITION_FILE_BYTES_MAX).map_err(|error| {
+        let is_missing = error.kind() == std::io::ErrorKind::NotFound;
+        if is_missing { wrong(PartitionFileError::Missing) } else { LogError::io("read", &path, error) }
     })?;
     PartitionFile::decode(&bytes).map_err(wrong)
 }
@@ -253,7 +254,8 @@ impl Opening<'_> {
     fn rebuild_index(&mut self, record: &SegmentRecord, file: &dyn DiskFile, end: u64) {
         let start = LogPoint::segment_start(record.base, record.first_batch);
         let mut entries = EntryBuilder::new(self.options.index_interval_bytes, start);
-        let walk = walk_file(file, start, end, self.history(), |header, _, point| entries.visit(header, point, self.now));
+        let walk =
+            walk_file(file, start, end, self.history(), |header, _, point| entries.visit(header, point, self.now));
         if let Some(damage) = damage_of(walk.stop) {
             self.report(record.base, walk.end.position, damage);
         }
@@ -282,7 +284,9 @@ impl Opening<'_> {
                 }
             });
             self.batches += walk.batches;
-            let short = walk.stop.is_none() && self.history().follow(walk.end.next_offset) != next_base;
+            // A gap may begin at the next segment's base: the walk has then passed it already.
+            let next_offset = self.history().follow(next_base);
+            let short = walk.stop.is_none() && self.history().follow(walk.end.next_offset) != next_offset;
             let damage = damage_of(walk.stop);
             if let Some(damage) = damage.or_else(|| short.then_some(Damage::Boundary { position: walk.end.position })) {
                 self.report(record.base, walk.end.position, damage);
@@ -364,10 +368,7 @@ impl Opening<'_> {
         let Some(mark) = mark.filter(|mark| (walk.end.position..=file_len).contains(&u64::from(mark.position))) else {
             return unchanged(walk.end);
         };
-        let mut start = LogPoint::segment_start(active.base, active.first_batch);
-        start.next_offset = active.base.plus(u64::from(mark.relative_offset));
-        start.position = u64::from(mark.position);
-        start.next_batch = active.first_batch.plus(u64::from(mark.relative_batch));
+        let mut start = mark_point(active, mark);
         start.max_timestamp = walk.end.max_timestamp;
         let behind = walk_file(&*active.file, start, file_len, self.history(), |header, _, _| visitor.batch(header));
         self.batches += behind.batches;
@@ -396,16 +397,18 @@ impl Opening<'_> {
         file_len: u64,
     ) -> Result<Tail, LogError> {
         let end = walk.end;
-        let durable = mark.map_or(0, |mark| u64::from(mark.position)).max(from.position);
+        let marked = mark.map(|mark| mark_point(active, mark)).filter(|marked| marked.position > from.position);
+        let durable = marked.unwrap_or(from);
         let mut cut = None;
         if let Some(reason) = walk.stop {
             let kept_at = set_aside_tail(self.disk(), self.files, active, end.position, file_len)?;
             active.file.set_len(end.position).map_err(|error| LogError::io("cut", active.path(), error))?;
             cut = Some(Cut { position: end.position, bytes: file_len - end.position, kept_at, reason });
         }
-        let bytes_rewritten = end.position - durable;
+        let bytes_rewritten = end.position - durable.position;
         if bytes_rewritten > 0 {
-            rewrite(&*active.file, durable, end.position).map_err(|error| LogError::io("rewrite", active.path(), error))?;
+            let rewritten = rewrite(&*active.file, durable, end.position, self.history());
+            rewritten.map_err(|error| LogError::io("rewrite", active.path(), error))?;
         }
         if bytes_rewritten > 0 || cut.is_some() {
             active.sync()?;
@@ -413,6 +416,15 @@ impl Opening<'_> {
         }
         Ok(Tail { end, cut, bytes_rewritten })
     }
+}
+
+/// The place a durable mark tells of.
+fn mark_point(active: &ActiveSegment, mark: DurableMark) -> LogPoint {
+    let mut point = LogPoint::segment_start(active.base, active.first_batch);
+    point.next_offset = active.base.plus(u64::from(mark.relative_offset));
+    point.position = u64::from(mark.position);
+    point.next_batch = active.first_batch.plus(u64::from(mark.relative_batch));
+    point
 }
 
 fn damage_of(stop: Option<WalkStop>) -> Option<Damage> {
@@ -494,8 +506,8 @@ impl Walked {
     }
 }
 
-/// The effective timestamp of a segment's first batch.
-fn first_timestamp(active: &ActiveSegment, end: LogPoint, now: Timestamp) -> Option<Timestamp> {
+/// When a segment's first batch was appended, as far as it says itself.
+pub(crate) fn first_append(active: &ActiveSegment, end: LogPoint, now: Timestamp) -> Option<Timestamp> {
     if end.position == 0 {
         return None;
     }

@@ -19,7 +19,7 @@ use crate::types::Timestamp;
 pub(crate) const RESERVE_FILE: &str = ".reserve";
 /// How long to wait before trying again whether there is room, in milliseconds.
 const RETRY_MS: i64 = 1_000;
-const CHUNK: [u8; 64 << 10] = [0; 64 << 10];
+static CHUNK: [u8; 64 << 10] = [0; 64 << 10];
 
 /// The reserve of one data directory, shared by all its partitions.
 #[derive(Debug)]

@@ -54,8 +54,10 @@ impl PartitionLog {
         let goes = goes_below(&file, log_start);
         kept.segments.drain(..goes);
         kept.log_start = log_start;
-        kept.history.epochs.trim_below(log_start);
-        kept.history.gaps.retain(|gap| gap.to > log_start);
+        // The first segment may begin below the log start, and is still walked from its first batch.
+        let first = kept.segments[0].base.min(log_start);
+        kept.history.epochs.trim_below(first);
+        kept.history.gaps.retain(|gap| gap.to > first);
         self.replace_partition_file(kept)?;
         for record in &file.segments[..goes] {
             self.delete_segment(record.base);
@@ -77,4 +79,46 @@ impl PartitionLog {
 /// How many segments end at or before an offset. The last one never goes.
 fn goes_below(file: &PartitionFile, log_start: Offset) -> usize {
     file.segments.windows(2).take_while(|pair| pair[1].base <= log_start).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::disk::faulty::FaultyDisk;
+    use crate::log::{HandleCache, LogContext, LogOptions, PartitionFiles, RecoveryVisitor};
+    use crate::record::{BatchBuilder, BatchHeader, BuilderOptions};
+    use crate::types::{Epoch, PartitionIndex, TopicId, TopicName};
+
+    struct Ignored;
+
+    impl RecoveryVisitor for Ignored {
+        fn restart(&mut self) {}
+        fn batch(&mut self, _header: &BatchHeader) {}
+    }
+
+    /// A log start inside a segment (retention stops at the high watermark, which may lie there) made the partition
+    /// forget the epochs of the batches before it; the next start walks those too, and called them damaged.
+    #[test]
+    fn a_log_start_inside_a_segment_keeps_the_epochs_before_it() {
+        let context = LogContext { disk: Arc::new(FaultyDisk::new()), handles: Arc::new(HandleCache::new(8)) };
+        let files = PartitionFiles::new("/data/events_p0".into());
+        let (topic, id) = (TopicName::new("events").unwrap(), TopicId::new(uuid::Uuid::nil()));
+        let (options, now) = (LogOptions::default(), Timestamp::from_millis(1));
+        let log = PartitionLog::create(context.clone(), files.clone(), options, topic, PartitionIndex(0), id).unwrap();
+        for epoch in 1..=3 {
+            let mut builder = BatchBuilder::new(BuilderOptions::default());
+            builder.append(now, None, Some(b"value"), &[]).unwrap();
+            let batch = builder.finish().unwrap();
+            let base = log.state().end.next_offset;
+            log.append(&[batch.number(base, Epoch::new(epoch).unwrap())], now).unwrap();
+        }
+        log.sync(log.state().end).unwrap();
+        log.advance_log_start(Offset::new(2).unwrap()).unwrap();
+        let opened = PartitionLog::open(context, files, options, None, now, &mut Ignored).unwrap();
+        assert_eq!(opened.damage, None);
+        let (from, end) = (opened.log.log_start(), opened.log.state().end.next_offset);
+        assert_eq!(opened.log.read(from, end, 1 << 20).unwrap().len(), 1);
+    }
 }

@@ -8,6 +8,7 @@ use super::index_file::{ActiveIndex, load_index, write_index};
 use super::partition_file::SegmentRecord;
 use super::partition_log::{PartitionLog, Writer, durable_mark};
 use super::point::{LogPoint, effective_timestamp};
+use super::recovery::first_append;
 use super::segment::ActiveSegment;
 use super::walk::walk_file;
 use crate::disk::OpenMode;
@@ -46,7 +47,7 @@ impl PartitionLog {
         }
         self.context.disk.sync_dir(self.files.dir()).map_err(|error| LogError::sync(self.files.dir(), &error))?;
         let active = self.cut_segment(&record, index, point)?;
-        reset_writer(&mut writer, &active, point);
+        reset_writer(&mut writer, &active, point, now);
         let mut view = self.view.write();
         view.active = Arc::new(active);
         view.end = point;
@@ -69,7 +70,12 @@ impl PartitionLog {
 
     /// Takes the durable marks out of the index of the segment that becomes the last one, durably, and the entries beyond
     /// the new end; returns that index and that end.
-    fn shorten_index(&self, record: &SegmentRecord, end: Offset, now: Timestamp) -> Result<(Index, LogPoint), LogError> {
+    fn shorten_index(
+        &self,
+        record: &SegmentRecord,
+        end: Offset,
+        now: Timestamp,
+    ) -> Result<(Index, LogPoint), LogError> {
         let disk = &*self.context.disk;
         let (log, index_path) = (self.files.log(record.base), self.files.index(record.base));
         let file = disk.open(&log, OpenMode::Read).map_err(|error| LogError::io("open", &log, error))?;
@@ -81,7 +87,12 @@ impl PartitionLog {
             before.max_timestamp = before.max_timestamp.max(effective_timestamp(header.max_timestamp, now));
             if header.next_offset() <= end {
                 let timestamp = before.max_timestamp;
-                point = before.after(history.follow(header.next_offset()), header.total_bytes as u64, header.crc, timestamp);
+                point = before.after(
+                    history.follow(header.next_offset()),
+                    header.total_bytes as u64,
+                    header.crc,
+                    timestamp,
+                );
             }
         });
         let (mut index, _) = load_index(disk, &index_path, record.base).unwrap_or_default();
@@ -107,11 +118,9 @@ impl PartitionLog {
     }
 }
 
-fn reset_writer(writer: &mut Writer, active: &ActiveSegment, point: LogPoint) {
+fn reset_writer(writer: &mut Writer, active: &ActiveSegment, point: LogPoint, now: Timestamp) {
     let index = active.index.lock();
     writer.last_entry_position = index.index().entries().last().map_or(0, |entry| u64::from(entry.position));
     writer.must_roll = false;
-    if point.position == 0 {
-        writer.first_timestamp = None;
-    }
+    writer.first_append = first_append(active, point, now);
 }

@@ -7,7 +7,7 @@ use super::context::BATCH_BYTES_MAX;
 use super::epochs::History;
 use super::point::LogPoint;
 use crate::disk::DiskFile;
-use crate::record::{BatchError, BatchHeader};
+use crate::record::{BatchError, BatchHeader, HEADER_BYTES};
 
 /// Bytes of one read.
 const READ_BYTES: usize = 1 << 20;
@@ -42,12 +42,13 @@ pub fn walk_file(
 ) -> Walk {
     let mut chain = Chain::new(start.next_offset, history);
     let mut window = Window::new(start.position, end);
-    let (mut point, mut batches) = (start, 0);
+    let (mut point, mut batches, mut read_again) = (start, 0, None);
     loop {
         if point.position == end {
             return Walk { end: point, stop: None, batches };
         }
-        let seen = window.at(file, point.position, 1).map(|bytes| (bytes.len(), is_unwritten(bytes)));
+        // A whole header, or all there is: a batch may begin with several zeros.
+        let seen = window.at(file, point.position, HEADER_BYTES).map(|bytes| (bytes.len(), is_unwritten(bytes)));
         let stopped = match seen {
             Ok((_, true)) => WalkStop::Unwritten,
             Ok((have, false)) => match accept(&mut chain, &mut window, file, point.position, have) {
@@ -64,6 +65,11 @@ pub fn walk_file(
             },
             Err(damage) => WalkStop::Damage(damage),
         };
+        if read_again.replace(point.position) != Some(point.position) {
+            // The disk is blamed only for what it says twice: a read may have been misdirected.
+            window.forget();
+            continue;
+        }
         return Walk { end: point, stop: Some(stopped), batches };
     }
 }
@@ -96,6 +102,11 @@ struct Window {
 impl Window {
     fn new(start: u64, end: u64) -> Window {
         Window { bytes: BytesMut::new(), start, end }
+    }
+
+    /// Forgets what is in memory, so that it is read again.
+    fn forget(&mut self) {
+        self.bytes.clear();
     }
 
     /// The bytes from a position on, at least `wanted` of them unless the file ends first.

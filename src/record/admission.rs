@@ -38,10 +38,7 @@ impl AdmissionLimits {
 
 impl Default for AdmissionLimits {
     fn default() -> Self {
-        AdmissionLimits {
-            batch_bytes_max: Self::BATCH_BYTES_MAX,
-            timestamp_after_max_ms: None,
-        }
+        AdmissionLimits { batch_bytes_max: Self::BATCH_BYTES_MAX, timestamp_after_max_ms: None }
     }
 }
 
@@ -63,10 +60,7 @@ impl ProducedBatch {
     ) -> Result<ProducedBatch, AdmissionError> {
         let bytes_max = limits.batch_bytes_max;
         if bytes.len() > bytes_max {
-            return Err(AdmissionError::TooLarge {
-                bytes: bytes.len(),
-                bytes_max,
-            });
+            return Err(AdmissionError::TooLarge { bytes: bytes.len(), bytes_max });
         }
         let mut header = verify_exact(&bytes)?;
         check_attributes(&header)?;
@@ -126,9 +120,7 @@ impl ProducedBatch {
 
 impl fmt::Debug for ProducedBatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProducedBatch")
-            .field("header", &self.header)
-            .finish_non_exhaustive()
+        f.debug_struct("ProducedBatch").field("header", &self.header).finish_non_exhaustive()
     }
 }
 
@@ -141,9 +133,7 @@ fn check_attributes(header: &BatchHeader) -> Result<(), AdmissionError> {
         return Err(AdmissionError::Transactional);
     }
     if attributes.has_foreign_bits() {
-        return Err(AdmissionError::Attributes {
-            bits: attributes.bits(),
-        });
+        return Err(AdmissionError::Attributes { bits: attributes.bits() });
     }
     match header.producer {
         Some(stamp) if stamp.base_sequence.is_none() => Err(AdmissionError::SequenceMissing),
@@ -152,18 +142,11 @@ fn check_attributes(header: &BatchHeader) -> Result<(), AdmissionError> {
 }
 
 fn check_counts(header: &BatchHeader) -> Result<(), AdmissionError> {
-    let BatchHeader {
-        records_count,
-        last_offset_delta,
-        ..
-    } = *header;
+    let BatchHeader { records_count, last_offset_delta, .. } = *header;
     if records_count.checked_sub(1) == Some(last_offset_delta) {
         Ok(())
     } else {
-        Err(AdmissionError::RecordsCount {
-            records_count,
-            last_offset_delta,
-        })
+        Err(AdmissionError::RecordsCount { records_count, last_offset_delta })
     }
 }
 
@@ -177,10 +160,7 @@ fn check_timestamps(
     match limits.timestamp_after_max_ms {
         Some(after_max_ms) if max_timestamp.since(now) > after_max_ms => {
             let millis = max_timestamp.millis();
-            Err(AdmissionError::FutureTimestamp {
-                millis,
-                after_max_ms,
-            })
+            Err(AdmissionError::FutureTimestamp { millis, after_max_ms })
         }
         Some(_) | None => Ok(()),
     }
@@ -188,9 +168,7 @@ fn check_timestamps(
 
 fn check_not_negative(timestamp: Timestamp) -> Result<(), AdmissionError> {
     if timestamp < Timestamp::NONE {
-        return Err(AdmissionError::NegativeTimestamp {
-            millis: timestamp.millis(),
-        });
+        return Err(AdmissionError::NegativeTimestamp { millis: timestamp.millis() });
     }
     Ok(())
 }
@@ -205,9 +183,7 @@ fn walk(body: &[u8], header: &BatchHeader) -> Result<Timestamp, AdmissionError> 
         let record = next_record(&mut rest).map_err(defect)?;
         record.headers.check().map_err(defect)?;
         if record.offset_delta != index.cast_signed() {
-            return Err(defect(RecordDefect::OffsetDelta {
-                found: record.offset_delta,
-            }));
+            return Err(defect(RecordDefect::OffsetDelta { found: record.offset_delta }));
         }
         let Some(millis) = base.checked_add(record.timestamp_delta) else {
             let found = record.timestamp_delta;

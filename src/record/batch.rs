@@ -18,17 +18,11 @@ use super::records::Records;
 pub fn verify(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
     let header = BatchHeader::decode(bytes)?;
     let Some(batch) = bytes.get(..header.total_bytes) else {
-        return Err(BatchError::Truncated {
-            needed: header.total_bytes,
-            have: bytes.len(),
-        });
+        return Err(BatchError::Truncated { needed: header.total_bytes, have: bytes.len() });
     };
     let computed = checksum(batch);
     if computed != header.crc {
-        return Err(BatchError::Crc {
-            stored: header.crc,
-            computed,
-        });
+        return Err(BatchError::Crc { stored: header.crc, computed });
     }
     Ok(header)
 }
@@ -111,8 +105,6 @@ impl Batch {
 
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Batch")
-            .field("header", &self.header)
-            .finish_non_exhaustive()
+        f.debug_struct("Batch").field("header", &self.header).finish_non_exhaustive()
     }
 }

@@ -10,9 +10,7 @@ use super::admission::ProducedBatch;
 use super::batch::checksum;
 use super::compression::{Compression, compress};
 use super::error::BuildError;
-use super::header::{
-    ABSENT, Attributes, BATCH_BYTES_MAX, BatchHeader, HEADER_BYTES, ProducerStamp, write_crc,
-};
+use super::header::{ABSENT, Attributes, BATCH_BYTES_MAX, BatchHeader, HEADER_BYTES, ProducerStamp, write_crc};
 use super::varint::{Scratch, len_i64, len_sized};
 use crate::types::{Offset, Timestamp};
 
@@ -79,16 +77,10 @@ impl BatchBuilder {
         value: Option<&[u8]>,
         headers: &[(&[u8], Option<&[u8]>)],
     ) -> Result<(), BuildError> {
-        let base = if self.is_empty() {
-            timestamp
-        } else {
-            self.base_timestamp
-        };
+        let base = if self.is_empty() { timestamp } else { self.base_timestamp };
         let delta = timestamp.millis().checked_sub(base.millis());
         let Some(timestamp_delta) = delta.filter(|_| timestamp >= Timestamp::NONE) else {
-            return Err(BuildError::TimestampRange {
-                millis: timestamp.millis(),
-            });
+            return Err(BuildError::TimestampRange { millis: timestamp.millis() });
         };
         let deltas = len_i64(timestamp_delta) + len_i64(self.records_count.into());
         let length = (1 + deltas)
@@ -101,11 +93,7 @@ impl BatchBuilder {
         }
         self.make_room(length + LENGTH_BYTES_MAX);
         self.write_record(length, timestamp_delta, key, value, headers);
-        self.max_timestamp = if self.is_empty() {
-            base
-        } else {
-            self.max_timestamp.max(timestamp)
-        };
+        self.max_timestamp = if self.is_empty() { base } else { self.max_timestamp.max(timestamp) };
         self.base_timestamp = base;
         self.records_count += 1;
         Ok(())
@@ -155,11 +143,7 @@ impl BatchBuilder {
         let bytes = if compression == Compression::None {
             self.buffer.split()
         } else {
-            self.compressed(compression)
-                .map_err(|source| BuildError::Compress {
-                    compression,
-                    source,
-                })?
+            self.compressed(compression).map_err(|source| BuildError::Compress { compression, source })?
         };
         if bytes.len() > BATCH_BYTES_MAX {
             return Err(BuildError::Full);
@@ -179,8 +163,7 @@ impl BatchBuilder {
     #[inline]
     fn make_room(&mut self, bytes: usize) {
         if self.buffer.is_empty() {
-            self.buffer
-                .reserve(self.options.capacity.max(HEADER_BYTES + bytes));
+            self.buffer.reserve(self.options.capacity.max(HEADER_BYTES + bytes));
             self.buffer.extend_from_slice(&[0; HEADER_BYTES]);
         } else {
             self.buffer.reserve(bytes);
@@ -270,13 +253,9 @@ impl BatchBuilder {
 /// Bytes of the headers' count and of the headers.
 #[inline]
 fn headers_bytes(headers: &[(&[u8], Option<&[u8]>)]) -> usize {
-    headers
-        .iter()
-        .fold(len_i64(headers.len() as i64), |bytes, (key, value)| {
-            bytes
-                .saturating_add(len_sized(key.len()))
-                .saturating_add(value.map_or(1, |value| len_sized(value.len())))
-        })
+    headers.iter().fold(len_i64(headers.len() as i64), |bytes, (key, value)| {
+        bytes.saturating_add(len_sized(key.len())).saturating_add(value.map_or(1, |value| len_sized(value.len())))
+    })
 }
 
 #[cfg(test)]
@@ -286,22 +265,13 @@ mod tests {
     use crate::record::{Batch, Record};
 
     fn append(builder: &mut BatchBuilder, millis: i64) -> Result<(), BuildError> {
-        builder.append(
-            Timestamp::from_millis(millis),
-            Some(b"key"),
-            Some(b"value"),
-            &[],
-        )
+        builder.append(Timestamp::from_millis(millis), Some(b"key"), Some(b"value"), &[])
     }
 
     #[test]
     fn one_builder_makes_batch_after_batch() {
         for compression in Compression::ALL {
-            let options = BuilderOptions {
-                compression,
-                producer: None,
-                capacity: 100,
-            };
+            let options = BuilderOptions { compression, producer: None, capacity: 100 };
             let mut builder = BatchBuilder::new(options);
             let mut kept = Vec::new();
             for round in 0..5_u32 {
@@ -317,10 +287,7 @@ mod tests {
             for (round, bytes) in (0_u32..).zip(kept) {
                 let batch = Batch::verify(bytes).unwrap();
                 assert_eq!(batch.header().base_timestamp.millis(), i64::from(round));
-                assert_eq!(
-                    batch.header().producer,
-                    Some(stamp(1, 0, round.cast_signed() * 10))
-                );
+                assert_eq!(batch.header().producer, Some(stamp(1, 0, round.cast_signed() * 10)));
                 let records: Vec<Record> = batch.records().unwrap().map(Result::unwrap).collect();
                 assert_eq!(records.len() as u64, u64::from(round) + 1);
             }
@@ -335,18 +302,10 @@ mod tests {
         let bytes_len = builder.bytes_len();
         for millis in [i64::MAX, -2, i64::MIN] {
             let refused = append(&mut builder, millis);
-            assert!(
-                matches!(refused, Err(BuildError::TimestampRange { millis: m }) if m == millis)
-            );
+            assert!(matches!(refused, Err(BuildError::TimestampRange { millis: m }) if m == millis));
         }
-        assert_eq!(
-            (builder.records_count(), builder.bytes_len()),
-            (1, bytes_len)
-        );
-        assert_eq!(
-            builder.finish().unwrap().header().max_timestamp,
-            Timestamp::NONE
-        );
+        assert_eq!((builder.records_count(), builder.bytes_len()), (1, bytes_len));
+        assert_eq!(builder.finish().unwrap().header().max_timestamp, Timestamp::NONE);
         append(&mut builder, 5).unwrap();
         builder.clear();
         assert!(matches!(builder.finish(), Err(BuildError::Empty)));

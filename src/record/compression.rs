@@ -23,9 +23,7 @@ pub(super) const RATIO_FREE_BYTES: usize = 1 << 20;
 /// Bytes that Kafka's Java client puts into one snappy chunk.
 const SNAPPY_CHUNK_BYTES: usize = 32 << 10;
 /// Magic, version 1, compatible with version 1: how the xerial framing begins.
-const XERIAL_HEADER: [u8; 16] = [
-    0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1,
-];
+const XERIAL_HEADER: [u8; 16] = [0x82, b'S', b'N', b'A', b'P', b'P', b'Y', 0, 0, 0, 0, 1, 0, 0, 0, 1];
 const XERIAL_MAGIC_BYTES: usize = 8;
 /// A snappy copy element of 3 bytes makes at most 64: no valid block expands further than this.
 const SNAPPY_RATIO_MAX: usize = 22;
@@ -51,13 +49,8 @@ pub enum Compression {
 
 impl Compression {
     /// Every codec, in the order of their numbers.
-    pub const ALL: [Compression; 5] = [
-        Compression::None,
-        Compression::Gzip,
-        Compression::Snappy,
-        Compression::Lz4,
-        Compression::Zstd,
-    ];
+    pub const ALL: [Compression; 5] =
+        [Compression::None, Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd];
 
     /// The codec's number in the attributes.
     #[must_use]
@@ -120,19 +113,13 @@ impl DecodeLimits {
 
     /// What `compressed_bytes` may expand to.
     fn bytes_max(&self, compressed_bytes: usize) -> usize {
-        compressed_bytes
-            .saturating_mul(self.ratio_max)
-            .max(RATIO_FREE_BYTES)
-            .min(self.decompressed_bytes_max)
+        compressed_bytes.saturating_mul(self.ratio_max).max(RATIO_FREE_BYTES).min(self.decompressed_bytes_max)
     }
 }
 
 impl Default for DecodeLimits {
     fn default() -> Self {
-        DecodeLimits {
-            decompressed_bytes_max: Self::DECOMPRESSED_BYTES_MAX,
-            ratio_max: Self::RATIO_MAX,
-        }
+        DecodeLimits { decompressed_bytes_max: Self::DECOMPRESSED_BYTES_MAX, ratio_max: Self::RATIO_MAX }
     }
 }
 
@@ -164,19 +151,12 @@ pub(super) fn decompress(
     };
     records.map_err(|failure| match failure {
         Failure::TooLarge => RecordError::TooLarge { bytes_max },
-        Failure::Codec(source) => RecordError::Decompress {
-            compression,
-            source,
-        },
+        Failure::Codec(source) => RecordError::Decompress { compression, source },
     })
 }
 
 /// Compresses `records` and appends the block to `out`.
-pub(super) fn compress(
-    compression: Compression,
-    records: &[u8],
-    out: &mut BytesMut,
-) -> io::Result<()> {
+pub(super) fn compress(compression: Compression, records: &[u8], out: &mut BytesMut) -> io::Result<()> {
     match compression {
         Compression::None => out.extend_from_slice(records),
         Compression::Gzip => {
@@ -186,9 +166,7 @@ pub(super) fn compress(
         }
         Compression::Snappy => compress_snappy(records, out)?,
         Compression::Lz4 => {
-            let info = FrameInfo::new()
-                .block_size(BlockSize::Max64KB)
-                .block_mode(BlockMode::Independent);
+            let info = FrameInfo::new().block_size(BlockSize::Max64KB).block_mode(BlockMode::Independent);
             let mut encoder = FrameEncoder::with_frame_info(info, out.writer());
             encoder.write_all(records)?;
             encoder.finish()?;
@@ -204,20 +182,10 @@ fn read_all(decoder: &mut impl Read, bytes_max: usize) -> Result<Vec<u8>, Failur
     Ok(records)
 }
 
-fn append_all(
-    decoder: &mut impl Read,
-    records: &mut Vec<u8>,
-    bytes_max: usize,
-) -> Result<(), Failure> {
+fn append_all(decoder: &mut impl Read, records: &mut Vec<u8>, bytes_max: usize) -> Result<(), Failure> {
     let allowed = bytes_max.saturating_sub(records.len()) as u64;
-    let read = decoder
-        .take(allowed.saturating_add(1))
-        .read_to_end(records)?;
-    if read as u64 > allowed {
-        Err(Failure::TooLarge)
-    } else {
-        Ok(())
-    }
+    let read = decoder.take(allowed.saturating_add(1)).read_to_end(records)?;
+    if read as u64 > allowed { Err(Failure::TooLarge) } else { Ok(()) }
 }
 
 fn decompress_lz4(block: &[u8], bytes_max: usize) -> Result<Vec<u8>, Failure> {
@@ -241,17 +209,11 @@ fn decompress_snappy(block: &[u8], bytes_max: usize) -> Result<Vec<u8>, Failure>
         append_snappy(block, &mut records, bytes_max)?;
         return Ok(records);
     }
-    let mut rest = block
-        .get(XERIAL_HEADER.len()..)
-        .ok_or_else(|| damaged("header cut short"))?;
+    let mut rest = block.get(XERIAL_HEADER.len()..).ok_or_else(|| damaged("header cut short"))?;
     while !rest.is_empty() {
-        let (length, after) = rest
-            .split_at_checked(4)
-            .ok_or_else(|| damaged("chunk length cut short"))?;
+        let (length, after) = rest.split_at_checked(4).ok_or_else(|| damaged("chunk length cut short"))?;
         let length = BigEndian::read_u32(length) as usize;
-        let (chunk, after) = after
-            .split_at_checked(length)
-            .ok_or_else(|| damaged("chunk cut short"))?;
+        let (chunk, after) = after.split_at_checked(length).ok_or_else(|| damaged("chunk cut short"))?;
         append_snappy(chunk, &mut records, bytes_max)?;
         rest = after;
     }
@@ -261,18 +223,14 @@ fn decompress_snappy(block: &[u8], bytes_max: usize) -> Result<Vec<u8>, Failure>
 fn append_snappy(chunk: &[u8], records: &mut Vec<u8>, bytes_max: usize) -> Result<(), Failure> {
     let length = snap::raw::decompress_len(chunk).map_err(io::Error::from)?;
     if length > chunk.len().saturating_mul(SNAPPY_RATIO_MAX) {
-        return Err(damaged(
-            "declared length is beyond what the format can express",
-        ));
+        return Err(damaged("declared length is beyond what the format can express"));
     }
     let from = records.len();
     if length > bytes_max.saturating_sub(from) {
         return Err(Failure::TooLarge);
     }
     records.resize(from + length, 0);
-    let written = snap::raw::Decoder::new()
-        .decompress(chunk, &mut records[from..])
-        .map_err(io::Error::from)?;
+    let written = snap::raw::Decoder::new().decompress(chunk, &mut records[from..]).map_err(io::Error::from)?;
     records.truncate(from + written);
     Ok(())
 }
@@ -292,10 +250,8 @@ fn compress_snappy(records: &[u8], out: &mut BytesMut) -> io::Result<()> {
 /// Decompresses in one call into a buffer that is enlarged until the output fits: streaming would allocate the
 /// window that the frame declares, up to 128 MiB for a few bytes of input.
 fn decompress_zstd(block: &[u8], bytes_max: usize) -> Result<Vec<u8>, Failure> {
-    let too_small =
-        (zstd_safe::zstd_sys::ZSTD_ErrorCode::ZSTD_error_dstSize_tooSmall as usize).wrapping_neg();
-    let mut context =
-        zstd_safe::DCtx::try_create().ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
+    let too_small = (zstd_safe::zstd_sys::ZSTD_ErrorCode::ZSTD_error_dstSize_tooSmall as usize).wrapping_neg();
+    let mut context = zstd_safe::DCtx::try_create().ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
     let mut capacity = block.len().saturating_mul(ZSTD_FIRST_GUESS).min(bytes_max);
     loop {
         let mut records = Vec::with_capacity(capacity);
@@ -306,12 +262,7 @@ fn decompress_zstd(block: &[u8], bytes_max: usize) -> Result<Vec<u8>, Failure> {
                 return Err(damaged(zstd_safe::get_error_name(code)));
             }
             Err(_) if capacity >= bytes_max => return Err(Failure::TooLarge),
-            Err(_) => {
-                capacity = capacity
-                    .saturating_mul(ZSTD_FIRST_GUESS)
-                    .max(1)
-                    .min(bytes_max)
-            }
+            Err(_) => capacity = capacity.saturating_mul(ZSTD_FIRST_GUESS).max(1).min(bytes_max),
         }
     }
 }

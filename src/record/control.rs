@@ -49,9 +49,7 @@ impl ControlKind {
     #[must_use]
     pub fn from_key(key: &[u8]) -> Option<ControlKind> {
         let number = BigEndian::read_i16(key.get(2..KEY_BYTES)?);
-        [Self::Abort, Self::Commit, Self::LeaderChange, Self::NoOp]
-            .into_iter()
-            .find(|kind| kind.number() == number)
+        [Self::Abort, Self::Commit, Self::LeaderChange, Self::NoOp].into_iter().find(|kind| kind.number() == number)
     }
 }
 

@@ -144,9 +144,7 @@ pub enum AdmissionError {
         bytes_max: usize,
     },
     /// It has no record, or its last offset delta is not its records count - 1.
-    #[error(
-        "records count {records_count} does not agree with last offset delta {last_offset_delta}"
-    )]
+    #[error("records count {records_count} does not agree with last offset delta {last_offset_delta}")]
     RecordsCount {
         /// The header's records count.
         records_count: u32,

@@ -134,11 +134,7 @@ impl Attributes {
     /// Whose clock the timestamps come from.
     #[must_use]
     pub const fn timestamp_type(self) -> TimestampType {
-        if self.0 & Self::LOG_APPEND_TIME == 0 {
-            TimestampType::Create
-        } else {
-            TimestampType::LogAppend
-        }
+        if self.0 & Self::LOG_APPEND_TIME == 0 { TimestampType::Create } else { TimestampType::LogAppend }
     }
 
     /// Whether the batch is part of a transaction.
@@ -169,15 +165,10 @@ impl BatchHeader {
         if let Some(&magic) = bytes.get(MAGIC_AT)
             && magic != MAGIC
         {
-            return Err(BatchError::Magic {
-                found: magic.cast_signed(),
-            });
+            return Err(BatchError::Magic { found: magic.cast_signed() });
         }
         let Some(head) = bytes.first_chunk::<HEADER_BYTES>() else {
-            return Err(BatchError::Truncated {
-                needed: HEADER_BYTES,
-                have: bytes.len(),
-            });
+            return Err(BatchError::Truncated { needed: HEADER_BYTES, have: bytes.len() });
         };
         let length = BigEndian::read_i32(&head[LENGTH_AT..]);
         if length < LENGTH_MIN {
@@ -222,11 +213,9 @@ impl BatchHeader {
         BigEndian::write_i64(&mut head[BASE_TIMESTAMP_AT..], self.base_timestamp.millis());
         BigEndian::write_i64(&mut head[MAX_TIMESTAMP_AT..], self.max_timestamp.millis());
         let (id, epoch, sequence) = match self.producer {
-            Some(stamp) => (
-                stamp.id.get(),
-                stamp.epoch.get(),
-                stamp.base_sequence.map_or(ABSENT.into(), Sequence::get),
-            ),
+            Some(stamp) => {
+                (stamp.id.get(), stamp.epoch.get(), stamp.base_sequence.map_or(ABSENT.into(), Sequence::get))
+            }
             None => (ABSENT.into(), ABSENT.into(), ABSENT.into()),
         };
         BigEndian::write_i64(&mut head[PRODUCER_ID_AT..], id);
@@ -255,10 +244,7 @@ pub(super) fn write_crc(head: &mut [u8], crc: u32) {
 
 fn base_offset(head: &[u8; HEADER_BYTES], last_offset_delta: u32) -> Result<Offset, BatchError> {
     let value = BigEndian::read_i64(&head[BASE_OFFSET_AT..]);
-    let out_of_range = BatchError::Field {
-        field: "base offset",
-        value,
-    };
+    let out_of_range = BatchError::Field { field: "base offset", value };
     let base = Offset::from_i64(value).ok_or(out_of_range)?;
     Offset::new(base.get() + u64::from(last_offset_delta) + 1).ok_or(out_of_range)?;
     Ok(base)
@@ -267,10 +253,7 @@ fn base_offset(head: &[u8; HEADER_BYTES], last_offset_delta: u32) -> Result<Offs
 fn leader_epoch(head: &[u8; HEADER_BYTES]) -> Result<i32, BatchError> {
     let value = BigEndian::read_i32(&head[LEADER_EPOCH_AT..]);
     if value < ABSENT.into() {
-        return Err(BatchError::Field {
-            field: "leader epoch",
-            value: value.into(),
-        });
+        return Err(BatchError::Field { field: "leader epoch", value: value.into() });
     }
     Ok(value)
 }
@@ -278,20 +261,14 @@ fn leader_epoch(head: &[u8; HEADER_BYTES]) -> Result<i32, BatchError> {
 fn records_count(head: &[u8; HEADER_BYTES], last_offset_delta: u32) -> Result<u32, BatchError> {
     let records_count = count(head, RECORDS_COUNT_AT, "records count")?;
     if u64::from(records_count) > u64::from(last_offset_delta) + 1 {
-        return Err(BatchError::Field {
-            field: "records count",
-            value: records_count.into(),
-        });
+        return Err(BatchError::Field { field: "records count", value: records_count.into() });
     }
     Ok(records_count)
 }
 
 fn count(head: &[u8; HEADER_BYTES], at: usize, field: &'static str) -> Result<u32, BatchError> {
     let value = BigEndian::read_i32(&head[at..]);
-    u32::try_from(value).map_err(|_| BatchError::Field {
-        field,
-        value: value.into(),
-    })
+    u32::try_from(value).map_err(|_| BatchError::Field { field, value: value.into() })
 }
 
 fn producer(head: &[u8; HEADER_BYTES]) -> Result<Option<ProducerStamp>, BatchError> {
@@ -302,20 +279,11 @@ fn producer(head: &[u8; HEADER_BYTES]) -> Result<Option<ProducerStamp>, BatchErr
     let epoch = BigEndian::read_i16(&head[PRODUCER_EPOCH_AT..]);
     let sequence = BigEndian::read_i32(&head[BASE_SEQUENCE_AT..]);
     if sequence < ABSENT.into() {
-        return Err(BatchError::Field {
-            field: "base sequence",
-            value: sequence.into(),
-        });
+        return Err(BatchError::Field { field: "base sequence", value: sequence.into() });
     }
     Ok(Some(ProducerStamp {
-        id: ProducerId::new(id).ok_or(BatchError::Field {
-            field: "producer id",
-            value: id,
-        })?,
-        epoch: ProducerEpoch::new(epoch).ok_or(BatchError::Field {
-            field: "producer epoch",
-            value: epoch.into(),
-        })?,
+        id: ProducerId::new(id).ok_or(BatchError::Field { field: "producer id", value: id })?,
+        epoch: ProducerEpoch::new(epoch).ok_or(BatchError::Field { field: "producer epoch", value: epoch.into() })?,
         base_sequence: Sequence::new(sequence),
     }))
 }
@@ -335,61 +303,25 @@ mod tests {
         let check = |at: usize, bytes: &[u8], expected: Option<BatchError>| {
             let mut head = golden();
             head[at..at + bytes.len()].copy_from_slice(bytes);
-            assert_eq!(
-                BatchHeader::decode(&head).err(),
-                expected,
-                "{bytes:?} at {at}"
-            );
+            assert_eq!(BatchHeader::decode(&head).err(), expected, "{bytes:?} at {at}");
         };
         let field = |field, value| Some(BatchError::Field { field, value });
         let max = i64::MAX;
-        check(
-            BASE_OFFSET_AT,
-            &(-1_i64).to_be_bytes(),
-            field("base offset", -1),
-        );
-        check(
-            BASE_OFFSET_AT,
-            &(max - 4).to_be_bytes(),
-            field("base offset", max - 4),
-        );
+        check(BASE_OFFSET_AT, &(-1_i64).to_be_bytes(), field("base offset", -1));
+        check(BASE_OFFSET_AT, &(max - 4).to_be_bytes(), field("base offset", max - 4));
         check(BASE_OFFSET_AT, &(max - 5).to_be_bytes(), None);
-        check(
-            LENGTH_AT,
-            &48_i32.to_be_bytes(),
-            Some(BatchError::Length { found: 48 }),
-        );
-        check(
-            LENGTH_AT,
-            &(-1_i32).to_be_bytes(),
-            Some(BatchError::Length { found: -1 }),
-        );
+        check(LENGTH_AT, &48_i32.to_be_bytes(), Some(BatchError::Length { found: 48 }));
+        check(LENGTH_AT, &(-1_i32).to_be_bytes(), Some(BatchError::Length { found: -1 }));
         check(LENGTH_AT, &i32::MAX.to_be_bytes(), None);
-        check(
-            LEADER_EPOCH_AT,
-            &(-2_i32).to_be_bytes(),
-            field("leader epoch", -2),
-        );
+        check(LEADER_EPOCH_AT, &(-2_i32).to_be_bytes(), field("leader epoch", -2));
         check(MAGIC_AT, &[1], Some(BatchError::Magic { found: 1 }));
-        check(
-            LAST_OFFSET_DELTA_AT,
-            &[0xff; 4],
-            field("last offset delta", -1),
-        );
+        check(LAST_OFFSET_DELTA_AT, &[0xff; 4], field("last offset delta", -1));
         check(RECORDS_COUNT_AT, &[0xff; 4], field("records count", -1));
         check(RECORDS_COUNT_AT, &[0, 0, 0, 6], field("records count", 6));
         check(RECORDS_COUNT_AT, &[0, 0, 0, 0], None);
-        check(
-            PRODUCER_ID_AT,
-            &(-2_i64).to_be_bytes(),
-            field("producer id", -2),
-        );
+        check(PRODUCER_ID_AT, &(-2_i64).to_be_bytes(), field("producer id", -2));
         check(PRODUCER_EPOCH_AT, &[0xff; 2], field("producer epoch", -1));
-        check(
-            BASE_SEQUENCE_AT,
-            &(-2_i32).to_be_bytes(),
-            field("base sequence", -2),
-        );
+        check(BASE_SEQUENCE_AT, &(-2_i32).to_be_bytes(), field("base sequence", -2));
     }
 
     #[test]
@@ -405,14 +337,8 @@ mod tests {
 
     #[test]
     fn an_old_format_is_named_before_its_length_is_asked_for() {
-        assert_eq!(
-            BatchHeader::decode(&[0; 17]),
-            Err(BatchError::Magic { found: 0 })
-        );
-        let truncated = BatchError::Truncated {
-            needed: HEADER_BYTES,
-            have: 16,
-        };
+        assert_eq!(BatchHeader::decode(&[0; 17]), Err(BatchError::Magic { found: 0 }));
+        let truncated = BatchError::Truncated { needed: HEADER_BYTES, have: 16 };
         assert_eq!(BatchHeader::decode(&[0; 16]), Err(truncated));
     }
 

@@ -47,11 +47,7 @@ pub struct Records {
 
 impl Records {
     /// Decompresses what is compressed and stands before the first record.
-    pub(super) fn open(
-        batch: &Bytes,
-        header: &BatchHeader,
-        limits: &DecodeLimits,
-    ) -> Result<Records, RecordError> {
+    pub(super) fn open(batch: &Bytes, header: &BatchHeader, limits: &DecodeLimits) -> Result<Records, RecordError> {
         let body = batch.slice(HEADER_BYTES..);
         let rest = match header.attributes.compression() {
             Some(Compression::None) => body,
@@ -61,13 +57,7 @@ impl Records {
                 return Err(RecordError::UnknownCompression { codec });
             }
         };
-        Ok(Records {
-            header: *header,
-            rest,
-            index: 0,
-            delta_min: 0,
-            ended: false,
-        })
+        Ok(Records { header: *header, rest, index: 0, delta_min: 0, ended: false })
     }
 
     fn read(&mut self) -> Result<Record, RecordDefect> {
@@ -82,8 +72,7 @@ impl Records {
 
     fn build(&self, raw: &RawRecord<'_>) -> Result<Record, RecordDefect> {
         let delta = raw.offset_delta;
-        let in_order =
-            (self.delta_min..=self.header.last_offset_delta.cast_signed()).contains(&delta);
+        let in_order = (self.delta_min..=self.header.last_offset_delta.cast_signed()).contains(&delta);
         if !in_order {
             return Err(RecordDefect::OffsetDelta { found: delta });
         }
@@ -91,10 +80,7 @@ impl Records {
         let mut raw_headers = raw.headers;
         while let Some((key, value)) = raw_headers.next()? {
             let key = self.rest.slice_ref(key);
-            headers.push(RecordHeader {
-                key,
-                value: value.map(|v| self.rest.slice_ref(v)),
-            });
+            headers.push(RecordHeader { key, value: value.map(|v| self.rest.slice_ref(v)) });
         }
         Ok(Record {
             offset: self.header.base_offset.plus(delta.unsigned_abs().into()),

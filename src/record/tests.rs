@@ -23,12 +23,7 @@ pub(super) fn golden_samples() -> Vec<Sample> {
     const BASE: i64 = 1_700_000_000_000;
     let sample = |after: i64, key: Option<&[u8]>, value: Option<&[u8]>, headers: Vec<Header>| {
         let (key, value) = (key.map(<[u8]>::to_vec), value.map(<[u8]>::to_vec));
-        Sample {
-            timestamp: BASE + after,
-            key,
-            value,
-            headers,
-        }
+        Sample { timestamp: BASE + after, key, value, headers }
     };
     let headers = vec![
         (b"h1".to_vec(), Some(b"v1".to_vec())),
@@ -41,26 +36,13 @@ pub(super) fn golden_samples() -> Vec<Sample> {
         sample(5, None, Some(b"no key"), Vec::new()),
         sample(-70, Some(b"tombstone"), None, Vec::new()),
         sample(1_000_000_000, Some(b""), Some(b""), headers),
-        sample(
-            3,
-            Some(&b"long".repeat(50)),
-            Some(&b"0123456789".repeat(100)),
-            Vec::new(),
-        ),
+        sample(3, Some(&b"long".repeat(50)), Some(&b"0123456789".repeat(100)), Vec::new()),
     ]
 }
 
 /// A batch of `samples`, fresh from the builder.
-pub(super) fn build(
-    samples: &[Sample],
-    compression: Compression,
-    producer: Option<ProducerStamp>,
-) -> ProducedBatch {
-    let mut builder = BatchBuilder::new(BuilderOptions {
-        compression,
-        producer,
-        capacity: 256,
-    });
+pub(super) fn build(samples: &[Sample], compression: Compression, producer: Option<ProducerStamp>) -> ProducedBatch {
+    let mut builder = BatchBuilder::new(BuilderOptions { compression, producer, capacity: 256 });
     append_all(&mut builder, samples);
     builder.finish().unwrap()
 }
@@ -81,28 +63,14 @@ pub(super) fn stamp(id: i64, epoch: i16, sequence: i32) -> ProducerStamp {
 
 fn append_all(builder: &mut BatchBuilder, samples: &[Sample]) {
     for sample in samples {
-        let headers: Vec<_> = sample
-            .headers
-            .iter()
-            .map(|(key, value)| (&key[..], value.as_deref()))
-            .collect();
+        let headers: Vec<_> = sample.headers.iter().map(|(key, value)| (&key[..], value.as_deref())).collect();
         let timestamp = Timestamp::from_millis(sample.timestamp);
-        builder
-            .append(
-                timestamp,
-                sample.key.as_deref(),
-                sample.value.as_deref(),
-                &headers,
-            )
-            .unwrap();
+        builder.append(timestamp, sample.key.as_deref(), sample.value.as_deref(), &headers).unwrap();
     }
 }
 
 fn admit(bytes: &[u8]) -> Result<ProducedBatch, AdmissionError> {
-    let limits = AdmissionLimits {
-        batch_bytes_max: usize::MAX,
-        ..AdmissionLimits::default()
-    };
+    let limits = AdmissionLimits { batch_bytes_max: usize::MAX, ..AdmissionLimits::default() };
     ProducedBatch::admit(BytesMut::from(bytes), &limits, Timestamp::from_millis(0))
 }
 
@@ -118,9 +86,7 @@ fn check_records(batch: &Batch, samples: &[Sample]) {
             timestamp: record.timestamp.millis(),
             key: record.key.as_ref().map(|key| key.to_vec()),
             value: record.value.as_ref().map(|value| value.to_vec()),
-            headers: headers
-                .map(|h| (h.key.to_vec(), h.value.as_ref().map(|value| value.to_vec())))
-                .collect(),
+            headers: headers.map(|h| (h.key.to_vec(), h.value.as_ref().map(|value| value.to_vec()))).collect(),
         };
         assert_eq!(&found, sample);
     }
@@ -128,10 +94,7 @@ fn check_records(batch: &Batch, samples: &[Sample]) {
 
 fn unhex(text: &str) -> Vec<u8> {
     let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(16)).collect();
-    digits
-        .chunks(2)
-        .map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap())
-        .collect()
+    digits.chunks(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap()).collect()
 }
 
 macro_rules! golden {
@@ -147,21 +110,13 @@ fn golden_batches() -> Vec<(Vec<u8>, Compression, Option<ProducerStamp>)> {
         (golden!("aiokafka_snappy"), Compression::Snappy, None),
         (golden!("aiokafka_lz4"), Compression::Lz4, None),
         (golden!("aiokafka_zstd"), Compression::Zstd, None),
-        (
-            golden!("aiokafka_idempotent"),
-            Compression::None,
-            Some(stamp(1234, 5, 77)),
-        ),
+        (golden!("aiokafka_idempotent"), Compression::None, Some(stamp(1234, 5, 77))),
         (golden!("librdkafka_none"), Compression::None, None),
         (golden!("librdkafka_gzip"), Compression::Gzip, None),
         (golden!("librdkafka_snappy"), Compression::Snappy, None),
         (golden!("librdkafka_lz4"), Compression::Lz4, None),
         (golden!("librdkafka_zstd"), Compression::Zstd, None),
-        (
-            golden!("librdkafka_idempotent"),
-            Compression::None,
-            Some(stamp(4711, 3, 0)),
-        ),
+        (golden!("librdkafka_idempotent"), Compression::None, Some(stamp(4711, 3, 0))),
     ]
 }
 
@@ -170,10 +125,7 @@ fn batches_of_other_clients_are_admitted_unchanged_and_read() {
     for (bytes, compression, producer) in golden_batches() {
         let admitted = admit(&bytes).unwrap();
         assert_eq!(admitted.bytes(), &bytes[..]);
-        assert_eq!(
-            admitted.header().attributes.compression(),
-            Some(compression)
-        );
+        assert_eq!(admitted.header().attributes.compression(), Some(compression));
         assert_eq!(admitted.header().producer, producer);
         check_records(&Batch::verify(bytes.into()).unwrap(), &golden_samples());
     }
@@ -185,10 +137,7 @@ fn the_builder_writes_the_same_bytes_as_other_clients() {
         if compression == Compression::None {
             // librdkafka leaves leader epoch 0 where Kafka's and our producers write -1; nobody reads it.
             theirs[12..16].fill(0xff);
-            assert_eq!(
-                build(&golden_samples(), compression, producer).bytes(),
-                &theirs[..]
-            );
+            assert_eq!(build(&golden_samples(), compression, producer).bytes(), &theirs[..]);
         }
     }
 }
@@ -213,11 +162,7 @@ fn uncompressed_records_share_the_batch_bytes() {
     let batch = Batch::verify(Bytes::from(golden!("aiokafka_none"))).unwrap();
     let range = batch.bytes().as_ptr_range();
     for record in batch.records().unwrap().map(Result::unwrap) {
-        for field in [record.key, record.value]
-            .into_iter()
-            .flatten()
-            .filter(|f| !f.is_empty())
-        {
+        for field in [record.key, record.value].into_iter().flatten().filter(|f| !f.is_empty()) {
             assert!(range.contains(&field.as_ptr()));
         }
     }
@@ -230,10 +175,7 @@ fn log_append_time_stands_for_every_record() {
     bytes[35..43].copy_from_slice(&1_234_567_u64.to_be_bytes());
     reseal(&mut bytes);
     let batch = Batch::verify(bytes.into()).unwrap();
-    assert_eq!(
-        batch.header().attributes.timestamp_type(),
-        TimestampType::LogAppend
-    );
+    assert_eq!(batch.header().attributes.timestamp_type(), TimestampType::LogAppend);
     for record in batch.records().unwrap() {
         assert_eq!(record.unwrap().timestamp.millis(), 1_234_567);
     }
@@ -241,24 +183,13 @@ fn log_append_time_stands_for_every_record() {
 
 #[test]
 fn control_batches_are_marked_and_say_what_they_are() {
-    for kind in [
-        ControlKind::Abort,
-        ControlKind::Commit,
-        ControlKind::LeaderChange,
-        ControlKind::NoOp,
-    ] {
-        let batch =
-            control_batch(kind, Timestamp::from_millis(5)).number(Offset::ZERO, Epoch::FIRST);
+    for kind in [ControlKind::Abort, ControlKind::Commit, ControlKind::LeaderChange, ControlKind::NoOp] {
+        let batch = control_batch(kind, Timestamp::from_millis(5)).number(Offset::ZERO, Epoch::FIRST);
         let batch = Batch::verify(batch.into_bytes()).unwrap();
         assert!(batch.header().attributes.is_control());
         let records: Vec<Record> = batch.records().unwrap().map(Result::unwrap).collect();
-        let [record] = &records[..] else {
-            panic!("{kind:?} has {} records", records.len())
-        };
-        assert_eq!(
-            ControlKind::from_key(record.key.as_deref().unwrap()),
-            Some(kind)
-        );
+        let [record] = &records[..] else { panic!("{kind:?} has {} records", records.len()) };
+        assert_eq!(ControlKind::from_key(record.key.as_deref().unwrap()), Some(kind));
         assert!(matches!(admit(batch.bytes()), Err(AdmissionError::Control)));
     }
     assert_eq!(ControlKind::from_key(&[0, 0, 9, 9]), None);
@@ -269,23 +200,13 @@ fn control_batches_are_marked_and_say_what_they_are() {
 fn every_truncation_and_a_surplus_are_told_apart_from_damage() {
     for (bytes, ..) in golden_batches() {
         for have in 0..bytes.len() {
-            let needed = if have < HEADER_BYTES {
-                HEADER_BYTES
-            } else {
-                bytes.len()
-            };
-            assert_eq!(
-                verify(&bytes[..have]),
-                Err(BatchError::Truncated { needed, have })
-            );
+            let needed = if have < HEADER_BYTES { HEADER_BYTES } else { bytes.len() };
+            assert_eq!(verify(&bytes[..have]), Err(BatchError::Truncated { needed, have }));
         }
         let mut longer = bytes.clone();
         longer.extend([0; 3]);
         assert_eq!(verify(&longer), verify(&bytes));
-        assert_eq!(
-            Batch::verify(longer.into()),
-            Err(BatchError::Surplus { bytes: 3 })
-        );
+        assert_eq!(Batch::verify(longer.into()), Err(BatchError::Surplus { bytes: 3 }));
     }
 }
 
@@ -296,16 +217,10 @@ fn truncated_records_behind_a_right_checksum_are_reported() {
         let mut bytes = whole[..total].to_vec();
         bytes[8..12].copy_from_slice(&u32::try_from(total - 12).unwrap().to_be_bytes());
         reseal(&mut bytes);
-        assert!(
-            matches!(admit(&bytes), Err(AdmissionError::Record { .. })),
-            "{total}"
-        );
+        assert!(matches!(admit(&bytes), Err(AdmissionError::Record { .. })), "{total}");
         let batch = Batch::verify(bytes.into()).unwrap();
         let last = batch.records().unwrap().last();
-        assert!(
-            matches!(last, Some(Err(RecordError::Record { .. }))),
-            "{total}"
-        );
+        assert!(matches!(last, Some(Err(RecordError::Record { .. }))), "{total}");
     }
 }
 

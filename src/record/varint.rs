@@ -31,10 +31,7 @@ pub(super) fn read_i64(rest: &mut &[u8]) -> Result<i64, RecordDefect> {
 
 /// Reads a length and that many bytes; `None` for length -1.
 #[inline]
-pub(super) fn read_nullable<'a>(
-    rest: &mut &'a [u8],
-    field: &'static str,
-) -> Result<Option<&'a [u8]>, RecordDefect> {
+pub(super) fn read_nullable<'a>(rest: &mut &'a [u8], field: &'static str) -> Result<Option<&'a [u8]>, RecordDefect> {
     match read_i32(rest)? {
         -1 => Ok(None),
         length => read_slice(rest, length, field).map(Some),
@@ -43,20 +40,11 @@ pub(super) fn read_nullable<'a>(
 
 /// Takes `length` bytes off the front.
 #[inline]
-pub(super) fn read_slice<'a>(
-    rest: &mut &'a [u8],
-    length: i32,
-    field: &'static str,
-) -> Result<&'a [u8], RecordDefect> {
+pub(super) fn read_slice<'a>(rest: &mut &'a [u8], length: i32, field: &'static str) -> Result<&'a [u8], RecordDefect> {
     let Ok(bytes) = usize::try_from(length) else {
-        return Err(RecordDefect::Negative {
-            field,
-            value: length,
-        });
+        return Err(RecordDefect::Negative { field, value: length });
     };
-    let (taken, tail) = rest
-        .split_at_checked(bytes)
-        .ok_or(RecordDefect::Truncated)?;
+    let (taken, tail) = rest.split_at_checked(bytes).ok_or(RecordDefect::Truncated)?;
     *rest = tail;
     Ok(taken)
 }
@@ -85,10 +73,7 @@ impl<const N: usize> Scratch<N> {
     /// An empty one.
     #[inline]
     pub(super) const fn new() -> Self {
-        Scratch {
-            bytes: [0; N],
-            len: 0,
-        }
+        Scratch { bytes: [0; N], len: 0 }
     }
 
     /// Appends one plain byte.
@@ -130,9 +115,7 @@ impl<const N: usize> Scratch<N> {
 fn read_short(rest: &mut &[u8]) -> Option<u32> {
     let (raw, tail) = match *rest {
         [first, tail @ ..] if *first < MORE => (u32::from(*first), tail),
-        [first, second, tail @ ..] if *second < MORE => {
-            (u32::from(*first & GROUP) | u32::from(*second) << 7, tail)
-        }
+        [first, second, tail @ ..] if *second < MORE => (u32::from(*first & GROUP) | u32::from(*second) << 7, tail),
         _ => return None,
     };
     *rest = tail;
@@ -153,11 +136,7 @@ fn read_groups(rest: &mut &[u8], bytes_max: usize) -> Result<u64, RecordDefect> 
             return Ok(raw);
         }
     }
-    Err(if rest.len() < bytes_max {
-        RecordDefect::Truncated
-    } else {
-        RecordDefect::Varint
-    })
+    Err(if rest.len() < bytes_max { RecordDefect::Truncated } else { RecordDefect::Varint })
 }
 
 const fn unzigzag32(raw: u32) -> i32 {
@@ -210,22 +189,13 @@ mod tests {
         check(-64, &[0x7f]);
         check(64, &[0x80, 1]);
         check(i64::from(i32::MAX), &[0xfe, 0xff, 0xff, 0xff, 0x0f]);
-        check(
-            i64::MIN,
-            &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1],
-        );
+        check(i64::MIN, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]);
     }
 
     #[test]
     fn too_long() {
-        assert_eq!(
-            read_i32(&mut &[0x80, 0x80, 0x80, 0x80, 0x80, 0][..]),
-            Err(RecordDefect::Varint)
-        );
-        assert_eq!(
-            read_i32(&mut &[0xff, 0xff, 0xff, 0xff, 0x1f][..]),
-            Err(RecordDefect::Varint)
-        );
+        assert_eq!(read_i32(&mut &[0x80, 0x80, 0x80, 0x80, 0x80, 0][..]), Err(RecordDefect::Varint));
+        assert_eq!(read_i32(&mut &[0xff, 0xff, 0xff, 0xff, 0x1f][..]), Err(RecordDefect::Varint));
         assert_eq!(read_i64(&mut &[0xff; 11][..]), Err(RecordDefect::Varint));
         let past_64_bits = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2];
         assert_eq!(read_i64(&mut &past_64_bits[..]), Err(RecordDefect::Varint));

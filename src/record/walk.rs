@@ -34,27 +34,15 @@ pub(super) fn next_record<'a>(rest: &mut &'a [u8]) -> Result<RawRecord<'a>, Reco
     let key = read_nullable(&mut inside, "key length")?;
     let value = read_nullable(&mut inside, "value length")?;
     let count = read_i32(&mut inside)?;
-    let left = u32::try_from(count).map_err(|_| RecordDefect::Negative {
-        field: "headers count",
-        value: count,
-    })?;
+    let left = u32::try_from(count).map_err(|_| RecordDefect::Negative { field: "headers count", value: count })?;
     let headers = RawHeaders { left, rest: inside };
-    Ok(RawRecord {
-        timestamp_delta,
-        offset_delta,
-        key,
-        value,
-        headers,
-    })
+    Ok(RawRecord { timestamp_delta, offset_delta, key, value, headers })
 }
 
 impl<'a> RawHeaders<'a> {
     /// The next header's key and value; `None` after the last one, which must end where the record does.
     #[inline]
-    #[expect(
-        clippy::type_complexity,
-        reason = "one pair, borrowed, used by two callers"
-    )]
+    #[expect(clippy::type_complexity, reason = "one pair, borrowed, used by two callers")]
     pub(super) fn next(&mut self) -> Result<Option<(&'a [u8], Option<&'a [u8]>)>, RecordDefect> {
         if self.left == 0 {
             return match self.rest.len() {

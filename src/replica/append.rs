@@ -8,7 +8,6 @@ use super::error::AppendError;
 use super::options::SyncPolicy;
 use super::partition::{Partition, PartitionStatus, State};
 use super::producers::{ProducerBatch, Verdict};
-use crate::log::effective_timestamp;
 use crate::record::{BatchHeader, ProducedBatch};
 use crate::types::{Epoch, Offset, Timestamp};
 
@@ -103,8 +102,7 @@ impl State {
         let batch = batch.number(base_offset, self.epoch);
         let next_offset = batch.header().next_offset();
         if let Some(stamp) = producer_batch(batch.header()) {
-            let timestamp = effective_timestamp(batch.header().max_timestamp, now);
-            self.producers.record(stamp, base_offset, timestamp);
+            self.producers.record(stamp, base_offset, now);
         }
         self.offsets.set_log_end(next_offset);
         self.unwritten_bytes += batch.bytes().len() as u64;

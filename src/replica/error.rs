@@ -93,7 +93,24 @@ pub enum ReadFailure {
         /// The end of what is committed.
         high_watermark: Offset,
     },
-    /// The log cannot give it.
+    /// What is there is damaged.
+    #[error("{source}")]
+    Corrupt {
+        /// The first offset behind the damage that can be read, where there is one.
+        resume: Option<Offset>,
+        /// What is damaged, and how.
+        source: ReadError,
+    },
+    /// The files cannot be read.
     #[error(transparent)]
-    Log(#[from] ReadError),
+    Log(ReadError),
+}
+
+impl From<ReadError> for ReadFailure {
+    fn from(error: ReadError) -> ReadFailure {
+        match error {
+            ReadError::Corrupt { resume, .. } => ReadFailure::Corrupt { resume, source: error },
+            ReadError::BelowLogStart { .. } | ReadError::Log(_) => ReadFailure::Log(error),
+        }
+    }
 }

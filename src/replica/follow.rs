@@ -7,7 +7,6 @@ use super::append::producer_batch;
 use super::effects::Effects;
 use super::error::FollowError;
 use super::partition::{Partition, PartitionStatus, State};
-use crate::log::effective_timestamp;
 use crate::record::Batch;
 use crate::types::{Epoch, Offset, Timestamp};
 
@@ -17,10 +16,14 @@ impl Partition {
     /// # Errors
     /// [`FollowError::Fenced`] for an epoch that is over, [`FollowError::StorageFailed`].
     pub fn become_follower(self: &Arc<Self>, epoch: Epoch, leader: Option<String>) -> Result<(), FollowError> {
+        let mut effects = Effects::default();
         let mut state = self.state.lock();
         state.check_epoch(epoch)?;
         state.epoch = epoch;
         state.status = PartitionStatus::Follower { leader };
+        effects.appenders.append(&mut state.appenders);
+        drop(state);
+        self.carry_out(effects);
         Ok(())
     }
 
@@ -55,7 +58,10 @@ impl Partition {
             return Err(FollowError::Leading);
         }
         let Some(epoch) = Epoch::new(batch.header().leader_epoch) else {
-            return Err(FollowError::NotContiguous { log_end: state.offsets.log_end(), found: batch.header().base_offset });
+            return Err(FollowError::NotContiguous {
+                log_end: state.offsets.log_end(),
+                found: batch.header().base_offset,
+            });
         };
         state.check_epoch(epoch)?;
         if batch.header().base_offset != state.offsets.log_end() {
@@ -68,8 +74,7 @@ impl Partition {
         state.epoch = epoch;
         let next_offset = batch.header().next_offset();
         if let Some(stamp) = producer_batch(batch.header()) {
-            let timestamp = effective_timestamp(batch.header().max_timestamp, now);
-            state.producers.record(stamp, batch.header().base_offset, timestamp);
+            state.producers.record(stamp, batch.header().base_offset, now);
         }
         state.offsets.set_log_end(next_offset);
         state.unwritten_bytes += batch.bytes().len() as u64;

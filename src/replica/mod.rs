@@ -30,6 +30,8 @@ pub mod producers;
 mod read;
 mod sync;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod upkeep;
 mod write;
 

@@ -21,8 +21,14 @@ impl Offsets {
     /// Where the log start lies beyond the end.
     #[must_use]
     pub fn new(log_start: Offset, log_end: Offset, commits_written: bool) -> Offsets {
-        let offsets =
-            Offsets { log_start, high_watermark: log_end, durable: log_end, written: log_end, log_end, commits_written };
+        let offsets = Offsets {
+            log_start,
+            high_watermark: log_end,
+            durable: log_end,
+            written: log_end,
+            log_end,
+            commits_written,
+        };
         offsets.check();
         offsets
     }

@@ -11,7 +11,7 @@ use super::producers::Producers;
 use super::tail::Tail;
 use super::upkeep::Checkpoint;
 use crate::log::{
-    Cut, DamageReport, LogError, PartitionFiles, PartitionLog, Recovered, RecoveryVisitor, effective_timestamp,
+    Cut, DamageReport, LogError, PartitionFileError, PartitionFiles, PartitionLog, Recovered, RecoveryVisitor,
 };
 use crate::record::BatchHeader;
 use crate::types::{Epoch, Offset, Timestamp, TopicId, TopicPartition};
@@ -75,6 +75,11 @@ impl Partition {
             checkpoint.point
         });
         let recovered = PartitionLog::open(context.log.clone(), files, options.log, point, now, &mut rebuilding)?;
+        let file = recovered.log.state().file;
+        if file.topic_id != topic_id || file.partition != name.partition {
+            let source = PartitionFileError::Content("it belongs to another topic or partition");
+            return Err(LogError::PartitionFile { path: recovered.log.files().partition_file(), source });
+        }
         let Recovered { log, checkpoint_used, batches_walked, cut, bytes_rewritten, damage } = recovered;
         let report = OpenReport { checkpoint_used, batches_walked, cut, bytes_rewritten, damage };
         let partition = assemble(context, name, topic_id, options, log, rebuilding.producers, now);
@@ -141,8 +146,7 @@ impl RecoveryVisitor for Rebuilding {
 
     fn batch(&mut self, header: &BatchHeader) {
         if let Some(stamp) = super::append::producer_batch(header) {
-            let timestamp = effective_timestamp(header.max_timestamp, self.now);
-            self.producers.record(stamp, header.base_offset, timestamp);
+            self.producers.record(stamp, header.base_offset, self.now);
             self.producers.commit_to(header.next_offset());
         }
     }

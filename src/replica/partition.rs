@@ -139,10 +139,11 @@ impl Partition {
         Poll::Pending
     }
 
-    /// Ready once an append may find space; the waker is called when that may be so.
+    /// Ready once an append will not be refused for want of space: there is some, or it is refused for another reason.
+    /// The waker is called when that may be so.
     pub fn poll_space(&self, waker: &Waker) -> Poll<()> {
         let mut state = self.state.lock();
-        if state.has_space() {
+        if state.has_space() || state.status != PartitionStatus::Leader {
             return Poll::Ready(());
         }
         register(&mut state.appenders, waker);

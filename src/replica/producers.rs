@@ -155,17 +155,11 @@ impl Producers {
         let pending = PendingBatch {
             id: stamp.id,
             epoch: stamp.epoch,
-            batch: RecentBatch {
-                base_sequence: stamp.base_sequence,
-                records_count: stamp.records_count,
-                base_offset,
-            },
+            batch: RecentBatch { base_sequence: stamp.base_sequence, records_count: stamp.records_count, base_offset },
             timestamp,
         };
         debug_assert!(
-            self.overlay
-                .back()
-                .is_none_or(|last| last.batch.last_offset() < base_offset),
+            self.overlay.back().is_none_or(|last| last.batch.last_offset() < base_offset),
             "batches are recorded in log order"
         );
         match self.known.get_mut(&stamp.id) {
@@ -176,11 +170,7 @@ impl Producers {
             }
             None => {
                 let latest = ProducerState::first(&pending);
-                let known = Known {
-                    committed: None,
-                    latest,
-                    pending: 1,
-                };
+                let known = Known { committed: None, latest, pending: 1 };
                 self.known.insert(stamp.id, known);
             }
         }
@@ -193,16 +183,12 @@ impl Producers {
     /// A producer with batches in the overlay is not forgotten, so while most producers have some the limit can be
     /// exceeded, by no more than the overlay holds.
     pub fn commit_to(&mut self, high_watermark: Offset) {
-        while let Some(pending) = self
-            .overlay
-            .pop_front_if(|pending| pending.batch.last_offset() < high_watermark)
-        {
+        while let Some(pending) = self.overlay.pop_front_if(|pending| pending.batch.last_offset() < high_watermark) {
             self.commit(&pending);
         }
         if self.by_age.len() > 2 * self.committed_count + STALE_SLACK {
             let known = &self.known;
-            self.by_age
-                .retain(|&(offset, id)| known.get(&id).is_some_and(|k| k.last_is(offset)));
+            self.by_age.retain(|&(offset, id)| known.get(&id).is_some_and(|k| k.last_is(offset)));
         }
     }
 
@@ -210,10 +196,7 @@ impl Producers {
     /// watermark is ever cut.
     pub fn truncate_to(&mut self, log_end: Offset) {
         let mut cut = BTreeSet::new();
-        while let Some(pending) = self
-            .overlay
-            .pop_back_if(|pending| pending.batch.last_offset() >= log_end)
-        {
+        while let Some(pending) = self.overlay.pop_back_if(|pending| pending.batch.last_offset() >= log_end) {
             cut.insert(pending.id);
         }
         if cut.is_empty() {
@@ -232,11 +215,7 @@ impl Producers {
                     known.latest.apply(pending);
                     known.pending += 1;
                 })
-                .or_insert_with(|| Known {
-                    committed: None,
-                    latest: ProducerState::first(pending),
-                    pending: 1,
-                });
+                .or_insert_with(|| Known { committed: None, latest: ProducerState::first(pending), pending: 1 });
         }
         self.known.extend(rebuilt);
         self.order_by_age();
@@ -246,9 +225,7 @@ impl Producers {
     /// overlay stays.
     pub fn expire(&mut self, now: Timestamp) {
         let expiry_ms = self.limits.expiry_ms;
-        self.known.retain(|_, known| {
-            known.pending > 0 || now.since(known.latest.last_timestamp()) <= expiry_ms
-        });
+        self.known.retain(|_, known| known.pending > 0 || now.since(known.latest.last_timestamp()) <= expiry_ms);
         self.committed_count = self.count_committed();
     }
 
@@ -270,10 +247,7 @@ impl Producers {
     /// Replaces everything by what a snapshot holds; above the limit the producers heard of last are kept.
     pub fn restore(&mut self, producers: Vec<ProducerSnapshot>) {
         self.overlay.clear();
-        self.known = producers
-            .into_iter()
-            .map(|producer| (producer.id, Known::idle(producer.state)))
-            .collect();
+        self.known = producers.into_iter().map(|producer| (producer.id, Known::idle(producer.state))).collect();
         self.committed_count = self.known.len();
         self.order_by_age();
         self.forget_oldest();
@@ -306,8 +280,7 @@ impl Producers {
         }
         // Before the producer takes its new place in the order, so that it never makes room for itself.
         self.forget_oldest();
-        self.by_age
-            .push_back((pending.batch.base_offset, pending.id));
+        self.by_age.push_back((pending.batch.base_offset, pending.id));
     }
 
     /// Forgets the oldest producers while there are too many. One with batches in the overlay leaves the order without
@@ -329,36 +302,25 @@ impl Producers {
         let mut by_age: Vec<(Offset, ProducerId)> = self
             .known
             .iter()
-            .filter_map(|(&id, known)| {
-                Some((known.committed.as_ref()?.last_batch().base_offset, id))
-            })
+            .filter_map(|(&id, known)| Some((known.committed.as_ref()?.last_batch().base_offset, id)))
             .collect();
         by_age.sort_unstable();
         self.by_age = by_age.into();
     }
 
     fn count_committed(&self) -> usize {
-        self.known
-            .values()
-            .filter(|known| known.committed.is_some())
-            .count()
+        self.known.values().filter(|known| known.committed.is_some()).count()
     }
 }
 
 impl Known {
     /// A producer with nothing in the overlay.
     fn idle(committed: ProducerState) -> Known {
-        Known {
-            latest: committed.clone(),
-            committed: Some(committed),
-            pending: 0,
-        }
+        Known { latest: committed.clone(), committed: Some(committed), pending: 0 }
     }
 
     /// Whether its last committed batch begins at `offset`.
     fn last_is(&self, offset: Offset) -> bool {
-        self.committed
-            .as_ref()
-            .is_some_and(|state| state.last_batch().base_offset == offset)
+        self.committed.as_ref().is_some_and(|state| state.last_batch().base_offset == offset)
     }
 }

@@ -80,7 +80,7 @@ impl DiskRead {
             ReadError::BelowLogStart { from, log_start } => {
                 ReadFailure::OutOfRange { from, log_start, high_watermark: self.upto }
             }
-            ReadError::Corrupt { .. } | ReadError::Log(_) => ReadFailure::Log(error),
+            ReadError::Corrupt { .. } | ReadError::Log(_) => ReadFailure::from(error),
         })
     }
 }

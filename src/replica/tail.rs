@@ -1,8 +1,8 @@
 //! The recent end of a partition in memory, for consumers that keep up.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::record::Batch;
 use crate::types::Offset;

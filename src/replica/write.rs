@@ -9,6 +9,10 @@ use crate::log::{AppendFailure, LogPoint};
 use crate::record::Batch;
 use crate::types::Timestamp;
 
+/// Bytes written after which a sync is begun whatever the policy, beside the writes that follow: the sync that sealing a
+/// segment needs would otherwise have all of it to do, while every write waits.
+const SYNC_AHEAD_BYTES: u64 = 16 << 20;
+
 impl Partition {
     /// Writes what is pending; what gathers meanwhile is submitted anew, so that other partitions get their turn.
     pub(crate) fn run_writes(self: &Arc<Self>, now: Timestamp) {
@@ -37,7 +41,12 @@ impl Partition {
         } else {
             match result {
                 Ok(end) => state.reach_written(end, bytes, &self.log, &mut effects),
-                Err(failure) => self.settle_failure(&mut state, &failure, bytes, now, &mut effects),
+                Err(failure) => {
+                    let end = failure.end.next_offset;
+                    let written = batches.iter().take_while(|batch| batch.header().next_offset() <= end);
+                    let bytes = written.map(|batch| batch.bytes().len() as u64).sum();
+                    self.settle_failure(&mut state, &failure, bytes, now, &mut effects);
+                }
             }
         }
         state.plan_work(&mut effects);
@@ -105,6 +114,9 @@ impl State {
             self.unsynced_bytes = end.position;
             let record = *log.state().file.active();
             self.reach_durable(LogPoint::segment_start(record.base, record.first_batch), effects);
+        }
+        if self.unsynced_bytes >= SYNC_AHEAD_BYTES {
+            self.sync_wanted = self.sync_wanted.max(end.next_offset);
         }
         effects.answer(self.leader_acks.take_to(end.next_offset), None);
         effects.commits = true;

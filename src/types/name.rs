@@ -13,9 +13,7 @@ pub struct TopicName(Arc<str>);
 
 /// Why a string cannot be a topic's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "invalid topic name {name:?}: a name has 1 to 249 of the characters a-z A-Z 0-9 . _ - and is not '.' or '..'"
-)]
+#[error("invalid topic name {name:?}: a name has 1 to 249 of the characters a-z A-Z 0-9 . _ - and is not '.' or '..'")]
 pub struct InvalidTopicName {
     name: String,
 }
@@ -27,8 +25,7 @@ impl TopicName {
     /// [`InvalidTopicName`] where the rule is broken; the message states the rule.
     pub fn new(name: &str) -> Result<TopicName, InvalidTopicName> {
         let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-        let whole =
-            !name.is_empty() && name.len() <= TOPIC_NAME_BYTES_MAX && name.bytes().all(legal);
+        let whole = !name.is_empty() && name.len() <= TOPIC_NAME_BYTES_MAX && name.bytes().all(legal);
         if whole && name != "." && name != ".." {
             Ok(TopicName(name.into()))
         } else {

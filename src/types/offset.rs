@@ -15,21 +15,13 @@ impl Offset {
     /// An offset from a count of records; `None` above [`Offset::MAX`].
     #[must_use]
     pub const fn new(value: u64) -> Option<Offset> {
-        if value <= Self::MAX.0 {
-            Some(Offset(value))
-        } else {
-            None
-        }
+        if value <= Self::MAX.0 { Some(Offset(value)) } else { None }
     }
 
     /// An offset as the wire and the disk carry it; `None` where it is negative.
     #[must_use]
     pub const fn from_i64(value: i64) -> Option<Offset> {
-        if value >= 0 {
-            Some(Offset(value.cast_unsigned()))
-        } else {
-            None
-        }
+        if value >= 0 { Some(Offset(value.cast_unsigned())) } else { None }
     }
 
     /// The offset as the wire and the disk carry it.
@@ -74,11 +66,7 @@ impl BatchIndex {
     /// A batch number; `None` for 0, which numbers nothing.
     #[must_use]
     pub const fn new(value: u64) -> Option<BatchIndex> {
-        if value == 0 {
-            None
-        } else {
-            Some(BatchIndex(value))
-        }
+        if value == 0 { None } else { Some(BatchIndex(value)) }
     }
 
     /// The plain number.

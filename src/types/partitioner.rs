@@ -9,8 +9,8 @@ const SHIFT: u32 = 24;
 /// The 32-bit MurmurHash2 (Austin Appleby) with the seed and byte order of Kafka's default partitioner.
 #[must_use]
 pub fn murmur2(data: &[u8]) -> u32 {
-    // Keys longer than 4 GiB cannot be stored; the length enters the hash modulo 2^32.
-    let length = (data.len() as u64 & u64::from(u32::MAX)) as u32;
+    // No key is that long: a record has less than 2 GiB.
+    let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
     let mut hash = SEED ^ length;
     let (words, tail) = data.as_chunks::<4>();
     for word in words {
@@ -48,10 +48,7 @@ mod tests {
             (b"foobar", -790_332_482),
             (b"a-little-bit-long-string", -985_981_536),
             (b"a-little-bit-longer-string", -1_486_304_829),
-            (
-                b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8",
-                -58_897_971,
-            ),
+            (b"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
             (b"abc", 479_470_107),
         ];
         for (key, hash) in table {
@@ -62,10 +59,7 @@ mod tests {
     #[test]
     fn a_partition_is_always_one_of_the_topic() {
         // "21" hashes below zero: the sign bit is masked off, not negated.
-        assert_eq!(
-            partition_for_key(b"21", 7),
-            PartitionIndex((-973_932_308_i32 & i32::MAX).cast_unsigned() % 7)
-        );
+        assert_eq!(partition_for_key(b"21", 7), PartitionIndex((-973_932_308_i32 & i32::MAX).cast_unsigned() % 7));
         assert_eq!(partition_for_key(b"", 0), PartitionIndex(0));
     }
 }

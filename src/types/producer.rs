@@ -10,11 +10,7 @@ impl ProducerId {
     /// A producer id; `None` where it is negative (-1 in a batch means "no producer").
     #[must_use]
     pub const fn new(value: i64) -> Option<ProducerId> {
-        if value >= 0 {
-            Some(ProducerId(value))
-        } else {
-            None
-        }
+        if value >= 0 { Some(ProducerId(value)) } else { None }
     }
 
     /// The plain number.
@@ -38,11 +34,7 @@ impl ProducerEpoch {
     /// A producer epoch; `None` where it is negative.
     #[must_use]
     pub const fn new(value: i16) -> Option<ProducerEpoch> {
-        if value >= 0 {
-            Some(ProducerEpoch(value))
-        } else {
-            None
-        }
+        if value >= 0 { Some(ProducerEpoch(value)) } else { None }
     }
 
     /// The plain number.
@@ -69,11 +61,7 @@ impl Sequence {
     /// A sequence; `None` where it is negative (-1 in a batch means "none").
     #[must_use]
     pub const fn new(value: i32) -> Option<Sequence> {
-        if value >= 0 {
-            Some(Sequence(value))
-        } else {
-            None
-        }
+        if value >= 0 { Some(Sequence(value)) } else { None }
     }
 
     /// The plain number.

@@ -35,9 +35,7 @@ pub enum DecodeError {
         found: String,
     },
     /// A command as a newer broker writes it.
-    #[error(
-        "metadata command {command_type:?} of version {found}: this broker knows up to {known}"
-    )]
+    #[error("metadata command {command_type:?} of version {found}: this broker knows up to {known}")]
     NewerVersion {
         /// Its type.
         command_type: String,
@@ -85,30 +83,20 @@ impl Command {
             CREATE_TOPIC => untagged.body().map(Command::CreateTopic),
             DELETE_TOPIC => untagged.body().map(Command::DeleteTopic),
             ALTER_TOPIC => untagged.body().map(Command::AlterTopic),
-            _ => Err(DecodeError::UnknownType {
-                found: untagged.r#type,
-            }),
+            _ => Err(DecodeError::UnknownType { found: untagged.r#type }),
         }
     }
 }
 
 fn encode<T: Serialize>(r#type: &'static str, body: &T) -> Vec<u8> {
-    let tagged = Tagged {
-        r#type,
-        version: VERSION,
-        body,
-    };
+    let tagged = Tagged { r#type, version: VERSION, body };
     serde_json::to_vec(&tagged).expect("structs of plain fields always serialize")
 }
 
 impl Untagged {
     fn body<T: DeserializeOwned>(self) -> Result<T, DecodeError> {
         if self.version > VERSION {
-            return Err(DecodeError::NewerVersion {
-                command_type: self.r#type,
-                found: self.version,
-                known: VERSION,
-            });
+            return Err(DecodeError::NewerVersion { command_type: self.r#type, found: self.version, known: VERSION });
         }
         Ok(serde_json::from_value(Value::Object(self.body))?)
     }

@@ -134,11 +134,7 @@ impl Metadata {
     /// Knows no topic yet.
     #[must_use]
     pub fn new(limits: MetadataLimits) -> Metadata {
-        Metadata {
-            limits,
-            topics: BTreeMap::new(),
-            names: BTreeMap::new(),
-        }
+        Metadata { limits, topics: BTreeMap::new(), names: BTreeMap::new() }
     }
 
     /// Whether a command may be appended to `__meta`.
@@ -155,11 +151,7 @@ impl Metadata {
             Command::AlterTopic(alter) => {
                 let topic = self.find(&alter.topic, alter.topic_id)?;
                 alter.settings.check()?;
-                if topic.settings == alter.settings {
-                    Ok(Outcome::AlreadyDone)
-                } else {
-                    Ok(Outcome::Apply)
-                }
+                if topic.settings == alter.settings { Ok(Outcome::AlreadyDone) } else { Ok(Outcome::Apply) }
             }
         }
     }
@@ -171,9 +163,9 @@ impl Metadata {
                 let topic = create.topic.clone();
                 Effect::Created { topic }
             }),
-            Command::DeleteTopic(delete) => self
-                .remove(&delete.topic, delete.topic_id)
-                .map(|topic| Effect::Deleted { topic }),
+            Command::DeleteTopic(delete) => {
+                self.remove(&delete.topic, delete.topic_id).map(|topic| Effect::Deleted { topic })
+            }
             Command::AlterTopic(alter) => self.alter(alter),
         };
         effect.unwrap_or_else(|reason| Effect::Ignored { reason })
@@ -199,9 +191,7 @@ impl Metadata {
     /// The topics as a snapshot keeps them, sorted by name.
     #[must_use]
     pub fn to_snapshot(&self) -> MetadataSnapshot {
-        MetadataSnapshot {
-            topics: self.topics.values().cloned().collect(),
-        }
+        MetadataSnapshot { topics: self.topics.values().cloned().collect() }
     }
 
     /// The metadata a snapshot was taken of.
@@ -221,28 +211,15 @@ impl Metadata {
 
     fn check_create(&self, create: &CreateTopic) -> Result<Outcome, MetadataError> {
         if let Some(topic) = self.topics.get(&create.topic) {
-            return if topic.partitions == create.partitions {
-                Ok(Outcome::AlreadyDone)
-            } else {
-                Err(topic.exists())
-            };
+            return if topic.partitions == create.partitions { Ok(Outcome::AlreadyDone) } else { Err(topic.exists()) };
         }
-        let MetadataLimits {
-            topics_max,
-            partitions_max,
-        } = self.limits;
+        let MetadataLimits { topics_max, partitions_max } = self.limits;
         if !(1..=partitions_max).contains(&create.partitions) {
-            return Err(MetadataError::PartitionsOutOfRange {
-                found: create.partitions,
-                partitions_max,
-            });
+            return Err(MetadataError::PartitionsOutOfRange { found: create.partitions, partitions_max });
         }
         create.settings.check()?;
         if let Some(topic) = self.names.get(&create.topic_id) {
-            return Err(MetadataError::TopicIdInUse {
-                topic_id: create.topic_id,
-                topic: topic.clone(),
-            });
+            return Err(MetadataError::TopicIdInUse { topic_id: create.topic_id, topic: topic.clone() });
         }
         let counted = self.topics.keys().filter(|name| !name.is_internal());
         if !create.topic.is_internal() && counted.count() >= topics_max {
@@ -259,19 +236,15 @@ impl Metadata {
 
     fn insert(&mut self, topic: Topic) -> Result<(), MetadataError> {
         if topic.partitions == 0 {
-            return Err(MetadataError::PartitionsOutOfRange {
-                found: 0,
-                partitions_max: self.limits.partitions_max,
-            });
+            return Err(MetadataError::PartitionsOutOfRange { found: 0, partitions_max: self.limits.partitions_max });
         }
         if let Some(there) = self.topics.get(&topic.name) {
             return Err(there.exists());
         }
         match self.names.entry(topic.id) {
-            Entry::Occupied(there) => Err(MetadataError::TopicIdInUse {
-                topic_id: topic.id,
-                topic: there.get().clone(),
-            }),
+            Entry::Occupied(there) => {
+                Err(MetadataError::TopicIdInUse { topic_id: topic.id, topic: there.get().clone() })
+            }
             Entry::Vacant(vacant) => {
                 vacant.insert(topic.name.clone());
                 self.topics.insert(topic.name.clone(), topic);
@@ -291,14 +264,10 @@ impl Metadata {
         let topic = self.topics.get_mut(name).ok_or_else(|| unknown(name))?;
         topic.has_id(alter.topic_id)?;
         topic.settings = alter.settings;
-        Ok(Effect::Altered {
-            topic: name.clone(),
-        })
+        Ok(Effect::Altered { topic: name.clone() })
     }
 }
 
 fn unknown(name: &TopicName) -> MetadataError {
-    MetadataError::UnknownTopic {
-        topic: name.clone(),
-    }
+    MetadataError::UnknownTopic { topic: name.clone() }
 }

@@ -6,16 +6,11 @@ pub(in crate::broker) mod topic_name {
 
     use crate::types::TopicName;
 
-    pub(in crate::broker) fn serialize<S: Serializer>(
-        name: &TopicName,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub(in crate::broker) fn serialize<S: Serializer>(name: &TopicName, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(name.as_str())
     }
 
-    pub(in crate::broker) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<TopicName, D::Error> {
+    pub(in crate::broker) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TopicName, D::Error> {
         let name = String::deserialize(deserializer)?;
         TopicName::new(&name).map_err(de::Error::custom)
     }

@@ -6,10 +6,7 @@ use uuid::Uuid;
 use super::*;
 use crate::types::Timestamp;
 
-const LIMITS: MetadataLimits = MetadataLimits {
-    topics_max: 2,
-    partitions_max: 8,
-};
+const LIMITS: MetadataLimits = MetadataLimits { topics_max: 2, partitions_max: 8 };
 
 fn id(n: u128) -> TopicId {
     TopicId::new(Uuid::from_u128(n))
@@ -30,20 +27,14 @@ fn create(topic: &str, n: u128, partitions: u32) -> Command {
 }
 
 fn delete(topic: &str, n: u128) -> Command {
-    Command::DeleteTopic(DeleteTopic {
-        topic: name(topic),
-        topic_id: id(n),
-    })
+    Command::DeleteTopic(DeleteTopic { topic: name(topic), topic_id: id(n) })
 }
 
 fn alter(topic: &str, n: u128, retention_ms: Option<i64>) -> Command {
     Command::AlterTopic(AlterTopic {
         topic: name(topic),
         topic_id: id(n),
-        settings: TopicSettings {
-            retention_ms,
-            ..TopicSettings::default()
-        },
+        settings: TopicSettings { retention_ms, ..TopicSettings::default() },
     })
 }
 
@@ -96,11 +87,7 @@ fn creating_and_deleting() {
         (create("a", 1, 2), "apply", "+a"),
         (create("a", 9, 2), "done", "."),
         (create("a", 9, 3), "topic 'a' exists with 2 partitions", "."),
-        (
-            create("b", 1, 1),
-            "topic id 00000000-0000-0000-0000-000000000001 belongs to topic 'a'",
-            ".",
-        ),
+        (create("b", 1, 1), "topic id 00000000-0000-0000-0000-000000000001 belongs to topic 'a'", "."),
         (delete("b", 2), no_b, "."),
         (delete("a", 9), a_is_1, "."),
         (alter("a", 9, None), a_is_1, "."),
@@ -125,16 +112,8 @@ fn limits() {
         (create("d", 5, 1), full, "+d"),
         (delete("c", 3), "apply", "-c"),
         (delete("d", 5), "apply", "-d"),
-        (
-            create("e", 6, 9),
-            "a topic has 1 to 8 partitions, not 9",
-            "+e",
-        ),
-        (
-            create("f", 7, 0),
-            "a topic has 1 to 8 partitions, not 0",
-            ".",
-        ),
+        (create("e", 6, 9), "a topic has 1 to 8 partitions, not 9", "+e"),
+        (create("f", 7, 0), "a topic has 1 to 8 partitions, not 0", "."),
     ]);
 }
 
@@ -146,11 +125,7 @@ fn altering() {
         (alter("a", 1, Some(60_000)), "apply", "~a"),
         (alter("a", 1, Some(60_000)), "done", "~a"),
         (alter("a", 1, Some(-1)), "apply", "~a"),
-        (
-            alter("a", 1, Some(-2)),
-            "retention_ms must be -1 (no limit) or more, not -2",
-            "~a",
-        ),
+        (alter("a", 1, Some(-2)), "retention_ms must be -1 (no limit) or more, not -2", "~a"),
         (alter("b", 1, None), "topic 'b' does not exist", "."),
     ]);
 }
@@ -162,48 +137,12 @@ fn settings() {
     };
     let none = TopicSettings::default;
     check(none(), true);
-    check(
-        TopicSettings {
-            retention_bytes: Some(-1),
-            ..none()
-        },
-        true,
-    );
-    check(
-        TopicSettings {
-            retention_bytes: Some(-2),
-            ..none()
-        },
-        false,
-    );
-    check(
-        TopicSettings {
-            message_bytes_max: Some(1),
-            ..none()
-        },
-        true,
-    );
-    check(
-        TopicSettings {
-            message_bytes_max: Some(0),
-            ..none()
-        },
-        false,
-    );
-    check(
-        TopicSettings {
-            segment_bytes: Some(1),
-            ..none()
-        },
-        true,
-    );
-    check(
-        TopicSettings {
-            segment_bytes: Some(0),
-            ..none()
-        },
-        false,
-    );
+    check(TopicSettings { retention_bytes: Some(-1), ..none() }, true);
+    check(TopicSettings { retention_bytes: Some(-2), ..none() }, false);
+    check(TopicSettings { message_bytes_max: Some(1), ..none() }, true);
+    check(TopicSettings { message_bytes_max: Some(0), ..none() }, false);
+    check(TopicSettings { segment_bytes: Some(1), ..none() }, true);
+    check(TopicSettings { segment_bytes: Some(0), ..none() }, false);
 }
 
 #[test]
@@ -219,17 +158,15 @@ fn a_snapshot_that_contradicts_itself() {
         let read = Metadata::from_snapshot(LIMITS, MetadataSnapshot { topics });
         assert_eq!(read.is_ok(), ok, "{read:?}");
     };
-    check(
-        vec![topic("a", 1, 9), topic("b", 2, 1), topic("c", 3, 1)],
-        true,
-    );
+    check(vec![topic("a", 1, 9), topic("b", 2, 1), topic("c", 3, 1)], true);
     check(vec![topic("a", 1, 1), topic("a", 2, 1)], false);
     check(vec![topic("a", 1, 1), topic("b", 1, 1)], false);
     check(vec![topic("a", 1, 0)], false);
 }
 
 const CREATE: &str = r#"{"type":"create_topic","version":1,"topic":"events","topic_id":"00000000-0000-0000-0000-00000000002a","partitions":2,"created_at_ms":1700000000000,"settings":{"retention_ms":3600000,"retention_bytes":-1,"message_bytes_max":1048576,"cleanup_policy":"compact,delete","segment_bytes":104857600}}"#;
-const DELETE: &str = r#"{"type":"delete_topic","version":1,"topic":"events","topic_id":"00000000-0000-0000-0000-00000000002a"}"#;
+const DELETE: &str =
+    r#"{"type":"delete_topic","version":1,"topic":"events","topic_id":"00000000-0000-0000-0000-00000000002a"}"#;
 const ALTER: &str = r#"{"type":"alter_topic","version":1,"topic":"events","topic_id":"00000000-0000-0000-0000-00000000002a","settings":{"cleanup_policy":"compact"}}"#;
 
 #[test]
@@ -251,28 +188,15 @@ fn golden_bytes() {
     let alter = Command::AlterTopic(AlterTopic {
         topic: name("events"),
         topic_id: id(42),
-        settings: TopicSettings {
-            cleanup_policy: Some(CleanupPolicy::Compact),
-            ..TopicSettings::default()
-        },
+        settings: TopicSettings { cleanup_policy: Some(CleanupPolicy::Compact), ..TopicSettings::default() },
     });
-    for (command, golden) in [
-        (create, CREATE),
-        (delete("events", 42), DELETE),
-        (alter, ALTER),
-    ] {
+    for (command, golden) in [(create, CREATE), (delete("events", 42), DELETE), (alter, ALTER)] {
         let bytes = command.encode();
         assert_eq!(String::from_utf8(bytes).expect("text"), golden);
-        assert_eq!(
-            Command::decode(golden.as_bytes()).expect("decodes"),
-            command
-        );
+        assert_eq!(Command::decode(golden.as_bytes()).expect("decodes"), command);
         for end in 0..golden.len() {
             let cut = Command::decode(&golden.as_bytes()[..end]);
-            assert!(
-                matches!(cut, Err(DecodeError::Malformed(_))),
-                "{end}: {cut:?}"
-            );
+            assert!(matches!(cut, Err(DecodeError::Malformed(_))), "{end}: {cut:?}");
         }
     }
 }
@@ -285,32 +209,16 @@ fn what_is_no_command() {
         let error = Command::decode(json.as_bytes()).expect_err(&json);
         assert!(error.to_string().contains(expected), "{to}: {error}");
     };
-    check(
-        "create_topic",
-        "merge_topics",
-        "unknown type \"merge_topics\"",
-    );
-    check(
-        "\"version\":1",
-        "\"version\":2",
-        "version 2: this broker knows up to 1",
-    );
+    check("create_topic", "merge_topics", "unknown type \"merge_topics\"");
+    check("\"version\":1", "\"version\":2", "version 2: this broker knows up to 1");
     check("\"version\":1", "\"version\":\"1\"", "malformed");
     check("\"version\":1,", "", "missing field `version`");
     check("\"type\":\"create_topic\",", "", "missing field `type`");
     check("\"events\"", "\"../events\"", "invalid topic name");
     check("\"partitions\":2,", "", "missing field `partitions`");
     check("\"partitions\":2", "\"partitions\":-1", "malformed");
-    check(
-        "\"partitions\":2",
-        "\"partitions\":2,\"replicas\":3",
-        "unknown field `replicas`",
-    );
-    check(
-        "\"segment_bytes\"",
-        "\"segment_pages\"",
-        "unknown field `segment_pages`",
-    );
+    check("\"partitions\":2", "\"partitions\":2,\"replicas\":3", "unknown field `replicas`");
+    check("\"segment_bytes\"", "\"segment_pages\"", "unknown field `segment_pages`");
     check("compact,delete", "delete,compact", "unknown variant");
     check("00000000002a\"", "00000000002\"", "malformed");
 }
@@ -320,8 +228,11 @@ fn any_command() -> impl Strategy<Value = Command> {
     prop_oneof![
         (topic(), 0..6_u128, 0..4_u32).prop_map(|(topic, n, count)| create(topic, n, count)),
         (topic(), 0..6_u128).prop_map(|(topic, n)| delete(topic, n)),
-        (topic(), 0..6_u128, prop::option::of(0..3_i64))
-            .prop_map(|(topic, n, retention_ms)| alter(topic, n, retention_ms)),
+        (topic(), 0..6_u128, prop::option::of(0..3_i64)).prop_map(|(topic, n, retention_ms)| alter(
+            topic,
+            n,
+            retention_ms
+        )),
     ]
 }
 

@@ -84,50 +84,31 @@ impl Topic {
     }
 
     pub(super) fn exists(&self) -> MetadataError {
-        MetadataError::TopicExists {
-            topic: self.name.clone(),
-            partitions: self.partitions,
-        }
+        MetadataError::TopicExists { topic: self.name.clone(), partitions: self.partitions }
     }
 
     pub(super) fn has_id(&self, expected: TopicId) -> Result<(), MetadataError> {
         if self.id == expected {
             return Ok(());
         }
-        Err(MetadataError::TopicIdDiffers {
-            topic: self.name.clone(),
-            expected,
-            found: self.id,
-        })
+        Err(MetadataError::TopicIdDiffers { topic: self.name.clone(), expected, found: self.id })
     }
 }
 
 impl TopicSettings {
     pub(super) fn check(&self) -> Result<(), InvalidSetting> {
-        for (setting, value) in [
-            ("retention_ms", self.retention_ms),
-            ("retention_bytes", self.retention_bytes),
-        ] {
+        for (setting, value) in [("retention_ms", self.retention_ms), ("retention_bytes", self.retention_bytes)] {
             if let Some(found) = value.filter(|&value| value < UNLIMITED) {
                 let range = "-1 (no limit) or more";
-                return Err(InvalidSetting {
-                    setting,
-                    range,
-                    found,
-                });
+                return Err(InvalidSetting { setting, range, found });
             }
         }
-        for (setting, is_zero) in [
-            ("message_bytes_max", self.message_bytes_max == Some(0)),
-            ("segment_bytes", self.segment_bytes == Some(0)),
-        ] {
+        for (setting, is_zero) in
+            [("message_bytes_max", self.message_bytes_max == Some(0)), ("segment_bytes", self.segment_bytes == Some(0))]
+        {
             if is_zero {
                 let range = "1 or more";
-                return Err(InvalidSetting {
-                    setting,
-                    range,
-                    found: 0,
-                });
+                return Err(InvalidSetting { setting, range, found: 0 });
             }
         }
         Ok(())

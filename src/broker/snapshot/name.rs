@@ -29,10 +29,7 @@ impl SnapshotName {
         let format = format_description!("[year][month][day]_[hour][minute][second]");
         let second = time.format(format).ok()?;
         let same = taken.iter().filter(|name| name.second == second);
-        let copy = same
-            .map(|name| name.copy)
-            .max()
-            .map_or(Some(0), |copy| copy.checked_add(1))?;
+        let copy = same.map(|name| name.copy).max().map_or(Some(0), |copy| copy.checked_add(1))?;
         let name = SnapshotName { second, copy };
         SnapshotName::parse(&name.to_string())
     }
@@ -42,8 +39,7 @@ impl SnapshotName {
         let stem = file_name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
         let mut parts = stem.splitn(3, '_');
         let (date, time) = (parts.next()?, parts.next()?);
-        let digits =
-            |part: &str, count| part.len() == count && part.bytes().all(|b| b.is_ascii_digit());
+        let digits = |part: &str, count| part.len() == count && part.bytes().all(|b| b.is_ascii_digit());
         if !digits(date, 8) || !digits(time, 6) {
             return None;
         }
@@ -51,10 +47,7 @@ impl SnapshotName {
             Some(copy) => copy.parse().ok()?,
             None => 0,
         };
-        let name = SnapshotName {
-            second: format!("{date}_{time}"),
-            copy,
-        };
+        let name = SnapshotName { second: format!("{date}_{time}"), copy };
         (name.to_string() == file_name).then_some(name)
     }
 
@@ -123,9 +116,7 @@ mod tests {
     #[test]
     fn order_is_by_number() {
         let parse = |name| SnapshotName::parse(name).expect(name);
-        assert!(
-            parse("snapshot_20260102_030405_10.json") > parse("snapshot_20260102_030405_9.json")
-        );
+        assert!(parse("snapshot_20260102_030405_10.json") > parse("snapshot_20260102_030405_9.json"));
         assert!(parse("snapshot_20260102_030405_1.json") > parse("snapshot_20260102_030405.json"));
         assert!(parse("snapshot_20260102_030406.json") > parse("snapshot_20260102_030405_1.json"));
     }

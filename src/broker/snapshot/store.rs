@@ -1,6 +1,6 @@
 //! The directory of the snapshots: writing one so that a power cut leaves the one before, finding the newest sound one.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::name::SnapshotName;
 use super::{Snapshot, file};
-use crate::disk::{Disk, OpenMode};
+use crate::disk::{Disk, create_dir_durably, read_file, replace_file};
+use crate::log::EnvelopeError;
 use crate::types::Timestamp;
 
 /// Largest snapshot file that is written or read, in bytes.
@@ -45,7 +46,7 @@ pub enum SnapshotError {
     },
     /// It cannot be put into JSON.
     #[error("cannot encode a snapshot: {0}")]
-    Encode(#[from] serde_json::Error),
+    Encode(#[from] EnvelopeError),
     /// No name can be made of the time.
     #[error("no snapshot can be named after the time {now} ms: its year has not four digits")]
     TimeOutOfRange {
@@ -57,17 +58,9 @@ pub enum SnapshotError {
 /// Why a file was passed over.
 #[derive(Debug, thiserror::Error)]
 pub enum SkipReason {
-    /// The disk failed.
+    /// The disk failed, or the file is too large to be a snapshot.
     #[error("cannot be read: {0}")]
     Unreadable(#[source] io::Error),
-    /// Too large to be a snapshot.
-    #[error("too large: {bytes} bytes, at most {bytes_max}")]
-    TooLarge {
-        /// Its length.
-        bytes: u64,
-        /// The limit.
-        bytes_max: u64,
-    },
     /// Not the JSON of a snapshot.
     #[error("damaged: {0}")]
     Damaged(String),
@@ -83,9 +76,9 @@ pub enum SkipReason {
     #[error("of version {found}: this broker knows up to {known}")]
     NewerVersion {
         /// Its version.
-        found: u32,
+        found: u64,
         /// The newest version known here.
-        known: u32,
+        known: u64,
     },
     /// Taken of another data directory.
     #[error("of another data directory: {found}")]
@@ -108,12 +101,7 @@ impl SnapshotStore {
     /// A store in `dir`, created with the first write, that keeps the newest `kept` snapshots, at least one.
     #[must_use]
     pub fn new(disk: Arc<dyn Disk>, dir: PathBuf, kept: usize) -> SnapshotStore {
-        SnapshotStore {
-            disk,
-            dir,
-            kept: kept.max(1),
-            bytes_max: SNAPSHOT_BYTES_MAX,
-        }
+        SnapshotStore { disk, dir, kept: kept.max(1), bytes_max: SNAPSHOT_BYTES_MAX }
     }
 
     /// Writes a snapshot, durably, under a name made of `now`; then removes the oldest beyond those kept. Returns its
@@ -125,21 +113,17 @@ impl SnapshotStore {
         let bytes = file::encode(content)?;
         let length = bytes.len() as u64;
         if length > self.bytes_max {
-            return Err(SnapshotError::TooLarge {
-                bytes: length,
-                bytes_max: self.bytes_max,
-            });
+            return Err(SnapshotError::TooLarge { bytes: length, bytes_max: self.bytes_max });
         }
-        let mut names = self.names_or_new_dir().map_err(|source| {
-            let path = self.dir.clone();
-            SnapshotError::Io { path, source }
-        })?;
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            |source| SnapshotError::Io { path, source }
+        };
+        create_dir_durably(&*self.disk, &self.dir).map_err(failed(&self.dir))?;
+        let mut names = self.names().map_err(failed(&self.dir))?;
         let name = SnapshotName::after(&names, now).ok_or(SnapshotError::TimeOutOfRange { now })?;
         let path = self.dir.join(name.to_string());
-        self.replace(&path, &bytes).map_err(|source| {
-            let path = path.clone();
-            SnapshotError::Io { path, source }
-        })?;
+        replace_file(&*self.disk, &path, &bytes).map_err(failed(&path))?;
         names.push(name.clone());
         self.prune(names, &name);
         Ok(path)
@@ -149,10 +133,7 @@ impl SnapshotStore {
     /// write that was cut short left behind.
     #[must_use]
     pub fn load_newest(&self, directory_id: Uuid) -> Loaded {
-        let mut loaded = Loaded {
-            snapshot: None,
-            skipped: Vec::new(),
-        };
+        let mut loaded = Loaded { snapshot: None, skipped: Vec::new() };
         let mut names = match self.names() {
             Ok(names) => names,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return loaded,
@@ -176,59 +157,13 @@ impl SnapshotStore {
     }
 
     fn load(&self, name: &SnapshotName, directory_id: Uuid) -> Result<Snapshot, SkipReason> {
-        let bytes = self.read(&self.dir.join(name.to_string()))?;
+        let path = self.dir.join(name.to_string());
+        let bytes = read_file(&*self.disk, &path, self.bytes_max).map_err(SkipReason::Unreadable)?;
         let snapshot = file::decode(&bytes)?;
         if snapshot.directory_id != directory_id {
-            return Err(SkipReason::ForeignDirectory {
-                found: snapshot.directory_id,
-            });
+            return Err(SkipReason::ForeignDirectory { found: snapshot.directory_id });
         }
         Ok(snapshot)
-    }
-
-    fn read(&self, path: &Path) -> Result<Vec<u8>, SkipReason> {
-        let read = || -> io::Result<Result<Vec<u8>, u64>> {
-            let file = self.disk.open(path, OpenMode::Read)?;
-            let bytes = file.len()?;
-            let Some(length) = usize::try_from(bytes)
-                .ok()
-                .filter(|_| bytes <= self.bytes_max)
-            else {
-                return Ok(Err(bytes));
-            };
-            let mut content = vec![0; length];
-            let count = file.read_at(&mut content, 0)?;
-            content.truncate(count);
-            Ok(Ok(content))
-        };
-        read()
-            .map_err(SkipReason::Unreadable)?
-            .map_err(|bytes| SkipReason::TooLarge {
-                bytes,
-                bytes_max: self.bytes_max,
-            })
-    }
-
-    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut temporary = path.as_os_str().to_owned();
-        temporary.push(".tmp");
-        let temporary = Path::new(&temporary);
-        let file = self.disk.open(temporary, OpenMode::CreateOrEmpty)?;
-        file.write_at(&[IoSlice::new(bytes)], 0)?;
-        file.sync_data()?;
-        self.disk.rename(temporary, path)?;
-        self.disk.sync_dir(&self.dir)
-    }
-
-    /// The snapshots there are; creates the directory where it is missing.
-    fn names_or_new_dir(&self) -> io::Result<Vec<SnapshotName>> {
-        match self.names() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.create_dir()?;
-                Ok(Vec::new())
-            }
-            names => names,
-        }
     }
 
     /// The snapshots there are, in no order. Removes leftovers on the way.
@@ -244,23 +179,6 @@ impl SnapshotStore {
             names.extend(SnapshotName::parse(&entry.name));
         }
         Ok(names)
-    }
-
-    /// Creates the directory, and those above it, each durable in its parent.
-    fn create_dir(&self) -> io::Result<()> {
-        let mut missing = Vec::new();
-        for dir in self.dir.ancestors() {
-            if dir.as_os_str().is_empty() || self.disk.exists(dir)? {
-                break;
-            }
-            missing.push(dir);
-        }
-        self.disk.create_dir_all(&self.dir)?;
-        for dir in missing.iter().rev() {
-            let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
-            self.disk.sync_dir(parent.unwrap_or(Path::new(".")))?;
-        }
-        Ok(())
     }
 
     /// Removes the oldest snapshots beyond those kept, but never the one just written, which a clock put back may have

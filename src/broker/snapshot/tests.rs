@@ -1,35 +1,30 @@
 //! Files good and bad, and power cuts at every point.
 
-mod power_disk;
-
 use std::path::Path;
 use std::sync::Arc;
 
+use proptest::prelude::*;
 use uuid::Uuid;
 
-use self::power_disk::{PowerDisk, Survival};
 use super::*;
 use crate::broker::metadata::{Command, CreateTopic, Metadata, MetadataLimits, TopicSettings};
 use crate::disk::Disk;
+use crate::disk::faulty::{FaultyDisk, OpKind, Rule};
 use crate::replica::producers::{ProducerBatch, ProducerLimits, Producers};
 use crate::types::{Offset, ProducerEpoch, ProducerId, Sequence, Timestamp, TopicId, TopicName};
 
 const DIR: &str = "/data/.snapshots";
 const OURS: Uuid = Uuid::from_u128(1);
 
-fn store(disk: &Arc<PowerDisk>, kept: usize) -> SnapshotStore {
-    let disk = Arc::clone(disk) as Arc<dyn Disk>;
-    SnapshotStore::new(disk, DIR.into(), kept)
+fn store(disk: &FaultyDisk, kept: usize) -> SnapshotStore {
+    SnapshotStore::new(Arc::new(disk.clone()), DIR.into(), kept)
 }
 
 /// A snapshot told from others by how much of `__meta` it has applied.
 fn snapshot(meta_applied: u64) -> Snapshot {
     let topic = TopicName::new("events").expect("a legal name");
     let topic_id = TopicId::new(Uuid::from_u128(42));
-    let mut metadata = Metadata::new(MetadataLimits {
-        topics_max: 1,
-        partitions_max: 1,
-    });
+    let mut metadata = Metadata::new(MetadataLimits { topics_max: 1, partitions_max: 1 });
     metadata.apply(&Command::CreateTopic(CreateTopic {
         topic: topic.clone(),
         topic_id,
@@ -37,10 +32,7 @@ fn snapshot(meta_applied: u64) -> Snapshot {
         created_at: Timestamp::from_millis(5),
         settings: TopicSettings::default(),
     }));
-    let mut producers = Producers::new(ProducerLimits {
-        producers_max: 10,
-        expiry_ms: 1,
-    });
+    let mut producers = Producers::new(ProducerLimits { producers_max: 10, expiry_ms: 1 });
     let stamp = ProducerBatch {
         id: ProducerId::new(7).expect("an id"),
         epoch: ProducerEpoch::new(0).expect("an epoch"),
@@ -77,15 +69,23 @@ fn second(n: i64) -> Timestamp {
 }
 
 fn write(store: &SnapshotStore, meta_applied: u64, now: Timestamp) -> String {
-    let path = store
-        .write(&snapshot(meta_applied), now)
-        .expect("a healthy disk");
+    let path = store.write(&snapshot(meta_applied), now).expect("a healthy disk");
     path.file_name().unwrap().to_str().unwrap().to_owned()
 }
 
-fn files(disk: &PowerDisk) -> Vec<String> {
+fn files(disk: &FaultyDisk) -> Vec<String> {
     let entries = disk.read_dir(Path::new(DIR)).expect("a directory");
     entries.into_iter().map(|entry| entry.name).collect()
+}
+
+fn bytes_of(disk: &FaultyDisk, name: &str) -> Vec<u8> {
+    let bytes = disk.read_all(Path::new(DIR).join(name));
+    bytes.expect("a file")
+}
+
+fn put(disk: &FaultyDisk, name: &str, bytes: &[u8]) {
+    let put = disk.write_all(Path::new(DIR).join(name), bytes);
+    put.expect("a place for it");
 }
 
 fn applied(store: &SnapshotStore) -> Option<u64> {
@@ -95,7 +95,7 @@ fn applied(store: &SnapshotStore) -> Option<u64> {
 
 #[test]
 fn the_newest_comes_back_and_the_oldest_go() {
-    let disk = Arc::new(PowerDisk::default());
+    let disk = FaultyDisk::new();
     let store = store(&disk, 3);
     assert_eq!(applied(&store), None);
     for (meta_applied, now) in [(1, 0), (2, 0), (3, 0), (4, 7)] {
@@ -106,17 +106,13 @@ fn the_newest_comes_back_and_the_oldest_go() {
     }
     assert_eq!(
         files(&disk),
-        [
-            "snapshot_20260102_030405_1.json",
-            "snapshot_20260102_030405_2.json",
-            "snapshot_20260102_030412.json",
-        ]
+        ["snapshot_20260102_030405_1.json", "snapshot_20260102_030405_2.json", "snapshot_20260102_030412.json",]
     );
 }
 
 #[test]
 fn a_clock_put_back_costs_no_snapshot_just_written() {
-    let disk = Arc::new(PowerDisk::default());
+    let disk = FaultyDisk::new();
     let store = store(&disk, 1);
     write(&store, 1, second(100));
     let written = write(&store, 2, second(0));
@@ -127,9 +123,9 @@ fn a_clock_put_back_costs_no_snapshot_just_written() {
 
 #[test]
 fn the_file_is_plain() {
-    let disk = Arc::new(PowerDisk::default());
+    let disk = FaultyDisk::new();
     let name = write(&store(&disk, 1), 12, second(0));
-    let bytes = disk.bytes(&Path::new(DIR).join(name));
+    let bytes = bytes_of(&disk, &name);
     let golden = concat!(
         r#"{"version":1,"checksum":"crc32c:CHECKSUM","content":"#,
         r#"{"directory_id":"00000000-0000-0000-0000-000000000001","taken_at_ms":1767323045000,"#,
@@ -164,15 +160,14 @@ fn crc32c(bytes: &[u8]) -> u32 {
 #[test]
 fn what_is_wrong_with_the_newest_is_said_and_the_one_before_serves() {
     let check = |spoil: &dyn Fn(&str) -> String, expected: &str| {
-        let disk = Arc::new(PowerDisk::default());
+        let disk = FaultyDisk::new();
         let store = store(&disk, 3);
         write(&store, 1, second(0));
         let newest = write(&store, 2, second(1));
-        let path = Path::new(DIR).join(&newest);
-        let text = String::from_utf8(disk.bytes(&path)).unwrap();
+        let text = String::from_utf8(bytes_of(&disk, &newest)).unwrap();
         let spoilt = spoil(&text);
         assert_ne!(spoilt, text, "{expected}");
-        disk.put(&path, spoilt.as_bytes());
+        put(&disk, &newest, spoilt.as_bytes());
         let loaded = store.load_newest(OURS);
         assert_eq!(loaded.snapshot, Some(snapshot(1)), "{expected}");
         let [(file, reason)] = &loaded.skipped[..] else {
@@ -182,39 +177,18 @@ fn what_is_wrong_with_the_newest_is_said_and_the_one_before_serves() {
         let reason = reason.to_string();
         assert!(reason.contains(expected), "{reason}, not {expected}");
     };
-    let foreign = Snapshot {
-        directory_id: Uuid::from_u128(2),
-        ..snapshot(2)
-    };
+    let foreign = Snapshot { directory_id: Uuid::from_u128(2), ..snapshot(2) };
     let foreign = String::from_utf8(file::encode(&foreign).expect("encodes")).unwrap();
-    check(&|_| String::new(), "damaged: EOF");
-    check(&|text| text[..text.len() / 2].to_owned(), "damaged: EOF");
-    check(&|text| format!("{text}x"), "damaged: trailing");
-    check(&|text| "\0".repeat(text.len()), "damaged: expected value");
-    check(
-        &|text| text.replace("\"meta_applied\":2", "\"meta_applied\":3"),
-        "damaged: the checksum is",
-    );
-    check(
-        &|text| text.replace("\"meta_applied\":2", "\"meta_applied\": 2"),
-        "damaged: the checksum is",
-    );
-    check(
-        &|text| text.replace("crc32c:", "crc32:"),
-        "damaged: the checksum is",
-    );
-    check(
-        &|text| text.replace("\"checksum\"", "\"check\""),
-        "damaged: checksum or content is missing",
-    );
-    check(
-        &|_| "{\"version\":2,\"body\":[]}".to_owned(),
-        "of version 2: this broker knows up to 1",
-    );
-    check(
-        &|_| foreign.clone(),
-        "of another data directory: 00000000-0000-0000-0000-000000000002",
-    );
+    check(&|_| String::new(), "damaged: not the JSON expected: EOF");
+    check(&|text| text[..text.len() / 2].to_owned(), "damaged: not the JSON expected: EOF");
+    check(&|text| format!("{text}x"), "damaged: not the JSON expected: trailing");
+    check(&|text| "\0".repeat(text.len()), "damaged: not the JSON expected: expected value");
+    check(&|text| text.replace("\"meta_applied\":2", "\"meta_applied\":3"), "damaged: the checksum is");
+    check(&|text| text.replace("\"meta_applied\":2", "\"meta_applied\": 2"), "damaged: the checksum is");
+    check(&|text| text.replace("crc32c:", "crc32:"), "damaged: the checksum is");
+    check(&|text| text.replace("\"checksum\"", "\"check\""), "damaged: the envelope has no");
+    check(&|_| "{\"version\":2,\"body\":[]}".to_owned(), "of version 2: this broker knows up to 1");
+    check(&|_| foreign.clone(), "of another data directory: 00000000-0000-0000-0000-000000000002");
 }
 
 #[test]
@@ -241,43 +215,30 @@ fn every_flipped_bit_is_noticed() {
 
 #[test]
 fn strangers_are_left_alone_and_leftovers_removed() {
-    let disk = Arc::new(PowerDisk::default());
+    let disk = FaultyDisk::new();
     let store = store(&disk, 1);
     write(&store, 1, second(0));
-    for name in [
-        "notes.txt",
-        "other.tmp",
-        "snapshot_old.json",
-        "snapshot_20260102_030405.json.tmp",
-    ] {
-        disk.put(&Path::new(DIR).join(name), b"x");
+    for name in ["notes.txt", "other.tmp", "snapshot_old.json", "snapshot_20260102_030405.json.tmp"] {
+        put(&disk, name, b"x");
     }
     assert_eq!(applied(&store), Some(1));
     write(&store, 2, second(1));
-    assert_eq!(
-        files(&disk),
-        [
-            "notes.txt",
-            "other.tmp",
-            "snapshot_20260102_030406.json",
-            "snapshot_old.json"
-        ]
-    );
+    assert_eq!(files(&disk), ["notes.txt", "other.tmp", "snapshot_20260102_030406.json", "snapshot_old.json"]);
 }
 
 #[test]
 fn a_time_without_a_name() {
-    let disk = Arc::new(PowerDisk::default());
+    let disk = FaultyDisk::new();
     let written = store(&disk, 1).write(&snapshot(1), Timestamp::from_millis(i64::MAX));
     assert!(matches!(written, Err(SnapshotError::TimeOutOfRange { .. })));
 }
 
 #[test]
 fn too_large_to_write_or_read() {
-    let disk = Arc::new(PowerDisk::default());
+    let disk = FaultyDisk::new();
     let mut store = store(&disk, 3);
     let name = write(&store, 1, second(0));
-    let length = disk.bytes(&Path::new(DIR).join(name)).len() as u64;
+    let length = bytes_of(&disk, &name).len() as u64;
     for (bytes_max, ok) in [(length, true), (length - 1, false)] {
         store.bytes_max = bytes_max;
         let written = store.write(&snapshot(2), second(1));
@@ -285,51 +246,84 @@ fn too_large_to_write_or_read() {
         let loaded = store.load_newest(OURS);
         assert_eq!(loaded.snapshot.is_some(), ok);
         for (_, reason) in loaded.skipped {
-            assert!(matches!(reason, SkipReason::TooLarge { .. }), "{reason}");
+            assert!(matches!(reason, SkipReason::Unreadable(_)), "{reason}");
         }
     }
 }
 
-/// The power fails at every change that writing takes, the first snapshot's directories included, and afterwards the
-/// unsynced is there or not. The one before the write, or the one written, must be found: always the latter once the
-/// write had returned.
+/// The power fails before and within every change that writing a snapshot takes, its directories included, and any
+/// part of the unsynced survives. What was there before the write, or what it wrote, must be found; always the latter
+/// once the write had returned.
 #[test]
 fn power_cuts_at_every_point() {
     for kept in [1, 2] {
         for before in [0, 2] {
-            for survival in [(false, false), (false, true), (true, false), (true, true)] {
-                let (entries, bytes) = survival;
-                let survival = Survival { entries, bytes };
-                let finished = (0..100).find(|&cut| cut_at(cut, kept, before, survival));
-                assert!(finished.is_some_and(|changes| changes >= 5));
+            let healthy = written(before, kept);
+            let from = healthy.points();
+            write(&store(&healthy, kept), before + 1, second(1));
+            let to = healthy.points();
+            assert!(to > from + 4, "{from} {to}");
+            for (point, seed) in (from..=to).flat_map(|at| (0..32).map(move |seed| (at, seed))) {
+                check_cut(kept, before, |disk| disk.cut_at(point), seed);
+                check_cut(kept, before, |disk| disk.cut_within(point, seed), seed);
             }
         }
     }
 }
 
-/// Whether the write came to its end before the cut.
-fn cut_at(cut: usize, kept: usize, before: u64, survival: Survival) -> bool {
-    let disk = Arc::new(PowerDisk::default());
-    let store = store(&disk, kept);
-    for n in 1..=before {
-        write(&store, n, second(0));
+/// A disk to which so many snapshots have been written.
+fn written(count: u64, kept: usize) -> FaultyDisk {
+    let disk = FaultyDisk::new();
+    for n in 1..=count {
+        write(&store(&disk, kept), n, second(0));
     }
-    disk.cut_after(cut);
-    let written = store.write(&snapshot(before + 1), second(1)).is_ok();
-    let pruned = disk
-        .remove_file(Path::new("/probe"))
-        .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
-    disk.power_on(survival);
-    let context = format!("cut {cut} kept {kept} before {before} {survival:?}");
-    let found = applied(&store).unwrap_or(0);
-    if written {
-        assert_eq!(found, before + 1, "{context}");
-    } else {
-        assert!(found == before || found == before + 1, "{context}: {found}");
-    }
-    // Life goes on.
-    write(&store, before + 2, second(2));
-    assert_eq!(applied(&store), Some(before + 2), "{context}");
+    disk
+}
+
+fn check_cut(kept: usize, before: u64, order: impl Fn(&FaultyDisk), seed: u64) {
+    let disk = written(before, kept);
+    order(&disk);
+    let done = store(&disk, kept).write(&snapshot(before + 1), second(1));
+    let disk = disk.power_cut(seed);
+    let again = store(&disk, kept);
+    let found = applied(&again).unwrap_or(0);
+    let possible = if done.is_ok() { before + 1 } else { before };
+    let context = format!("kept {kept} before {before} seed {seed} {done:?}: found {found}");
+    assert!((possible..=before + 1).contains(&found), "{context}");
+    write(&again, before + 2, second(2));
+    assert_eq!(applied(&again), Some(before + 2), "{context}");
     assert!(files(&disk).len() <= kept, "{context}");
-    written && pruned
+}
+
+/// Whatever call fails, an error is reported unless the snapshot is there for good, and the one before is not lost.
+#[test]
+fn a_disk_that_fails() {
+    for kind in [OpKind::Create, OpKind::Write, OpKind::Sync, OpKind::Rename, OpKind::SyncDir, OpKind::Remove] {
+        for nth in 1..4 {
+            let disk = written(2, 1);
+            disk.inject(Rule::failing(kind).nth(nth));
+            let done = store(&disk, 1).write(&snapshot(3), second(1));
+            disk.clear_faults();
+            let disk = disk.power_cut(nth);
+            let found = applied(&store(&disk, 1)).expect("one of them");
+            assert!(found == 3 || (found == 2 && done.is_err()), "{kind:?} {nth} {done:?}");
+            assert!(kind != OpKind::Remove || done.is_ok(), "{done:?}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_passed_over() {
+    let disk = written(2, 2);
+    disk.inject(Rule::failing(OpKind::Read));
+    let loaded = store(&disk, 2).load_newest(OURS);
+    assert_eq!(loaded.snapshot, Some(snapshot(1)));
+    assert!(matches!(&loaded.skipped[..], [(_, SkipReason::Unreadable(_))]));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_judged(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(file::decode(&bytes).is_err());
+    }
 }

@@ -19,9 +19,7 @@ impl FaultyDisk {
     }
 
     fn with(state: State) -> Self {
-        Self {
-            shared: Arc::new(Shared::new(state)),
-        }
+        Self { shared: Arc::new(Shared::new(state)) }
     }
 
     /// Cuts the power, if it is not off already, and returns the disk as found when it comes back; the capacity stays,
@@ -31,26 +29,20 @@ impl FaultyDisk {
     pub fn power_cut(&self, seed: u64) -> Self {
         let mut state = self.shared.state();
         state.power = Power::Off;
-        Self::with(State::new(
-            power::survivor(&state.tree, state.now, seed),
-            Moment(0),
-            state.capacity,
-        ))
+        Self::with(State::new(power::survivor(&state.tree, state.now, seed), Moment(0), state.capacity))
     }
 
     /// Kills the process that uses the disk and returns the disk as its successor finds it: everything written is
     /// there, what was not synced still is not, nothing is locked; the capacity stays, faults and counts do not. The
-    /// old disk and its files refuse every call from then on. A disk without power stays without.
+    /// old disk and its files refuse every call from then on. Where an ordered cut has come, this is what a kill at
+    /// that point would have left instead.
     #[must_use]
     pub fn kill(&self) -> Self {
         let mut state = self.shared.state();
-        let mut next = State::new(state.tree.clone(), state.now, state.capacity);
         if state.power == Power::On {
             state.power = Power::Killed;
-        } else {
-            next.power = state.power;
         }
-        Self::with(next)
+        Self::with(State::new(state.tree.clone(), state.now, state.capacity))
     }
 
     /// A copy that goes its own way: bytes, faults, counts and all, but no lock and no open file. Cheap: bytes are
@@ -71,19 +63,13 @@ impl FaultyDisk {
 
     /// Cuts the power just before the point of this number, or at the next one if that is past.
     pub fn cut_at(&self, point: u64) {
-        self.shared.state().cut = Some(Cut {
-            point,
-            within: None,
-        });
+        self.shared.state().cut = Some(Cut { point, within: None });
     }
 
     /// Cuts the power in the middle of the point of this number: of a write, a seeded part of the sectors has reached
     /// the cache; any other call is done or not done. The caller gets an error either way.
     pub fn cut_within(&self, point: u64, seed: u64) {
-        self.shared.state().cut = Some(Cut {
-            point,
-            within: Some(seed),
-        });
+        self.shared.state().cut = Some(Cut { point, within: Some(seed) });
     }
 
     /// Whether the power is off: by [`Self::power_cut`], or because a cut ordered has come.
@@ -161,10 +147,7 @@ impl FaultyDisk {
     /// # Errors
     /// `NotADirectory`, `IsADirectory` where the path cannot be a file's.
     pub fn write_all(&self, path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
-        self.shared
-            .state()
-            .tree
-            .place_durably(path.as_ref(), bytes.to_vec())
+        self.shared.state().tree.place_durably(path.as_ref(), bytes.to_vec())
     }
 
     /// Flips one bit (modulo 8) of a stored byte, in the cache and on the medium.
@@ -174,15 +157,8 @@ impl FaultyDisk {
     pub fn flip_bit(&self, path: impl AsRef<Path>, position: u64, bit: u32) -> io::Result<()> {
         let mut state = self.shared.state();
         let node = state.tree.find(path.as_ref())?;
-        let flipped = state
-            .tree
-            .file_mut(node)?
-            .flip_bit(file_index(position)?, bit);
-        if flipped {
-            Ok(())
-        } else {
-            Err(io::ErrorKind::UnexpectedEof.into())
-        }
+        let flipped = state.tree.file_mut(node)?.flip_bit(file_index(position)?, bit);
+        if flipped { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 }
 

@@ -96,12 +96,7 @@ impl Rule {
     /// The next call that the fault fits.
     #[must_use]
     pub const fn new(fault: Fault) -> Self {
-        Self {
-            fault,
-            path_part: String::new(),
-            skips: 0,
-            strikes: 1,
-        }
+        Self { fault, path_part: String::new(), skips: 0, strikes: 1 }
     }
 
     /// The next call of this kind fails as an I/O error does.
@@ -142,13 +137,10 @@ impl Rule {
 pub(super) fn strike(rules: &mut Vec<Rule>, op: &Op) -> Option<Fault> {
     let path = op.path.to_string_lossy();
     let mut struck = None;
-    for rule in rules
-        .iter_mut()
-        .filter(|rule| rule.fault.op_kind() == op.kind && path.contains(&rule.path_part))
-    {
+    for rule in rules.iter_mut().filter(|rule| rule.fault.op_kind() == op.kind && path.contains(&rule.path_part)) {
         if rule.skips > 0 {
             rule.skips -= 1;
-        } else if struck.is_none() {
+        } else if struck.is_none() && rule.strikes > 0 {
             rule.strikes = rule.strikes.saturating_sub(1);
             struck = Some(rule.fault.clone());
         }

@@ -33,9 +33,7 @@ pub(super) struct Version {
 impl Version {
     /// The sector's bytes; what is missing to a full sector is zeros.
     fn bytes(&self) -> &[u8] {
-        self.block.as_ref().map_or(&[], |block| {
-            &block[self.at..block.len().min(self.at + SECTOR_BYTES)]
-        })
+        self.block.as_ref().map_or(&[], |block| &block[self.at..block.len().min(self.at + SECTOR_BYTES)])
     }
 }
 
@@ -44,7 +42,18 @@ impl Version {
 pub(super) struct Length {
     pub(super) moment: Moment,
     bytes: usize,
-    shrinks: bool,
+    cause: Cause,
+}
+
+/// What changed the length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// A write beyond the end. Its sectors cover the growth, so that of several in a row the last one is enough.
+    Write,
+    /// Zeros were added.
+    Extension,
+    /// The end was cut off.
+    Cut,
 }
 
 /// A file's bytes, durable and current.
@@ -65,11 +74,7 @@ pub(super) struct Image {
 impl Image {
     /// A file whose bytes are all durable.
     pub(super) fn durable(bytes: Arc<Vec<u8>>) -> Self {
-        Self {
-            current: Arc::clone(&bytes),
-            durable: bytes,
-            ..Self::default()
-        }
+        Self { current: Arc::clone(&bytes), durable: bytes, ..Self::default() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -90,24 +95,15 @@ impl Image {
     }
 
     /// Writes the first `limit` bytes of the slices.
-    pub(super) fn write(
-        &mut self,
-        moment: Moment,
-        slices: &[IoSlice<'_>],
-        position: usize,
-        limit: usize,
-    ) {
-        let total = slices
-            .iter()
-            .map(|slice| slice.len())
-            .sum::<usize>()
-            .min(limit);
+    pub(super) fn write(&mut self, moment: Moment, slices: &[IoSlice<'_>], position: usize, limit: usize) {
+        let total = slices.iter().map(|slice| slice.len()).sum::<usize>().min(limit);
         if total == 0 {
             return;
         }
         let end = position + total;
         let current = Arc::make_mut(&mut self.current);
-        let grows = end > current.len();
+        let before = current.len();
+        let grows = end > before;
         if grows {
             current.resize(end, 0);
         }
@@ -118,7 +114,7 @@ impl Image {
             at += count;
         }
         if grows {
-            self.record_growth(moment);
+            self.record_growth(moment, before, Cause::Write);
         }
         self.record_sectors(moment, position, end);
     }
@@ -131,30 +127,12 @@ impl Image {
         }
         Arc::make_mut(&mut self.current).resize(bytes, 0);
         if bytes > before {
-            self.record_growth(moment);
+            self.record_growth(moment, before, Cause::Extension);
             return;
         }
-        self.lengths.push(Length {
-            moment,
-            bytes,
-            shrinks: true,
-        });
+        self.lengths.push(Length { moment, bytes, cause: Cause::Cut });
         if !bytes.is_multiple_of(SECTOR_BYTES) {
             self.record_sectors(moment, bytes - 1, bytes);
-        }
-        for sector in bytes.div_ceil(SECTOR_BYTES)..before.div_ceil(SECTOR_BYTES) {
-            // Should the file grow again, these sectors are zeros that may or may not have replaced what was there.
-            if self.dirty.contains_key(&sector) || !self.durably_zero(sector) {
-                self.record(
-                    sector,
-                    Version {
-                        moment,
-                        file_bytes: bytes,
-                        block: None,
-                        at: 0,
-                    },
-                );
-            }
         }
     }
 
@@ -170,27 +148,25 @@ impl Image {
         }
         let lost = self.lost;
         let durable = Arc::make_mut(&mut self.durable);
-        let settled = self
-            .lengths
-            .partition_point(|length| length.moment <= ceiling);
-        if let Some(length) = self.lengths[..settled]
-            .iter()
-            .rfind(|length| length.moment > lost)
-        {
+        let settled = self.lengths.partition_point(|length| length.moment <= ceiling);
+        let (settled_lengths, _) = self.lengths.split_at(settled);
+        let last_length = settled_lengths.iter().rfind(|length| length.moment > lost);
+        if let Some(length) = last_length {
             durable.resize(length.bytes, 0);
-            self.lengths.drain(..settled);
         }
         self.dirty.retain(|&sector, versions| {
             let settled = versions.partition_point(|version| version.moment <= ceiling);
-            if let Some(version) = versions[..settled]
-                .last()
-                .filter(|version| version.moment > lost)
-            {
-                apply(durable, sector, version, true);
+            if let Some(version) = versions[..settled].last().filter(|version| version.moment > lost) {
+                if !cut_off(settled_lengths, sector, version) {
+                    apply(durable, sector, version, true);
+                }
                 versions.drain(..settled);
             }
             !versions.is_empty()
         });
+        if last_length.is_some() {
+            self.lengths.drain(..settled);
+        }
     }
 
     /// A sync failed: everything up to `ceiling` stays readable, is not durable and no longer counts as dirty.
@@ -209,12 +185,7 @@ impl Image {
             *byte ^= mask;
         }
         let within = position % SECTOR_BYTES;
-        for version in self
-            .dirty
-            .get_mut(&(position / SECTOR_BYTES))
-            .into_iter()
-            .flatten()
-        {
+        for version in self.dirty.get_mut(&(position / SECTOR_BYTES)).into_iter().flatten() {
             let mut bytes = version.bytes().to_vec();
             if let Some(byte) = bytes.get_mut(within) {
                 *byte ^= mask;
@@ -240,15 +211,10 @@ impl Image {
         for length in kept {
             bytes.resize(length.bytes, 0);
         }
-        for (&sector, versions) in &self.dirty {
-            let Some(version) = survival.version_kept(sector, versions, random) else {
-                continue;
-            };
-            let start = sector * SECTOR_BYTES;
-            let cut_off = kept.iter().any(|length| {
-                length.shrinks && version.moment <= length.moment && start >= length.bytes
-            });
-            if !cut_off {
+        for ((&sector, versions), rank) in self.dirty.iter().zip(0..) {
+            let place = rank * 100 / self.dirty.len() as u64;
+            let version = survival.version_kept(place, versions, random);
+            if let Some(version) = version.filter(|version| !cut_off(kept, sector, version)) {
                 apply(&mut bytes, sector, version, version.moment > kept_until);
             }
         }
@@ -261,18 +227,21 @@ impl Image {
         self.durable[start..end] == [0; SECTOR_BYTES][..end - start]
     }
 
-    fn record_growth(&mut self, moment: Moment) {
+    fn record_growth(&mut self, moment: Moment, before: usize, cause: Cause) {
         let bytes = self.len();
-        let barrier = self.sync_began.max(self.lost);
         match self.lengths.last_mut() {
-            Some(last) if !last.shrinks && last.moment > barrier => {
+            Some(last) if (last.cause, cause) == (Cause::Write, Cause::Write) => {
                 (last.moment, last.bytes) = (moment, bytes)
             }
-            Some(_) | None => self.lengths.push(Length {
-                moment,
-                bytes,
-                shrinks: false,
-            }),
+            Some(_) | None => self.lengths.push(Length { moment, bytes, cause }),
+        }
+        if self.lengths.iter().any(|length| length.cause == Cause::Cut) {
+            for sector in before.div_ceil(SECTOR_BYTES)..bytes.div_ceil(SECTOR_BYTES) {
+                // What was cut off here reads as zeros now, and may or may not have been replaced by them.
+                if self.dirty.contains_key(&sector) || !self.durably_zero(sector) {
+                    self.record(sector, Version { moment, file_bytes: bytes, block: None, at: 0 });
+                }
+            }
         }
     }
 
@@ -280,31 +249,27 @@ impl Image {
     fn record_sectors(&mut self, moment: Moment, start: usize, end: usize) {
         let (first, last) = (start / SECTOR_BYTES, (end - 1) / SECTOR_BYTES);
         let file_bytes = self.len();
-        let block: Arc<[u8]> =
-            self.current[first * SECTOR_BYTES..file_bytes.min((last + 1) * SECTOR_BYTES)].into();
+        let block: Arc<[u8]> = self.current[first * SECTOR_BYTES..file_bytes.min((last + 1) * SECTOR_BYTES)].into();
         for sector in first..=last {
             let block = Some(Arc::clone(&block));
-            self.record(
-                sector,
-                Version {
-                    moment,
-                    file_bytes,
-                    block,
-                    at: (sector - first) * SECTOR_BYTES,
-                },
-            );
+            self.record(sector, Version { moment, file_bytes, block, at: (sector - first) * SECTOR_BYTES });
         }
     }
 
     fn record(&mut self, sector: usize, version: Version) {
         let versions = self.dirty.entry(sector).or_default();
         if versions.len() == VERSIONS_MAX {
-            let needed_by_sync =
-                versions.partition_point(|version| version.moment <= self.sync_began) == 1;
+            let needed_by_sync = versions.partition_point(|version| version.moment <= self.sync_began) == 1;
             versions.remove(usize::from(needed_by_sync));
         }
         versions.push(version);
     }
+}
+
+/// Whether one of these lengths cut the sector off after it was written.
+fn cut_off(lengths: &[Length], sector: usize, version: &Version) -> bool {
+    let start = sector * SECTOR_BYTES;
+    lengths.iter().any(|length| length.cause == Cause::Cut && version.moment <= length.moment && start >= length.bytes)
 }
 
 /// Puts a sector into `bytes`, as far as the file reached when it was written where `extends`, else as far as it

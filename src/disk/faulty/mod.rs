@@ -40,12 +40,7 @@ pub struct FaultyDisk {
 }
 
 fn op(kind: OpKind, path: &Path) -> Op {
-    Op {
-        kind,
-        path: normal(path),
-        position: 0,
-        bytes: 0,
-    }
+    Op { kind, path: normal(path), position: 0, bytes: 0 }
 }
 
 impl Disk for FaultyDisk {
@@ -61,12 +56,7 @@ impl Disk for FaultyDisk {
             OpenMode::CreateOrEmpty => self.create(path, false)?,
         };
         let shared = Arc::clone(&self.shared);
-        Ok(Arc::new(FaultyFile {
-            shared,
-            node,
-            path: normal(path),
-            writable: mode != OpenMode::Read,
-        }))
+        Ok(Arc::new(FaultyFile { shared, node, path: normal(path), writable: mode != OpenMode::Read }))
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
@@ -103,9 +93,7 @@ impl Disk for FaultyDisk {
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
         let (mut state, begun) = self.shared.begin(&op(OpKind::Remove, path), None)?;
-        state.whole(begun, |state, moment| {
-            state.tree.remove_dir_all(moment, path)
-        })
+        state.whole(begun, |state, moment| state.tree.remove_dir_all(moment, path))
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
@@ -119,10 +107,7 @@ impl Disk for FaultyDisk {
         if !self.shared.state().locks.insert(node) {
             return Err(ErrorKind::WouldBlock.into());
         }
-        Ok(Box::new(FaultyLock {
-            shared: Arc::clone(&self.shared),
-            node,
-        }))
+        Ok(Box::new(FaultyLock { shared: Arc::clone(&self.shared), node }))
     }
 }
 
@@ -168,48 +153,30 @@ struct FaultyFile {
 
 impl FaultyFile {
     fn op(&self, kind: OpKind, position: u64, bytes: u64) -> Op {
-        Op {
-            kind,
-            path: self.path.clone(),
-            position,
-            bytes,
-        }
+        Op { kind, path: self.path.clone(), position, bytes }
     }
 
     fn resize(&self, kind: OpKind, len: u64) -> io::Result<()> {
         self.check_writable()?;
         let (mut state, begun) = self.shared.begin(&self.op(kind, len, 0), None)?;
-        state.whole(begun, |state, moment| {
-            state.resize(self.node, len, kind == OpKind::SetLen, moment)
-        })
+        state.whole(begun, |state, moment| state.resize(self.node, len, kind == OpKind::SetLen, moment))
     }
 
     fn check_writable(&self) -> io::Result<()> {
-        if self.writable {
-            Ok(())
-        } else {
-            Err(rustix::io::Errno::BADF.into())
-        }
+        if self.writable { Ok(()) } else { Err(rustix::io::Errno::BADF.into()) }
     }
 }
 
 impl DiskFile for FaultyFile {
     fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
-        let (state, begun) = self
-            .shared
-            .begin(&self.op(OpKind::Read, position, buf.len() as u64), None)?;
+        let (state, begun) = self.shared.begin(&self.op(OpKind::Read, position, buf.len() as u64), None)?;
         begun.failure()?;
         let (mut node, mut from) = (self.node, position);
         if let Some(Fault::MisdirectedRead { path, position }) = &begun.fault {
-            node = path
-                .as_ref()
-                .map_or(Ok(self.node), |path| state.tree.find(path))?;
+            node = path.as_ref().map_or(Ok(self.node), |path| state.tree.find(path))?;
             from = *position;
         }
-        let count = state
-            .tree
-            .file(node)?
-            .read(buf, usize::try_from(from).unwrap_or(usize::MAX));
+        let count = state.tree.file(node)?.read(buf, usize::try_from(from).unwrap_or(usize::MAX));
         if let Some(Fault::ReadFlip { position, bit }) = begun.fault
             && count > 0
         {
@@ -221,16 +188,12 @@ impl DiskFile for FaultyFile {
     fn write_at(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<()> {
         self.check_writable()?;
         let bytes = slices.iter().map(|slice| slice.len() as u64).sum();
-        let (mut state, begun) = self
-            .shared
-            .begin(&self.op(OpKind::Write, position, bytes), None)?;
+        let (mut state, begun) = self.shared.begin(&self.op(OpKind::Write, position, bytes), None)?;
         state.write(self.node, slices, position, begun)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let (mut state, begun) = self
-            .shared
-            .begin(&self.op(OpKind::Sync, 0, 0), Some(self.node))?;
+        let (mut state, begun) = self.shared.begin(&self.op(OpKind::Sync, 0, 0), Some(self.node))?;
         state.sync(self.node, begun)
     }
 

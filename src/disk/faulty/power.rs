@@ -17,10 +17,10 @@ pub(super) enum Survival {
     Until(Moment),
     /// What happened from a moment on.
     Since(Moment),
-    /// Sectors below one.
-    Below(u64),
-    /// Sectors from one on.
-    From(u64),
+    /// Of the unsynced sectors this percentage, the first ones.
+    First(u64),
+    /// Of the unsynced sectors all but this percentage, the last ones.
+    Last(u64),
     /// Each change by itself, with this percentage.
     Coin(u64),
 }
@@ -35,9 +35,7 @@ pub(super) fn survivor(tree: &Tree, now: Moment, seed: u64) -> Tree {
         2 => Some(Survival::Until(Moment(random.below(now.0 + 1)))),
         _ => None,
     };
-    tree.survivor(&mut random, |random| {
-        whole.unwrap_or_else(|| Survival::draw(now, random))
-    })
+    tree.survivor(&mut random, |random| whole.unwrap_or_else(|| Survival::draw(now, random)))
 }
 
 impl Survival {
@@ -48,37 +46,32 @@ impl Survival {
             1 => Self::None,
             2 => Self::Until(Moment(random.below(now.0 + 1))),
             3 => Self::Since(Moment(random.below(now.0 + 1))),
-            // Small numbers are likely at every scale: files of a test are short.
-            4 => Self::Below(1 << random.below(12)),
-            5 => Self::From(1 << random.below(12)),
+            4 => Self::First(random.below(101)),
+            5 => Self::Last(random.below(101)),
             6 => Self::Coin(10),
             7 => Self::Coin(90),
             _ => Self::Coin(50),
         }
     }
 
-    /// Which of a sector's unsynced versions is kept; none means the durable one.
+    /// Which of a sector's unsynced versions is kept; none means the durable one. `place` is the percentage of the
+    /// file's unsynced sectors that lie before this one.
     pub(super) fn version_kept<'a>(
         self,
-        sector: usize,
+        place: u64,
         versions: &'a [Version],
         random: &mut Random,
     ) -> Option<&'a Version> {
-        let sector = sector as u64;
         match self {
             Self::All => versions.last(),
             Self::None => None,
             Self::Until(moment) => versions.iter().rfind(|version| version.moment <= moment),
             Self::Since(moment) => versions.last().filter(|version| version.moment >= moment),
-            Self::Below(end) => versions.last().filter(|_| sector < end),
-            Self::From(start) => versions.last().filter(|_| sector >= start),
+            Self::First(percent) => versions.last().filter(|_| place < percent),
+            Self::Last(percent) => versions.last().filter(|_| place >= percent),
             Self::Coin(percent) if random.chance(percent) => {
                 let chosen = random.below(versions.len() as u64);
-                versions
-                    .iter()
-                    .zip(0..)
-                    .find(|(_, at)| *at == chosen)
-                    .map(|(version, _)| version)
+                versions.iter().zip(0..).find(|(_, at)| *at == chosen).map(|(version, _)| version)
             }
             Self::Coin(_) => None,
         }
@@ -90,7 +83,7 @@ impl Survival {
             Self::All => lengths.len(),
             Self::None => 0,
             Self::Until(moment) => lengths.partition_point(|length| length.moment <= moment),
-            Self::Since(_) | Self::Below(_) | Self::From(_) | Self::Coin(_) => {
+            Self::Since(_) | Self::First(_) | Self::Last(_) | Self::Coin(_) => {
                 if random.chance(50) {
                     return 0;
                 }
@@ -107,7 +100,7 @@ impl Survival {
             Self::None => false,
             Self::Until(end) => moment <= end,
             Self::Since(start) => moment >= start,
-            Self::Below(_) | Self::From(_) => random.chance(50),
+            Self::First(_) | Self::Last(_) => random.chance(50),
             Self::Coin(percent) => random.chance(percent),
         }
     }

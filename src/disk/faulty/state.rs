@@ -2,6 +2,7 @@
 //! where it is counted, cut off, struck or stalled, and is then carried out under the same lock.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io::{self, ErrorKind, IoSlice};
 use std::ops::AddAssign;
 use std::path::PathBuf;
@@ -61,7 +62,7 @@ pub(super) struct Cut {
 }
 
 /// What the faulty disk is, all of it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct State {
     pub(super) tree: Tree,
     pub(super) power: Power,
@@ -97,16 +98,22 @@ impl Begun {
 }
 
 /// The state as its handles share it.
-#[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
 }
 
+impl fmt::Debug for Shared {
+    /// Tells how far the disk came, not every byte on it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state.try_lock();
+        let progress = state.as_ref().map(|state| (state.power, state.points));
+        f.debug_struct("Shared").field("power_and_points", &progress).finish_non_exhaustive()
+    }
+}
+
 impl Shared {
     pub(super) const fn new(state: State) -> Self {
-        Self {
-            state: Mutex::new(state),
-        }
+        Self { state: Mutex::new(state) }
     }
 
     /// The state, for the test's side: neither counted nor refused.
@@ -122,11 +129,7 @@ impl Shared {
     }
 
     /// Begins a call; `syncing` is the file that it syncs.
-    pub(super) fn begin(
-        &self,
-        op: &Op,
-        syncing: Option<NodeId>,
-    ) -> io::Result<(MutexGuard<'_, State>, Begun)> {
+    pub(super) fn begin(&self, op: &Op, syncing: Option<NodeId>) -> io::Result<(MutexGuard<'_, State>, Begun)> {
         let mut state = self.state.lock();
         let begun = state.begin(op)?;
         if let Some(node) = syncing {
@@ -179,32 +182,15 @@ impl State {
             self.points += 1;
         }
         self.count(op);
-        Ok(Begun {
-            fault: strike(&mut self.rules, op),
-            cut,
-            ceiling: self.now,
-        })
+        Ok(Begun { fault: strike(&mut self.rules, op), cut, ceiling: self.now })
     }
 
     fn count(&mut self, op: &Op) {
         let one = match op.kind {
-            OpKind::Read => Counts {
-                reads: 1,
-                ..Counts::default()
-            },
-            OpKind::Write => Counts {
-                writes: 1,
-                bytes_written: op.bytes,
-                ..Counts::default()
-            },
-            OpKind::Sync => Counts {
-                syncs: 1,
-                ..Counts::default()
-            },
-            OpKind::SyncDir => Counts {
-                dir_syncs: 1,
-                ..Counts::default()
-            },
+            OpKind::Read => Counts { reads: 1, ..Counts::default() },
+            OpKind::Write => Counts { writes: 1, bytes_written: op.bytes, ..Counts::default() },
+            OpKind::Sync => Counts { syncs: 1, ..Counts::default() },
+            OpKind::SyncDir => Counts { dir_syncs: 1, ..Counts::default() },
             OpKind::Create
             | OpKind::CreateDir
             | OpKind::Remove
@@ -247,27 +233,15 @@ impl State {
 
     /// Refuses growth by `bytes` beyond the capacity.
     pub(super) fn check_room(&self, bytes: u64) -> io::Result<()> {
-        if self.room() < bytes {
-            Err(ErrorKind::StorageFull.into())
-        } else {
-            Ok(())
-        }
+        if self.room() < bytes { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn room(&self) -> u64 {
-        self.capacity.map_or(u64::MAX, |capacity| {
-            capacity.saturating_sub(self.tree.used_bytes())
-        })
+        self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.tree.used_bytes()))
     }
 
     /// Sets or reserves a file's length.
-    pub(super) fn resize(
-        &mut self,
-        node: NodeId,
-        len: u64,
-        may_shrink: bool,
-        moment: Moment,
-    ) -> io::Result<()> {
+    pub(super) fn resize(&mut self, node: NodeId, len: u64, may_shrink: bool, moment: Moment) -> io::Result<()> {
         let bytes = file_index(len)?;
         let before = self.tree.file(node)?.len();
         if bytes > before {
@@ -293,10 +267,10 @@ impl State {
         let start = file_index(position)?;
         let before = self.tree.file(node)?.len();
         if let Some(random) = begun.cut {
-            let flat: Vec<u8> = slices
-                .iter()
-                .flat_map(|slice| slice.iter().copied())
-                .collect();
+            let mut flat = Vec::with_capacity(total);
+            for slice in slices {
+                flat.extend_from_slice(slice);
+            }
             self.write_torn(node, &flat, start, random)?;
             return Err(self.lose_power());
         }
@@ -306,50 +280,29 @@ impl State {
             outcome = Err(fault_error(kind));
         }
         if self.capacity.is_some() && start + limit > before {
-            let end_max =
-                usize::try_from((before as u64).saturating_add(self.room())).unwrap_or(usize::MAX);
+            let end_max = usize::try_from((before as u64).saturating_add(self.room())).unwrap_or(usize::MAX);
             if start + limit > end_max {
                 limit = end_max.saturating_sub(start);
                 outcome = Err(ErrorKind::StorageFull.into());
             }
         }
         let moment = self.tick();
-        self.tree
-            .file_mut(node)?
-            .write(moment, slices, start, limit);
+        self.tree.file_mut(node)?.write(moment, slices, start, limit);
         outcome
     }
 
     /// Writes the sectors of `bytes` that reached the cache before the power went.
-    fn write_torn(
-        &mut self,
-        node: NodeId,
-        bytes: &[u8],
-        start: usize,
-        mut random: Random,
-    ) -> io::Result<()> {
+    fn write_torn(&mut self, node: NodeId, bytes: &[u8], start: usize, mut random: Random) -> io::Result<()> {
         let first_end = (start / SECTOR_BYTES + 1) * SECTOR_BYTES;
         let (head, rest) = bytes.split_at(bytes.len().min(first_end - start));
         let prefix_only = random.chance(50);
         let prefix_sectors = random.below((rest.len().div_ceil(SECTOR_BYTES) + 2) as u64);
         let mut position = start;
-        for (piece, at) in std::iter::once(head)
-            .chain(rest.chunks(SECTOR_BYTES))
-            .zip(0..)
-        {
-            let kept = if prefix_only {
-                at < prefix_sectors
-            } else {
-                random.chance(50)
-            };
+        for (piece, at) in std::iter::once(head).chain(rest.chunks(SECTOR_BYTES)).zip(0..) {
+            let kept = if prefix_only { at < prefix_sectors } else { random.chance(50) };
             if kept {
                 let moment = self.tick();
-                self.tree.file_mut(node)?.write(
-                    moment,
-                    &[IoSlice::new(piece)],
-                    position,
-                    piece.len(),
-                );
+                self.tree.file_mut(node)?.write(moment, &[IoSlice::new(piece)], position, piece.len());
             }
             position += piece.len();
         }
@@ -383,11 +336,7 @@ impl State {
             Some(Fault::Fail(..)) => self.tree.lose_dir(node, begun.ceiling)?,
             _ => self.tree.finish_sync_dir(node, begun.ceiling)?,
         }
-        if begun.cut.is_some() {
-            Err(self.lose_power())
-        } else {
-            begun.failure()
-        }
+        if begun.cut.is_some() { Err(self.lose_power()) } else { begun.failure() }
     }
 }
 

@@ -49,18 +49,12 @@ pub(super) struct Directory {
 impl Directory {
     fn change(&mut self, moment: Moment, effects: Vec<(String, Option<NodeId>)>) {
         set_all(&mut self.current, &effects);
-        self.changes.push(Change {
-            moment,
-            lost: false,
-            effects,
-        });
+        self.changes.push(Change { moment, lost: false, effects });
     }
 
     fn finish_sync(&mut self, ceiling: Moment) {
         let mut lost: Vec<Change> = Vec::new();
-        let settled = self
-            .changes
-            .partition_point(|change| change.moment <= ceiling);
+        let settled = self.changes.partition_point(|change| change.moment <= ceiling);
         for change in self.changes.drain(..settled) {
             if change.lost {
                 lost.push(change);
@@ -77,11 +71,7 @@ impl Directory {
     }
 
     fn lose(&mut self, ceiling: Moment) {
-        for change in self
-            .changes
-            .iter_mut()
-            .filter(|change| change.moment <= ceiling)
-        {
+        for change in self.changes.iter_mut().filter(|change| change.moment <= ceiling) {
             change.lost = true;
         }
     }
@@ -91,21 +81,14 @@ impl Directory {
         let mut names = self.durable.clone();
         let mut lost_names = BTreeSet::new();
         for change in &self.changes {
-            let in_order = !change
-                .effects
-                .iter()
-                .any(|(name, _)| lost_names.contains(name));
+            let in_order = !change.effects.iter().any(|(name, _)| lost_names.contains(name));
             if in_order && survival.change_kept(change.moment, random) {
                 set_all(&mut names, &change.effects);
             } else {
                 lost_names.extend(change.effects.iter().map(|(name, _)| name));
             }
         }
-        Self {
-            current: names.clone(),
-            durable: names,
-            changes: Vec::new(),
-        }
+        Self { current: names.clone(), durable: names, changes: Vec::new() }
     }
 }
 
@@ -127,20 +110,14 @@ pub(super) struct Tree {
 impl Tree {
     /// A file system with nothing but its root.
     pub(super) fn new() -> Self {
-        Self {
-            nodes: vec![Node::Dir(Arc::default())],
-        }
+        Self { nodes: vec![Node::Dir(Arc::default())] }
     }
 
     /// The node a path leads to.
     pub(super) fn find(&self, path: &Path) -> io::Result<NodeId> {
         let mut node = ROOT;
         for name in names_of(path)? {
-            node = *self
-                .dir(node)?
-                .current
-                .get(&name)
-                .ok_or(ErrorKind::NotFound)?;
+            node = *self.dir(node)?.current.get(&name).ok_or(ErrorKind::NotFound)?;
         }
         Ok(node)
     }
@@ -183,33 +160,21 @@ impl Tree {
             node = next;
         }
         // Like mkdir, say of a file in the last place that it exists.
-        if self.is_dir(node) {
-            Ok(())
-        } else {
-            Err(ErrorKind::AlreadyExists.into())
-        }
+        if self.is_dir(node) { Ok(()) } else { Err(ErrorKind::AlreadyExists.into()) }
     }
 
     pub(super) fn read_dir(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
         let names = &self.dir(self.find(path)?)?.current;
-        let entry = |(name, &node): (&String, &NodeId)| DirEntry {
-            name: name.clone(),
-            is_dir: self.is_dir(node),
-        };
+        let entry = |(name, &node): (&String, &NodeId)| DirEntry { name: name.clone(), is_dir: self.is_dir(node) };
         Ok(names.iter().map(entry).collect())
     }
 
     pub(super) fn rename(&mut self, moment: Moment, from: &Path, to: &Path) -> io::Result<()> {
         let (from_dir, from_name) = self.place(from)?;
         let (to_dir, to_name) = self.place(to)?;
-        let node = *self
-            .dir(from_dir)?
-            .current
-            .get(&from_name)
-            .ok_or(ErrorKind::NotFound)?;
+        let node = *self.dir(from_dir)?.current.get(&from_name).ok_or(ErrorKind::NotFound)?;
         let is_dir = self.is_dir(node);
-        if is_dir && names_of(to)?.starts_with(&names_of(from)?) && names_of(to)? != names_of(from)?
-        {
+        if is_dir && names_of(to)?.starts_with(&names_of(from)?) && names_of(to)? != names_of(from)? {
             return Err(ErrorKind::InvalidInput.into());
         }
         if let Some(&replaced) = self.dir(to_dir)?.current.get(&to_name) {
@@ -226,37 +191,24 @@ impl Tree {
             }
         }
         if from_dir == to_dir {
-            self.dir_mut(from_dir)?
-                .change(moment, vec![(from_name, None), (to_name, Some(node))]);
+            self.dir_mut(from_dir)?.change(moment, vec![(from_name, None), (to_name, Some(node))]);
         } else {
-            self.dir_mut(from_dir)?
-                .change(moment, vec![(from_name, None)]);
-            self.dir_mut(to_dir)?
-                .change(moment, vec![(to_name, Some(node))]);
+            self.dir_mut(from_dir)?.change(moment, vec![(from_name, None)]);
+            self.dir_mut(to_dir)?.change(moment, vec![(to_name, Some(node))]);
         }
         Ok(())
     }
 
     pub(super) fn remove_file(&mut self, moment: Moment, path: &Path) -> io::Result<()> {
         let (dir, name) = self.place(path)?;
-        self.file(
-            *self
-                .dir(dir)?
-                .current
-                .get(&name)
-                .ok_or(ErrorKind::NotFound)?,
-        )?;
+        self.file(*self.dir(dir)?.current.get(&name).ok_or(ErrorKind::NotFound)?)?;
         self.dir_mut(dir)?.change(moment, vec![(name, None)]);
         Ok(())
     }
 
     pub(super) fn remove_dir_all(&mut self, moment: Moment, path: &Path) -> io::Result<()> {
         let (dir, name) = self.place(path)?;
-        let node = *self
-            .dir(dir)?
-            .current
-            .get(&name)
-            .ok_or(ErrorKind::NotFound)?;
+        let node = *self.dir(dir)?.current.get(&name).ok_or(ErrorKind::NotFound)?;
         self.empty(moment, node)?;
         self.dir_mut(dir)?.change(moment, vec![(name, None)]);
         Ok(())
@@ -290,11 +242,7 @@ impl Tree {
         while let Some((path, node)) = rest.pop() {
             match &self.nodes[node.0] {
                 Node::File(_) => _ = files.insert(path, node),
-                Node::Dir(dir) => rest.extend(
-                    dir.current
-                        .iter()
-                        .map(|(name, &node)| (path.join(name), node)),
-                ),
+                Node::Dir(dir) => rest.extend(dir.current.iter().map(|(name, &node)| (path.join(name), node))),
                 Node::Gone => {}
             }
         }
@@ -304,11 +252,7 @@ impl Tree {
     /// The bytes of all files that a name leads to, each counted once.
     pub(super) fn used_bytes(&self) -> u64 {
         let nodes: BTreeSet<NodeId> = self.files().into_values().collect();
-        nodes
-            .into_iter()
-            .filter_map(|node| self.file(node).ok())
-            .map(|image| image.len() as u64)
-            .sum()
+        nodes.into_iter().filter_map(|node| self.file(node).ok()).map(|image| image.len() as u64).sum()
     }
 
     /// Puts a file there as if it had always been, with its directories.
@@ -347,14 +291,8 @@ impl Tree {
     }
 
     /// The file system as found after a power cut; `draw` chooses what survives of one file or directory.
-    pub(super) fn survivor(
-        &self,
-        random: &mut Random,
-        draw: impl Fn(&mut Random) -> Survival,
-    ) -> Self {
-        let mut tree = Self {
-            nodes: vec![Node::Gone; self.nodes.len()],
-        };
+    pub(super) fn survivor(&self, random: &mut Random, draw: impl Fn(&mut Random) -> Survival) -> Self {
+        let mut tree = Self { nodes: vec![Node::Gone; self.nodes.len()] };
         let mut rest = vec![ROOT];
         while let Some(node) = rest.pop() {
             if !matches!(tree.nodes[node.0], Node::Gone) {
@@ -405,11 +343,7 @@ impl Tree {
         let last = names.pop().ok_or(ErrorKind::InvalidInput)?;
         let mut node = ROOT;
         for name in names {
-            node = *self
-                .dir(node)?
-                .current
-                .get(&name)
-                .ok_or(ErrorKind::NotFound)?;
+            node = *self.dir(node)?.current.get(&name).ok_or(ErrorKind::NotFound)?;
         }
         self.dir(node)?;
         Ok((node, last))
@@ -418,19 +352,18 @@ impl Tree {
 
 /// The one form of a path under which rules and counts know it: from the root, whether or not it was given so.
 pub(super) fn normal(path: &Path) -> PathBuf {
-    let names = path
-        .components()
-        .filter(|component| matches!(component, Component::Normal(_)));
+    let names = path.components().filter(|component| matches!(component, Component::Normal(_)));
     Path::new("/").join(names.collect::<PathBuf>())
 }
 
 fn names_of(path: &Path) -> io::Result<Vec<String>> {
+    if path.as_os_str().is_empty() {
+        return Err(ErrorKind::NotFound.into());
+    }
     let mut names = Vec::new();
     for component in path.components() {
         match component {
-            Component::Normal(name) => {
-                names.push(name.to_str().ok_or(ErrorKind::InvalidInput)?.to_owned())
-            }
+            Component::Normal(name) => names.push(name.to_str().ok_or(ErrorKind::InvalidInput)?.to_owned()),
             Component::RootDir | Component::CurDir => {}
             Component::ParentDir | Component::Prefix(_) => {
                 return Err(ErrorKind::InvalidInput.into());

@@ -104,4 +104,14 @@ mod tests {
         }
         assert_eq!(ErrorCode::from_name("no such"), None);
     }
+
+    #[test]
+    fn the_documentation_has_a_row_for_every_code() {
+        let documentation = include_str!("../../../docs/protocol.md");
+        for code in ErrorCode::ALL {
+            let again = if code.is_retriable() { "yes" } else { "no" };
+            let row = format!("\n| `{code}` | {again} | ");
+            assert!(documentation.contains(&row), "{row}");
+        }
+    }
 }

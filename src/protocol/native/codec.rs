@@ -39,16 +39,11 @@ impl FrameLimits {
     /// The limits of a server whose messages may have `body_bytes_max` bytes: 64 KiB of properties beside them.
     #[must_use]
     pub const fn for_messages(body_bytes_max: usize) -> FrameLimits {
-        FrameLimits {
-            properties_bytes_max: 64 << 10,
-            body_bytes_max,
-        }
+        FrameLimits { properties_bytes_max: 64 << 10, body_bytes_max }
     }
 
     const fn frame_bytes_max(self) -> usize {
-        self.properties_bytes_max
-            .saturating_add(self.body_bytes_max)
-            .saturating_add(FRAME_BYTES_MIN)
+        self.properties_bytes_max.saturating_add(self.body_bytes_max).saturating_add(FRAME_BYTES_MIN)
     }
 }
 
@@ -174,16 +169,14 @@ impl FrameCodec {
     /// A codec at the beginning of a stream.
     #[must_use]
     pub const fn new(limits: FrameLimits) -> FrameCodec {
-        FrameCodec {
-            limits,
-            state: State::Reading,
-        }
+        FrameCodec { limits, state: State::Reading }
     }
 
     /// Takes the next outcome off the front of `src`; `None` where more bytes are needed.
     ///
     /// For an incomplete frame `src` is given room for what is missing, but never more than doubled: memory follows the
-    /// bytes that came, not the length that was announced.
+    /// bytes that came, not the length that was announced. Apart from that, room for the next read is the caller's to
+    /// make: what was cut off no longer counts towards the capacity of `src`.
     pub fn next(&mut self, src: &mut BytesMut) -> Option<Decoded> {
         loop {
             match self.state {
@@ -217,11 +210,7 @@ impl FrameCodec {
             self.state = State::Closed;
             return Some(Decoded::Fatal(Fatal::Length { total }));
         }
-        let fixed = FixedPart {
-            total,
-            message_type: u32_at(src, 4)?,
-            sequence: u64_at(src, 8)?,
-        };
+        let fixed = FixedPart { total, message_type: u32_at(src, 4)?, sequence: u64_at(src, 8)? };
         let allowed = self.limits.frame_bytes_max();
         if total_bytes > allowed {
             return Some(self.too_large(fixed, "frame", total_bytes, allowed));
@@ -242,10 +231,7 @@ impl FrameCodec {
         let total_bytes = fixed.total as usize;
         let properties = u32_at(src, 24)?;
         let properties_bytes = properties as usize;
-        let fault = FrameFault::Lengths {
-            total: fixed.total,
-            properties,
-        };
+        let fault = FrameFault::Lengths { total: fixed.total, properties };
         if properties_bytes > total_bytes - FRAME_BYTES_MIN {
             return Some(self.malformed(fixed, fault));
         }
@@ -265,29 +251,14 @@ impl FrameCodec {
     }
 
     fn malformed(&mut self, fixed: FixedPart, fault: FrameFault) -> Decoded {
-        self.state = State::Skipping {
-            rest: fixed.total as usize,
-            then_close: false,
-        };
-        Decoded::Malformed(Malformed {
-            sequence: fixed.sequence,
-            message_type: fixed.message_type,
-            fault,
-        })
+        self.state = State::Skipping { rest: fixed.total as usize, then_close: false };
+        Decoded::Malformed(Malformed { sequence: fixed.sequence, message_type: fixed.message_type, fault })
     }
 
-    fn too_large(
-        &mut self,
-        fixed: FixedPart,
-        what: &'static str,
-        actual: usize,
-        allowed: usize,
-    ) -> Decoded {
+    fn too_large(&mut self, fixed: FixedPart, what: &'static str, actual: usize, allowed: usize) -> Decoded {
         let total_bytes = fixed.total as usize;
-        self.state = State::Skipping {
-            rest: total_bytes.min(SKIPPED_BYTES_MAX),
-            then_close: total_bytes > SKIPPED_BYTES_MAX,
-        };
+        self.state =
+            State::Skipping { rest: total_bytes.min(SKIPPED_BYTES_MAX), then_close: total_bytes > SKIPPED_BYTES_MAX };
         Decoded::TooLarge(TooLarge {
             sequence: fixed.sequence,
             message_type: fixed.message_type,
@@ -300,38 +271,21 @@ impl FrameCodec {
 
 /// Takes a frame that is whole and whose lengths agree.
 fn take(src: &mut BytesMut, fixed: FixedPart) -> Decoded {
-    let FixedPart {
-        total: _,
-        message_type,
-        sequence,
-    } = fixed;
+    let FixedPart { total: _, message_type, sequence } = fixed;
     src.advance(16);
     let timestamp = Timestamp::from_millis(src.get_i64());
     let properties_bytes = src.get_u32() as usize;
     let block = src.split_to(properties_bytes).freeze();
     let body_bytes = src.get_u32() as usize;
     let body = src.split_to(body_bytes).freeze();
-    let fault = match (
-        FrameType::from_wire(message_type),
-        Properties::from_wire(block),
-    ) {
+    let fault = match (FrameType::from_wire(message_type), Properties::from_wire(block)) {
         (Some(kind), Ok(properties)) => {
-            return Decoded::Frame(Frame {
-                kind,
-                sequence,
-                timestamp,
-                properties,
-                body,
-            });
+            return Decoded::Frame(Frame { kind, sequence, timestamp, properties, body });
         }
         (None, _) => FrameFault::UnknownType { message_type },
         (Some(_), Err(fault)) => FrameFault::Properties(fault),
     };
-    Decoded::Malformed(Malformed {
-        sequence,
-        message_type,
-        fault,
-    })
+    Decoded::Malformed(Malformed { sequence, message_type, fault })
 }
 
 fn u32_at(src: &BytesMut, at: usize) -> Option<u32> {

@@ -19,7 +19,7 @@ pub use frame::{FRAME_BYTES_MIN, Frame, FrameType};
 pub use properties::{MalformedProperties, Properties, PropertyPairs};
 pub use reply::DataRecord;
 pub use request::{
-    AckLevel, AckRequest, CLIENT_ID_HEADER, CreateTopicRequest, ID_HEADER, PublishRequest, Request,
-    RequestError, StartAt, SubscribeRequest, UnsubscribeRequest,
+    AckLevel, AckRequest, CLIENT_ID_HEADER, CreateTopicRequest, ID_HEADER, PublishRequest, Request, RequestError,
+    StartAt, SubscribeRequest, UnsubscribeRequest,
 };
 pub use writer::{EncodeError, FrameWriter};

@@ -30,9 +30,7 @@ pub enum MalformedProperties {
 
 impl Properties {
     /// No properties.
-    pub const EMPTY: Properties = Properties {
-        block: Bytes::new(),
-    };
+    pub const EMPTY: Properties = Properties { block: Bytes::new() };
 
     /// Checks a block as a frame carries it.
     ///
@@ -55,9 +53,7 @@ impl Properties {
     ///
     /// # Errors
     /// [`EncodeError`] for a key that is empty or contains `=` or NUL, and for a value that contains NUL.
-    pub fn from_pairs<'a>(
-        pairs: impl IntoIterator<Item = (&'a str, &'a str)>,
-    ) -> Result<Properties, EncodeError> {
+    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Properties, EncodeError> {
         let mut block = Vec::new();
         for (key, value) in pairs {
             EncodeError::check(key, value)?;
@@ -66,24 +62,19 @@ impl Properties {
             block.extend_from_slice(value.as_bytes());
             block.push(0);
         }
-        Ok(Properties {
-            block: block.into(),
-        })
+        Ok(Properties { block: block.into() })
     }
 
     /// The pairs in the order of the wire.
     #[must_use]
     pub fn iter(&self) -> PropertyPairs<'_> {
-        PropertyPairs {
-            rest: str::from_utf8(&self.block).unwrap_or_default(),
-        }
+        PropertyPairs { rest: str::from_utf8(&self.block).unwrap_or_default() }
     }
 
     /// The value of the first pair with this key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.iter()
-            .find_map(|(name, value)| (name == key).then_some(value))
+        self.iter().find_map(|(name, value)| (name == key).then_some(value))
     }
 
     /// Whether there are none.
@@ -138,10 +129,7 @@ mod tests {
     fn blocks() {
         check(b"", Ok(&[]));
         check(b"a=\0", Ok(&[("a", "")]));
-        check(
-            b"a=b=c\0d=e\0a=f\0",
-            Ok(&[("a", "b=c"), ("d", "e"), ("a", "f")]),
-        );
+        check(b"a=b=c\0d=e\0a=f\0", Ok(&[("a", "b=c"), ("d", "e"), ("a", "f")]));
         check("ключ=значение\0".as_bytes(), Ok(&[("ключ", "значение")]));
         check(b"a=b", Err(MalformedProperties::Unterminated));
         check(b"a=b\0c", Err(MalformedProperties::Unterminated));
@@ -159,10 +147,7 @@ mod tests {
         assert_eq!(built.get("b"), Some("1"));
         assert_eq!(built.get("c"), None);
         for (key, value) in [("", "v"), ("a=b", "v"), ("a\0", "v"), ("a", "v\0")] {
-            assert!(
-                Properties::from_pairs([(key, value)]).is_err(),
-                "{key:?}={value:?}"
-            );
+            assert!(Properties::from_pairs([(key, value)]).is_err(), "{key:?}={value:?}");
         }
     }
 }

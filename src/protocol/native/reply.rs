@@ -48,13 +48,7 @@ pub struct DataRecord<'a> {
 }
 
 /// The answer to a CREATE_TOPIC that is done.
-pub fn create_topic_ack(
-    dst: &mut BytesMut,
-    sequence: u64,
-    now: Timestamp,
-    topic: &str,
-    partitions: u32,
-) {
+pub fn create_topic_ack(dst: &mut BytesMut, sequence: u64, now: Timestamp, topic: &str, partitions: u32) {
     let mut ack = success(dst, sequence, now, topic);
     ack.number("partitions", u64::from(partitions));
     finish(ack);
@@ -168,12 +162,7 @@ pub fn data<'h>(
     frame.finish(record.value.unwrap_or_default())
 }
 
-fn success<'a>(
-    dst: &'a mut BytesMut,
-    sequence: u64,
-    now: Timestamp,
-    topic: &str,
-) -> FrameWriter<'a> {
+fn success<'a>(dst: &'a mut BytesMut, sequence: u64, now: Timestamp, topic: &str) -> FrameWriter<'a> {
     let mut ack = FrameWriter::new(dst, FrameType::Ack, sequence, now);
     ack.pair(b"status", b"success");
     ack.text("topic", topic);
@@ -208,10 +197,7 @@ fn is_taken(name: &[u8]) -> bool {
 }
 
 /// Whether this is a `<name>.b64` beside a header `<name>` that will go out under just that name.
-fn is_shadowed<'h>(
-    name: &[u8],
-    mut headers: impl Iterator<Item = (&'h [u8], Option<&'h [u8]>)>,
-) -> bool {
+fn is_shadowed<'h>(name: &[u8], mut headers: impl Iterator<Item = (&'h [u8], Option<&'h [u8]>)>) -> bool {
     let Some(plain) = name.strip_suffix(b".b64") else {
         return false;
     };
@@ -226,11 +212,7 @@ fn escaped(name: &[u8]) -> Vec<u8> {
             text.push(byte);
         } else {
             const HEX: &[u8; 16] = b"0123456789ABCDEF";
-            text.extend_from_slice(&[
-                b'%',
-                HEX[usize::from(byte >> 4)],
-                HEX[usize::from(byte & 15)],
-            ]);
+            text.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
         }
     }
     text

@@ -212,11 +212,7 @@ impl RequestError {
     }
 
     fn invalid(name: &'static str, value: &str, expected: &'static str) -> RequestError {
-        RequestError::Invalid {
-            name,
-            value: shortened(value),
-            expected,
-        }
+        RequestError::Invalid { name, value: shortened(value), expected }
     }
 }
 
@@ -250,9 +246,7 @@ impl<'a> PublishRequest<'a> {
     /// The headers of the record, in the order of the properties; `id` and `client_id` under their `wiber.` names.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a str)> + Clone + use<'a> {
         self.pairs.clone().filter_map(|(name, value)| match name {
-            "topic" | "partition" | "key" | "offset" | "auto_ack" | "created_at" | "version" => {
-                None
-            }
+            "topic" | "partition" | "key" | "offset" | "auto_ack" | "created_at" | "version" => None,
             "id" => (!value.is_empty()).then_some((ID_HEADER, value)),
             "client_id" => (!value.is_empty()).then_some((CLIENT_ID_HEADER, value)),
             _ if name.starts_with("wiber.") => None,
@@ -264,9 +258,10 @@ impl<'a> PublishRequest<'a> {
 fn publish(frame: &Frame) -> Result<PublishRequest<'_>, RequestError> {
     let steering = Steering::of(frame, &["wiber.ack"])?;
     let ack = match steering.wiber_ack {
-        Some(name) => Some(AckLevel::from_name(name).ok_or_else(|| {
-            RequestError::invalid("wiber.ack", name, "'none', 'leader' or 'durable'")
-        })?),
+        Some(name) => Some(
+            AckLevel::from_name(name)
+                .ok_or_else(|| RequestError::invalid("wiber.ack", name, "'none', 'leader' or 'durable'"))?,
+        ),
         None => None,
     };
     Ok(PublishRequest {
@@ -289,25 +284,19 @@ fn create_topic(frame: &Frame) -> Result<CreateTopicRequest, RequestError> {
                 let expected = "a number from 1";
                 let count = number(value).and_then(|n| u32::try_from(n).ok());
                 let count = count.filter(|&n| n > 0);
-                let count =
-                    count.ok_or_else(|| RequestError::invalid("partitions", value, expected));
+                let count = count.ok_or_else(|| RequestError::invalid("partitions", value, expected));
                 set_once(&mut partitions, "partitions", count?)?;
             }
             "retention_hours" => {
                 let expected = "a number of hours, or 0 for ever";
                 let hours = number(value).and_then(|n| u32::try_from(n).ok());
-                let hours =
-                    hours.ok_or_else(|| RequestError::invalid("retention_hours", value, expected));
+                let hours = hours.ok_or_else(|| RequestError::invalid("retention_hours", value, expected));
                 set_once(&mut retention_hours, "retention_hours", hours?)?;
             }
             _ => {}
         }
     }
-    Ok(CreateTopicRequest {
-        topic: TopicName::new(steering.topic()?)?,
-        partitions,
-        retention_hours,
-    })
+    Ok(CreateTopicRequest { topic: TopicName::new(steering.topic()?)?, partitions, retention_hours })
 }
 
 fn subscribe(frame: &Frame) -> Result<SubscribeRequest<'_>, RequestError> {
@@ -352,11 +341,7 @@ fn unsubscribe(frame: &Frame) -> Result<UnsubscribeRequest<'_>, RequestError> {
 fn ack(frame: &Frame) -> Result<AckRequest<'_>, RequestError> {
     let steering = Steering::of(frame, &[])?;
     let offset = Offset::new(frame.sequence).ok_or(RequestError::Missing("offset"))?;
-    Ok(AckRequest {
-        topic: steering.topic()?,
-        partition: steering.partition()?.unwrap_or(PartitionIndex(0)),
-        offset,
-    })
+    Ok(AckRequest { topic: steering.topic()?, partition: steering.partition()?.unwrap_or(PartitionIndex(0)), offset })
 }
 
 /// The steering properties of a frame, each at most once.

@@ -49,23 +49,14 @@ pub struct FrameWriter<'a> {
 
 impl<'a> FrameWriter<'a> {
     /// Begins a frame at the end of `dst`.
-    pub fn new(
-        dst: &'a mut BytesMut,
-        kind: FrameType,
-        sequence: u64,
-        timestamp: Timestamp,
-    ) -> FrameWriter<'a> {
+    pub fn new(dst: &'a mut BytesMut, kind: FrameType, sequence: u64, timestamp: Timestamp) -> FrameWriter<'a> {
         let start = dst.len();
         let mut fixed = [0u8; FIXED_BYTES];
         fixed[4..8].copy_from_slice(&kind.to_wire().to_be_bytes());
         fixed[8..16].copy_from_slice(&sequence.to_be_bytes());
         fixed[16..24].copy_from_slice(&timestamp.millis().to_be_bytes());
         dst.extend_from_slice(&fixed);
-        FrameWriter {
-            dst,
-            start,
-            finished: false,
-        }
+        FrameWriter { dst, start, finished: false }
     }
 
     /// Appends a property.
@@ -122,7 +113,7 @@ impl<'a> FrameWriter<'a> {
     }
 
     /// Appends a block that is already in wire form.
-    pub(super) fn raw_properties(&mut self, block: &[u8]) {
+    pub(crate) fn raw_properties(&mut self, block: &[u8]) {
         self.dst.extend_from_slice(block);
     }
 

@@ -15,9 +15,7 @@ fn admit(bytes: &[u8], limits: &AdmissionLimits) -> Result<ProducedBatch, Admiss
 
 /// Applies `change` to a good batch, reseals it and says why it is refused.
 fn refusal(compression: Compression, change: impl FnOnce(&mut Vec<u8>)) -> AdmissionError {
-    let mut bytes = build(&golden_samples(), compression, None)
-        .into_bytes()
-        .to_vec();
+    let mut bytes = build(&golden_samples(), compression, None).into_bytes().to_vec();
     change(&mut bytes);
     let length = u32::try_from(bytes.len() - 12).unwrap();
     bytes[8..12].copy_from_slice(&length.to_be_bytes());
@@ -32,26 +30,14 @@ fn header_rules() {
             assert_eq!(refusal(compression, change), expected, "{compression}");
         }
     };
-    let counts = |records_count, last_offset_delta| AdmissionError::RecordsCount {
-        records_count,
-        last_offset_delta,
-    };
+    let counts = |records_count, last_offset_delta| AdmissionError::RecordsCount { records_count, last_offset_delta };
     check(|b| b[22] |= 0x20, AdmissionError::Control);
     check(|b| b[22] |= 0x10, AdmissionError::Transactional);
     check(|b| b[22] = 0x08, AdmissionError::Attributes { bits: 0x08 });
     check(|b| b[22] = 0x40, AdmissionError::Attributes { bits: 0x40 });
-    check(
-        |b| b[21..23].copy_from_slice(&[0x80, 0]),
-        AdmissionError::Attributes { bits: 0x8000 },
-    );
-    check(
-        |b| b[22] = 5,
-        AdmissionError::UnknownCompression { codec: 5 },
-    );
-    check(
-        |b| b[22] = 7,
-        AdmissionError::UnknownCompression { codec: 7 },
-    );
+    check(|b| b[21..23].copy_from_slice(&[0x80, 0]), AdmissionError::Attributes { bits: 0x8000 });
+    check(|b| b[22] = 5, AdmissionError::UnknownCompression { codec: 5 });
+    check(|b| b[22] = 7, AdmissionError::UnknownCompression { codec: 7 });
     check(|b| b[60] = 0, counts(0, 4));
     check(|b| b[60] = 4, counts(4, 4));
     check(|b| b[26] = 5, counts(5, 5));
@@ -63,22 +49,13 @@ fn damage_is_passed_on() {
     let whole = build(&golden_samples(), Compression::None, None).into_bytes();
     let mut bad_crc = whole.clone();
     bad_crc[100] ^= 1;
-    assert!(matches!(
-        admit(&bad_crc, &AdmissionLimits::default()),
-        Err(AdmissionError::Batch(BatchError::Crc { .. }))
-    ));
+    assert!(matches!(admit(&bad_crc, &AdmissionLimits::default()), Err(AdmissionError::Batch(BatchError::Crc { .. }))));
     let short = &whole[..whole.len() - 1];
     let (needed, have) = (whole.len(), whole.len() - 1);
-    assert_eq!(
-        admit(short, &AdmissionLimits::default()).unwrap_err(),
-        BatchError::Truncated { needed, have }.into()
-    );
+    assert_eq!(admit(short, &AdmissionLimits::default()).unwrap_err(), BatchError::Truncated { needed, have }.into());
     let mut long = whole;
     long.extend_from_slice(&[0]);
-    assert_eq!(
-        admit(&long, &AdmissionLimits::default()).unwrap_err(),
-        BatchError::Surplus { bytes: 1 }.into()
-    );
+    assert_eq!(admit(&long, &AdmissionLimits::default()).unwrap_err(), BatchError::Surplus { bytes: 1 }.into());
 }
 
 #[test]
@@ -88,87 +65,34 @@ fn record_rules() {
         assert_eq!(refusal(Compression::None, change), expected);
     };
     // Zigzag: 1 is -1, 2 is 1, 3 is -2. Length, attributes, timestamp delta, offset delta, key length, k 0, value.
-    check(
-        |b| b[FIRST_RECORD + 3] = 2,
-        0,
-        RecordDefect::OffsetDelta { found: 1 },
-    );
-    check(
-        |b| b[FIRST_RECORD + 3] = 1,
-        0,
-        RecordDefect::OffsetDelta { found: -1 },
-    );
-    check(
-        |b| b[FIRST_RECORD + 4] = 3,
-        0,
-        RecordDefect::Negative {
-            field: "key length",
-            value: -2,
-        },
-    );
+    check(|b| b[FIRST_RECORD + 3] = 2, 0, RecordDefect::OffsetDelta { found: 1 });
+    check(|b| b[FIRST_RECORD + 3] = 1, 0, RecordDefect::OffsetDelta { found: -1 });
+    check(|b| b[FIRST_RECORD + 4] = 3, 0, RecordDefect::Negative { field: "key length", value: -2 });
     check(|b| b[FIRST_RECORD + 4] = 100, 0, RecordDefect::Truncated);
-    check(
-        |b| b[FIRST_RECORD + 13] = 3,
-        0,
-        RecordDefect::Negative {
-            field: "headers count",
-            value: -2,
-        },
-    );
+    check(|b| b[FIRST_RECORD + 13] = 3, 0, RecordDefect::Negative { field: "headers count", value: -2 });
     check(|b| b[FIRST_RECORD + 13] = 2, 0, RecordDefect::Truncated);
-    check(
-        |b| b[FIRST_RECORD] = 1,
-        0,
-        RecordDefect::Negative {
-            field: "record length",
-            value: -1,
-        },
-    );
+    check(|b| b[FIRST_RECORD] = 1, 0, RecordDefect::Negative { field: "record length", value: -1 });
     check(|b| b[FIRST_RECORD] = 0, 0, RecordDefect::Truncated);
-    check(
-        |b| b[FIRST_RECORD] += 2,
-        0,
-        RecordDefect::Surplus { bytes: 1 },
-    );
-    check(
-        |b| b[FIRST_RECORD..FIRST_RECORD + 6].fill(0xff),
-        0,
-        RecordDefect::Varint,
-    );
+    check(|b| b[FIRST_RECORD] += 2, 0, RecordDefect::Surplus { bytes: 1 });
+    check(|b| b[FIRST_RECORD..FIRST_RECORD + 6].fill(0xff), 0, RecordDefect::Varint);
     check(|b| b.truncate(FIRST_RECORD), 0, RecordDefect::Truncated);
-    check(
-        |b| b.truncate(FIRST_RECORD + 14),
-        1,
-        RecordDefect::Truncated,
-    );
+    check(|b| b.truncate(FIRST_RECORD + 14), 1, RecordDefect::Truncated);
     check(|b| b.truncate(b.len() - 1), 4, RecordDefect::Truncated);
-    assert_eq!(
-        refusal(Compression::None, |b| b.extend([0, 0])),
-        AdmissionError::Surplus { bytes: 2 }
-    );
+    assert_eq!(refusal(Compression::None, |b| b.extend([0, 0])), AdmissionError::Surplus { bytes: 2 });
 }
 
 #[test]
 fn sizes() {
     let whole = build(&golden_samples(), Compression::None, None).into_bytes();
-    let limits = |batch_bytes_max| AdmissionLimits {
-        batch_bytes_max,
-        ..Default::default()
-    };
+    let limits = |batch_bytes_max| AdmissionLimits { batch_bytes_max, ..Default::default() };
     assert!(admit(&whole, &limits(whole.len())).is_ok());
     let (bytes, bytes_max) = (whole.len(), whole.len() - 1);
-    assert_eq!(
-        admit(&whole, &limits(bytes_max)).unwrap_err(),
-        AdmissionError::TooLarge { bytes, bytes_max }
-    );
+    assert_eq!(admit(&whole, &limits(bytes_max)).unwrap_err(), AdmissionError::TooLarge { bytes, bytes_max });
 }
 
 #[test]
 fn timestamps_ahead_of_the_clock_are_refused_where_the_limits_say_so() {
-    let limits = |max| AdmissionLimits {
-        timestamp_after_max_ms: max,
-        ..Default::default()
-    };
+    let limits = |max| AdmissionLimits { timestamp_after_max_ms: max, ..Default::default() };
     for compression in Compression::ALL {
         let batch = build(&golden_samples(), compression, None).into_bytes();
         let ahead = 1_000_000_000;
@@ -177,10 +101,7 @@ fn timestamps_ahead_of_the_clock_are_refused_where_the_limits_say_so() {
         let millis = NOW.millis() + ahead;
         assert_eq!(
             admit(&batch, &limits(Some(ahead - 1))).unwrap_err(),
-            AdmissionError::FutureTimestamp {
-                millis,
-                after_max_ms: ahead - 1
-            }
+            AdmissionError::FutureTimestamp { millis, after_max_ms: ahead - 1 }
         );
     }
 }
@@ -199,9 +120,7 @@ fn negative_timestamps_are_refused_and_none_is_not() {
         bytes[27..35].copy_from_slice(&timestamps[0].to_be_bytes());
         reseal(&mut bytes);
         let admitted = admit(&bytes, &AdmissionLimits::default());
-        admitted
-            .map(|batch| batch.header().max_timestamp.millis())
-            .map_err(|e| e.to_string())
+        admitted.map(|batch| batch.header().max_timestamp.millis()).map_err(|e| e.to_string())
     };
     let refused = Err("timestamp -2 is negative".to_owned());
     assert_eq!(of(&[-1, -1]), Ok(-1));

@@ -72,10 +72,7 @@ impl TryFrom<PlainProducer> for ProducerSnapshot {
     type Error = InvalidProducerSnapshot;
 
     fn try_from(plain: PlainProducer) -> Result<ProducerSnapshot, InvalidProducerSnapshot> {
-        let invalid = |field| InvalidProducerSnapshot {
-            id: plain.id,
-            field,
-        };
+        let invalid = |field| InvalidProducerSnapshot { id: plain.id, field };
         let id = ProducerId::new(plain.id).ok_or(invalid("id"))?;
         let epoch = ProducerEpoch::new(plain.epoch).ok_or(invalid("epoch"))?;
         let last_timestamp = Timestamp::from_millis(plain.last_timestamp_ms);
@@ -86,8 +83,7 @@ impl TryFrom<PlainProducer> for ProducerSnapshot {
                 None => state = Some(ProducerState::of(epoch, last_timestamp, batch)),
                 Some(state) => {
                     let last = state.last_batch();
-                    let follows = last.next_sequence() == batch.base_sequence
-                        && last.last_offset() < batch.base_offset;
+                    let follows = last.next_sequence() == batch.base_sequence && last.last_offset() < batch.base_offset;
                     if !follows {
                         return Err(invalid("order of batches"));
                     }

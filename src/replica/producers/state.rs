@@ -27,8 +27,7 @@ pub(super) struct ProducerState {
 impl RecentBatch {
     /// The offset of its last record.
     pub(super) fn last_offset(&self) -> Offset {
-        self.base_offset
-            .plus(u64::from(self.records_count.saturating_sub(1)))
+        self.base_offset.plus(u64::from(self.records_count.saturating_sub(1)))
     }
 
     /// The sequence of the record that comes after it.
@@ -44,17 +43,8 @@ impl ProducerState {
     }
 
     /// A producer of whom only this batch is known.
-    pub(super) fn of(
-        epoch: ProducerEpoch,
-        last_timestamp: Timestamp,
-        batch: RecentBatch,
-    ) -> ProducerState {
-        ProducerState {
-            epoch,
-            last_timestamp,
-            batches: [batch; BATCHES_REMEMBERED],
-            batches_count: 1,
-        }
+    pub(super) fn of(epoch: ProducerEpoch, last_timestamp: Timestamp, batch: RecentBatch) -> ProducerState {
+        ProducerState { epoch, last_timestamp, batches: [batch; BATCHES_REMEMBERED], batches_count: 1 }
     }
 
     pub(super) fn epoch(&self) -> ProducerEpoch {
@@ -78,18 +68,12 @@ impl ProducerState {
     pub(super) fn check(&self, stamp: ProducerBatch) -> Result<Verdict, SequenceError> {
         let expected = match stamp.epoch.cmp(&self.epoch) {
             Ordering::Less => {
-                return Err(SequenceError::StaleEpoch {
-                    current: self.epoch,
-                    found: stamp.epoch,
-                });
+                return Err(SequenceError::StaleEpoch { current: self.epoch, found: stamp.epoch });
             }
             Ordering::Greater => Sequence::FIRST,
             Ordering::Equal => {
                 if let Some(batch) = self.find(stamp) {
-                    return Ok(Verdict::Duplicate {
-                        base_offset: batch.base_offset,
-                        last_offset: batch.last_offset(),
-                    });
+                    return Ok(Verdict::Duplicate { base_offset: batch.base_offset, last_offset: batch.last_offset() });
                 }
                 self.last_batch().next_sequence()
             }
@@ -97,18 +81,14 @@ impl ProducerState {
         if stamp.base_sequence == expected {
             Ok(Verdict::Append)
         } else {
-            Err(SequenceError::OutOfOrder {
-                expected,
-                found: stamp.base_sequence,
-            })
+            Err(SequenceError::OutOfOrder { expected, found: stamp.base_sequence })
         }
     }
 
     /// Adds a batch that was appended. One of another epoch, or that does not follow, makes the producer start over.
     pub(super) fn apply(&mut self, pending: &PendingBatch) {
         let last_timestamp = self.last_timestamp.max(pending.timestamp);
-        let follows = pending.epoch == self.epoch
-            && pending.batch.base_sequence == self.last_batch().next_sequence();
+        let follows = pending.epoch == self.epoch && pending.batch.base_sequence == self.last_batch().next_sequence();
         if follows {
             self.push(pending.batch);
             self.last_timestamp = last_timestamp;
@@ -129,17 +109,15 @@ impl ProducerState {
 
     /// The remembered batch with the same first and last sequence.
     fn find(&self, stamp: ProducerBatch) -> Option<&RecentBatch> {
-        self.batches().iter().find(|batch| {
-            batch.base_sequence == stamp.base_sequence && batch.records_count == stamp.records_count
-        })
+        self.batches()
+            .iter()
+            .find(|batch| batch.base_sequence == stamp.base_sequence && batch.records_count == stamp.records_count)
     }
 }
 
 impl PartialEq for ProducerState {
     fn eq(&self, other: &ProducerState) -> bool {
-        self.epoch == other.epoch
-            && self.last_timestamp == other.last_timestamp
-            && self.batches() == other.batches()
+        self.epoch == other.epoch && self.last_timestamp == other.last_timestamp && self.batches() == other.batches()
     }
 }
 

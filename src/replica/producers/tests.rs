@@ -4,10 +4,7 @@ mod model;
 
 use super::*;
 
-const LIMITS: ProducerLimits = ProducerLimits {
-    producers_max: 3,
-    expiry_ms: 1000,
-};
+const LIMITS: ProducerLimits = ProducerLimits { producers_max: 3, expiry_ms: 1000 };
 
 /// Runs a transcript, one command a line, and compares each answer with what stands after `=>`.
 ///
@@ -71,10 +68,7 @@ fn run(producers: &mut Producers, verb: &str, n: &[i64]) -> String {
 fn judge(producers: &Producers, stamp: ProducerBatch) -> String {
     match producers.check(stamp) {
         Ok(Verdict::Append) => "append".to_owned(),
-        Ok(Verdict::Duplicate {
-            base_offset,
-            last_offset,
-        }) => format!("duplicate {base_offset}..{last_offset}"),
+        Ok(Verdict::Duplicate { base_offset, last_offset }) => format!("duplicate {base_offset}..{last_offset}"),
         Err(SequenceError::OutOfOrder { expected, found }) => {
             format!("expected {expected} found {found}")
         }
@@ -312,10 +306,7 @@ fn the_log_is_right_even_where_the_check_would_refuse() {
 
 #[test]
 fn a_snapshot_above_the_limit_is_cut_to_it() {
-    let mut large = Producers::new(ProducerLimits {
-        producers_max: 10,
-        ..LIMITS
-    });
+    let mut large = Producers::new(ProducerLimits { producers_max: 10, ..LIMITS });
     for id in 0..10 {
         large.record(stamp(&[9 - id, 0, 0, 1]), offset(id), Timestamp::NONE);
     }

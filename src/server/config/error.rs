@@ -8,9 +8,7 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error(
-        "cannot read the configuration file {path:?}: {source}; name another with --config or QB_CONFIG_FILE"
-    )]
+    #[error("cannot read the configuration file {path:?}: {source}; name another with --config or QB_CONFIG_FILE")]
     Unreadable {
         /// The file.
         path: PathBuf,

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::error::ConfigError;
 use super::load::Values;
 use super::rule::{LogFormat, LogLevel, Rule, SyncMode};
@@ -22,14 +24,16 @@ pub(super) struct Key {
     /// Variables beside `QB_<SECTION>__<KEY>`; a later one wins.
     pub(super) variables: &'static [&'static str],
     /// Its line in the documentation.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "compared with the documentation")
-    )]
+    #[cfg_attr(not(test), expect(dead_code, reason = "compared with the documentation"))]
     pub(super) doc: &'static str,
 }
 
 impl Key {
+    /// The default as a value.
+    pub(super) fn default_value(&self) -> Value {
+        serde_json::from_str(self.default).unwrap_or(Value::Null)
+    }
+
     /// The variable that every key has.
     pub(super) fn variable(&self) -> String {
         let (section, name) = (self.section.to_uppercase(), self.name.to_uppercase());
@@ -86,10 +90,7 @@ macro_rules! settings {
     };
 }
 
-const PORT: Rule = Rule::Integer {
-    min: 0,
-    max: 65_535,
-};
+const PORT: Rule = Rule::Integer { min: 0, max: 65_535 };
 
 const fn integer(min: u64, max: u64) -> Rule {
     Rule::Integer { min, max }

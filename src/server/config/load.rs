@@ -51,10 +51,7 @@ pub fn load(
     values.place_snapshots();
     let config = Config::build(&values)?;
     values.check_together(&config)?;
-    Ok(Loaded {
-        config,
-        warnings: values.warnings,
-    })
+    Ok(Loaded { config, warnings: values.warnings })
 }
 
 /// The values of all keys so far, in the order of the table.
@@ -66,36 +63,25 @@ pub(super) struct Values {
 impl Values {
     fn defaults() -> Values {
         let default = |key: &Key| {
-            let value = serde_json::from_str(key.default).unwrap_or(Value::Null);
+            let value = key.default_value();
             (key.rule.admit(&value).unwrap_or(value), Origin::Default)
         };
-        Values {
-            slots: KEYS.iter().map(default).collect(),
-            warnings: Vec::new(),
-        }
+        Values { slots: KEYS.iter().map(default).collect(), warnings: Vec::new() }
     }
 
     fn file(&mut self, path: &Path, bytes: &[u8]) -> Result<(), ConfigError> {
         let origin = Origin::File(path.to_owned());
-        let root: Value = serde_json::from_slice(bytes).map_err(|source| ConfigError::NotJson {
-            path: path.to_owned(),
-            source,
-        })?;
-        let not_an_object = |what: &str| ConfigError::NotAnObject {
-            origin: origin.clone(),
-            what: what.to_owned(),
-        };
+        let root: Value =
+            serde_json::from_slice(bytes).map_err(|source| ConfigError::NotJson { path: path.to_owned(), source })?;
+        let not_an_object = |what: &str| ConfigError::NotAnObject { origin: origin.clone(), what: what.to_owned() };
         let sections = root.as_object().ok_or_else(|| not_an_object("the file"))?;
         for (section, content) in sections {
             if !SECTIONS.contains(&section.as_str()) {
                 return Err(unknown(&origin, section, None));
             }
-            let content = content
-                .as_object()
-                .ok_or_else(|| not_an_object(&format!("section '{section}'")))?;
+            let content = content.as_object().ok_or_else(|| not_an_object(&format!("section '{section}'")))?;
             for (name, value) in content {
-                let index =
-                    find(section, name).ok_or_else(|| unknown(&origin, section, Some(name)))?;
+                let index = find(section, name).ok_or_else(|| unknown(&origin, section, Some(name)))?;
                 self.set(index, value.clone(), origin.clone())?;
             }
         }
@@ -127,9 +113,7 @@ impl Values {
                 let origin = Origin::Variable(name.clone());
                 return Err(unknown(&origin, &section, Some(&key)));
             }
-            self.warnings.push(format!(
-                "environment variable {name} is not known and ignored"
-            ));
+            self.warnings.push(format!("environment variable {name} is not known and ignored"));
         }
         Ok(())
     }
@@ -142,13 +126,10 @@ impl Values {
             ("storage.data_dir", flags.data_dir.as_ref().map(path)),
             ("logging.level", flags.log_level.clone()),
         ];
-        let named = named
-            .into_iter()
-            .filter_map(|(key, text)| Some((key.to_owned(), text?)));
+        let named = named.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text?)));
         for (key, text) in named.chain(flags.set.iter().cloned()) {
             let (section, name) = key.split_once('.').unwrap_or((&key, ""));
-            let index =
-                find(section, name).ok_or_else(|| unknown(&Origin::Flag, section, Some(name)))?;
+            let index = find(section, name).ok_or_else(|| unknown(&Origin::Flag, section, Some(name)))?;
             let value = KEYS[index].rule.value_of_text(&text);
             self.set(index, value, Origin::Flag)?;
         }
@@ -159,9 +140,8 @@ impl Values {
         let key = &KEYS[index];
         let historic = |text: &str| key.path == "logging.format" && text.contains("%(");
         let value = if value.as_str().is_some_and(historic) {
-            self.warnings.push(format!(
-                "{origin}: logging.format {value} is a format string of another system; 'text' is used"
-            ));
+            self.warnings
+                .push(format!("{origin}: logging.format {value} is a format string of another system; 'text' is used"));
             Value::String("text".to_owned())
         } else {
             value
@@ -175,9 +155,7 @@ impl Values {
 
     /// Snapshots follow a data directory that somebody chose, unless somebody chose theirs as well.
     fn place_snapshots(&mut self) {
-        let (Some(data), Some(snapshots)) =
-            (find("storage", "data_dir"), find("storage", "snapshot_dir"))
-        else {
+        let (Some(data), Some(snapshots)) = (find("storage", "data_dir"), find("storage", "snapshot_dir")) else {
             return;
         };
         if self.is_chosen(data) && !self.is_chosen(snapshots) {
@@ -193,7 +171,7 @@ impl Values {
         let (value, origin) = &self.slots[index];
         match origin {
             Origin::Default => false,
-            Origin::File(_) => value.to_string() != KEYS[index].default,
+            Origin::File(_) => *value != KEYS[index].default_value(),
             Origin::Variable(_) | Origin::Flag => true,
         }
     }
@@ -206,24 +184,9 @@ impl Values {
         let message_bytes = config.topics.max_message_size as u64;
         let pending_bytes = config.storage.pending_bytes as u64;
         let pairs = [
-            (
-                "topics.default_partitions",
-                default,
-                "topics.max_partitions",
-                most,
-            ),
-            (
-                "topics.create",
-                u64::from(created),
-                "topics.max_partitions",
-                most,
-            ),
-            (
-                "topics.max_message_size",
-                message_bytes,
-                "storage.pending_bytes",
-                pending_bytes,
-            ),
+            ("topics.default_partitions", default, "topics.max_partitions", most),
+            ("topics.create", u64::from(created), "topics.max_partitions", most),
+            ("topics.max_message_size", message_bytes, "storage.pending_bytes", pending_bytes),
         ];
         match pairs.into_iter().find(|(_, value, _, limit)| value > limit) {
             None => Ok(()),
@@ -240,10 +203,7 @@ impl Values {
 
     /// The value of a key as its type.
     pub(super) fn read<T: FromValue>(&self, path: &'static str) -> Result<T, ConfigError> {
-        let at = KEYS
-            .iter()
-            .zip(&self.slots)
-            .find(|(key, _)| key.path == path);
+        let at = KEYS.iter().zip(&self.slots).find(|(key, _)| key.path == path);
         let read = at.and_then(|(_, (value, _))| T::from_value(value));
         read.ok_or_else(|| ConfigError::Value {
             origin: self.origin(path),
@@ -267,8 +227,7 @@ impl Values {
 }
 
 fn find(section: &str, name: &str) -> Option<usize> {
-    KEYS.iter()
-        .position(|key| key.section == section && key.name == name)
+    KEYS.iter().position(|key| key.section == section && key.name == name)
 }
 
 fn refused(key: &Key, value: &Value, origin: Origin) -> ConfigError {
@@ -281,11 +240,7 @@ fn refused(key: &Key, value: &Value, origin: Origin) -> ConfigError {
 }
 
 fn unknown(origin: &Origin, section: &str, name: Option<&str>) -> ConfigError {
-    let names: Vec<&str> = KEYS
-        .iter()
-        .filter(|key| key.section == section)
-        .map(|key| key.name)
-        .collect();
+    let names: Vec<&str> = KEYS.iter().filter(|key| key.section == section).map(|key| key.name).collect();
     match name {
         Some(name) if !names.is_empty() => ConfigError::UnknownKey {
             origin: origin.clone(),

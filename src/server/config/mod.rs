@@ -1,10 +1,10 @@
 //! The server's configuration: the built-in defaults, then a JSON file, then the environment, then flags.
 //!
-//! One table ([`keys`]) drives the structs, the reading, the errors and the test that compares `docs/configuration.md`
+//! One table (`keys`) drives the structs, the reading, the errors and the test that compares `docs/configuration.md`
 //! with it. The `config` crate is not used: its errors know neither a key's range nor which of the layers a value came
 //! from, it lets unknown keys pass, and it would guess types from the text of environment variables.
 //!
-//! [`load`] is pure: file bytes and variables are handed in. [`ConfigFile::read`] is the only function here that
+//! [`load()`] is pure: file bytes and variables are handed in. [`ConfigFile::read`] is the only function here that
 //! touches the outside.
 
 mod error;
@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 
 pub use error::ConfigError;
 pub use keys::{
-    ClientConfig, Config, HttpConfig, KafkaConfig, LinesConfig, LoggingConfig, ServerConfig,
-    StorageConfig, TopicsConfig,
+    ClientConfig, Config, HttpConfig, KafkaConfig, LinesConfig, LoggingConfig, ServerConfig, StorageConfig,
+    TopicsConfig,
 };
 pub use load::{Loaded, Overrides, load};
 pub use rule::{LogFormat, LogLevel, SyncMode};
@@ -43,10 +43,7 @@ impl ConfigFile {
     #[must_use]
     pub fn locate(flag: Option<&Path>, variable: Option<&str>) -> ConfigFile {
         let named = flag.or(variable.map(Path::new));
-        ConfigFile {
-            path: named.unwrap_or(Path::new(DEFAULT_PATH)).to_owned(),
-            named: named.is_some(),
-        }
+        ConfigFile { path: named.unwrap_or(Path::new(DEFAULT_PATH)).to_owned(), named: named.is_some() }
     }
 
     /// The file's bytes; `None` where there is no file and nobody named it.
@@ -57,10 +54,7 @@ impl ConfigFile {
         match std::fs::read(&self.path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(e) if e.kind() == io::ErrorKind::NotFound && !self.named => Ok(None),
-            Err(source) => Err(ConfigError::Unreadable {
-                path: self.path.clone(),
-                source,
-            }),
+            Err(source) => Err(ConfigError::Unreadable { path: self.path.clone(), source }),
         }
     }
 }

@@ -85,17 +85,11 @@ impl Rule {
             (Rule::Choice(words), Value::String(word)) => words.contains(&word.as_str()),
             (Rule::ChoiceOfAnyCase(words), Value::String(word)) => {
                 let word = word.to_lowercase();
-                return words
-                    .iter()
-                    .any(|known| known.to_lowercase() == word)
-                    .then_some(Value::String(word));
+                return words.iter().any(|known| known.to_lowercase() == word).then_some(Value::String(word));
             }
             (Rule::Topics, Value::Object(topics)) => topics.iter().all(|(name, count)| {
                 let legal = TopicName::new(name).is_ok_and(|name| !name.is_internal());
-                legal
-                    && count
-                        .as_u64()
-                        .is_some_and(|n| n > 0 && u32::try_from(n).is_ok())
+                legal && count.as_u64().is_some_and(|n| n > 0 && u32::try_from(n).is_ok())
             }),
             _ => false,
         };
@@ -157,9 +151,7 @@ integers_from_values!(u16 u32 u64 usize);
 impl FromValue for BTreeMap<TopicName, u32> {
     fn from_value(value: &Value) -> Option<BTreeMap<TopicName, u32>> {
         let topics = value.as_object()?.iter();
-        topics
-            .map(|(name, count)| Some((TopicName::new(name).ok()?, u32::from_value(count)?)))
-            .collect()
+        topics.map(|(name, count)| Some((TopicName::new(name).ok()?, u32::from_value(count)?))).collect()
     }
 }
 

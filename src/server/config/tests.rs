@@ -16,10 +16,7 @@ fn check(file: Option<&str>, variables: &[&str], flags: &[&str]) -> Result<Loade
         let (name, value) = text.split_once('=').expect("NAME=value");
         (name.to_owned(), value.to_owned())
     };
-    let flags = Overrides {
-        set: flags.iter().map(pair).collect(),
-        ..Overrides::default()
-    };
+    let flags = Overrides { set: flags.iter().map(pair).collect(), ..Overrides::default() };
     let file = file.map(|text| (Path::new("broker.json"), text.as_bytes()));
     load(file, variables.iter().map(pair), &flags).map_err(|e| e.to_string())
 }
@@ -34,10 +31,7 @@ fn the_shipped_file_holds_the_defaults() {
         let further = matches!(key.section, "lines" | "http" | "kafka");
         assert_eq!(shipped.config.is_given(key.path), !further, "{}", key.path);
     }
-    let same = Config {
-        given: Vec::new(),
-        ..shipped.config
-    };
+    let same = Config { given: Vec::new(), ..shipped.config };
     assert_eq!(same, built_in.config);
 }
 
@@ -58,11 +52,7 @@ fn the_historic_file_loads() {
     assert_eq!(loaded.config.logging.level, LogLevel::Warn);
     assert_eq!(loaded.config.logging.format, LogFormat::Text);
     assert_eq!(loaded.warnings.len(), 1);
-    assert!(
-        loaded.warnings[0].contains("logging.format"),
-        "{:?}",
-        loaded.warnings
-    );
+    assert!(loaded.warnings[0].contains("logging.format"), "{:?}", loaded.warnings);
 }
 
 #[test]
@@ -75,10 +65,7 @@ fn a_later_layer_wins() {
     assert_eq!(port(&[], &[]), 1);
     assert_eq!(port(&["QB_SERVER_PORT=2"], &[]), 2);
     assert_eq!(port(&["QB_SERVER__PORT=3", "QB_SERVER_PORT=2"], &[]), 3);
-    assert_eq!(
-        port(&["QB_SERVER_PORT=2"], &["server.port=4", "server.port=5"]),
-        5
-    );
+    assert_eq!(port(&["QB_SERVER_PORT=2"], &["server.port=4", "server.port=5"]), 5);
 
     let flags = Overrides {
         host: Some("::1".into()),
@@ -87,13 +74,8 @@ fn a_later_layer_wins() {
         log_level: Some("critical".into()),
         set: Vec::new(),
     };
-    let config = load(None, [("QB_SERVER_HOST".into(), "h".into())], &flags)
-        .expect("loads")
-        .config;
-    assert_eq!(
-        (config.server.host.as_str(), config.server.port),
-        ("::1", 7)
-    );
+    let config = load(None, [("QB_SERVER_HOST".into(), "h".into())], &flags).expect("loads").config;
+    assert_eq!((config.server.host.as_str(), config.server.port), ("::1", 7));
     assert_eq!(config.logging.level, LogLevel::Error);
     assert_eq!(config.storage.snapshot_dir, Path::new("/d/.snapshots"));
 }
@@ -105,17 +87,11 @@ fn snapshots_follow_a_chosen_data_directory() {
         config.storage.snapshot_dir
     };
     let dir = |variables: &[&str]| with(None, variables);
-    assert_eq!(
-        with(Some(SHIPPED), &["QB_DATA_DIR=d"]),
-        Path::new("d/.snapshots")
-    );
+    assert_eq!(with(Some(SHIPPED), &["QB_DATA_DIR=d"]), Path::new("d/.snapshots"));
     let chosen = r#"{"storage": {"snapshot_dir": "s"}}"#;
     assert_eq!(with(Some(chosen), &["QB_DATA_DIR=d"]), Path::new("s"));
     assert_eq!(dir(&[]), Path::new("./storage/snapshots"));
-    assert_eq!(
-        dir(&["QB_DATA_DIR=/var/wiber"]),
-        Path::new("/var/wiber/.snapshots")
-    );
+    assert_eq!(dir(&["QB_DATA_DIR=/var/wiber"]), Path::new("/var/wiber/.snapshots"));
     assert_eq!(dir(&["WIBER_DATA_DIR=d"]), Path::new("d/.snapshots"));
     assert_eq!(dir(&["QB_DATA_DIR=d", "QB_SNAPSHOT_DIR=s"]), Path::new("s"));
     assert_eq!(dir(&["QB_SNAPSHOT_DIR=s"]), Path::new("s"));
@@ -147,146 +123,56 @@ fn variables_carry_every_kind_of_value() {
     assert_eq!(config.logging.level, LogLevel::Debug);
     assert!(config.is_given("lines.port") && !config.is_given("http.port"));
     assert_eq!(loaded.warnings.len(), 1);
-    assert!(
-        loaded.warnings[0].contains("QB_BUILD"),
-        "{:?}",
-        loaded.warnings
-    );
+    assert!(loaded.warnings[0].contains("QB_BUILD"), "{:?}", loaded.warnings);
 }
+
+/// Files that do not load, and what the error must say.
+const WRONG_FILES: &[(&str, &[&str])] = &[
+    ("", &["broker.json", "not JSON"]),
+    ("{", &["not JSON"]),
+    ("[]", &["the file must be a JSON object"]),
+    (r#"{"server": 1}"#, &["section 'server' must be a JSON object"]),
+    (r#"{"sever": {}}"#, &["unknown section 'sever'", "server, storage"]),
+    (r#"{"server": {"prot": 1}}"#, &["unknown key 'server.prot'", "port"]),
+    (r#"{"server": {"port": "9999"}}"#, &["server.port is \"9999\"", "0 to 65535"]),
+    (r#"{"server": {"port": 65536}}"#, &["server.port is 65536", "0 to 65535"]),
+    (r#"{"server": {"port": -1}}"#, &["server.port", "0 to 65535"]),
+    (r#"{"server": {"port": 1.5}}"#, &["server.port", "0 to 65535"]),
+    (r#"{"server": {"port": null}}"#, &["server.port", "0 to 65535"]),
+    (r#"{"server": {"host": ""}}"#, &["server.host", "not empty"]),
+    (r#"{"server": {"host": 127}}"#, &["server.host", "text"]),
+    (r#"{"server": {"max_connections": 0}}"#, &["server.max_connections", "1 to 1000000"]),
+    (r#"{"server": {"heartbeat_interval": 0}}"#, &["server.heartbeat_interval", "0.1 to"]),
+    (r#"{"server": {"connection_timeout": "5s"}}"#, &["server.connection_timeout", "seconds"]),
+    (r#"{"storage": {"sync": "never"}}"#, &["storage.sync", "always, interval, os"]),
+    (r#"{"storage": {"sync": true}}"#, &["storage.sync", "always, interval, os"]),
+    (r#"{"storage": {"data_dir": []}}"#, &["storage.data_dir", "a path"]),
+    (r#"{"storage": {"max_log_size": 10}}"#, &["storage.max_log_size", "1024 to 2147483647"]),
+    (r#"{"storage": {"sync_threads": 65}}"#, &["storage.sync_threads", "1 to 64"]),
+    (r#"{"topics": {"auto_create": "yes"}}"#, &["topics.auto_create", "true or false"]),
+    (r#"{"topics": {"create": ["a"]}}"#, &["topics.create", "object of topic names"]),
+    (r#"{"topics": {"create": {"a b": 1}}}"#, &["topics.create", "a-z"]),
+    (r#"{"topics": {"create": {"__meta": 1}}}"#, &["topics.create", "'__'"]),
+    (r#"{"topics": {"create": {"a": 0}}}"#, &["topics.create", "from 1"]),
+    (r#"{"topics": {"create": {"a": 5000}}}"#, &["topics.create", "at most 4096"]),
+    (
+        r#"{"topics": {"default_partitions": 9, "max_partitions": 8}}"#,
+        &["topics.default_partitions is 9", "at most 8", "topics.max_partitions"],
+    ),
+    (
+        r#"{"topics": {"max_message_size": 67108864}}"#,
+        &["topics.max_message_size", "storage.pending_bytes is 16777216"],
+    ),
+    (r#"{"client": {"auto_ack": 1}}"#, &["client.auto_ack", "true or false"]),
+    (r#"{"logging": {"level": "LOUD"}}"#, &["logging.level", "TRACE, DEBUG"]),
+    (r#"{"logging": {"format": "xml"}}"#, &["logging.format", "text, json"]),
+    (r#"{"logging": {"file": 3}}"#, &["logging.file", "a path or null"]),
+    (r#"{"kafka": {"enabled": "on"}}"#, &["kafka.enabled", "true or false"]),
+];
 
 #[test]
 fn wrong_files_say_what_is_wrong() {
-    let table: &[(&str, &[&str])] = &[
-        ("", &["broker.json", "not JSON"]),
-        ("{", &["not JSON"]),
-        ("[]", &["the file must be a JSON object"]),
-        (
-            r#"{"server": 1}"#,
-            &["section 'server' must be a JSON object"],
-        ),
-        (
-            r#"{"sever": {}}"#,
-            &["unknown section 'sever'", "server, storage"],
-        ),
-        (
-            r#"{"server": {"prot": 1}}"#,
-            &["unknown key 'server.prot'", "port"],
-        ),
-        (
-            r#"{"server": {"port": "9999"}}"#,
-            &["server.port is \"9999\"", "0 to 65535"],
-        ),
-        (
-            r#"{"server": {"port": 65536}}"#,
-            &["server.port is 65536", "0 to 65535"],
-        ),
-        (
-            r#"{"server": {"port": -1}}"#,
-            &["server.port", "0 to 65535"],
-        ),
-        (
-            r#"{"server": {"port": 1.5}}"#,
-            &["server.port", "0 to 65535"],
-        ),
-        (
-            r#"{"server": {"port": null}}"#,
-            &["server.port", "0 to 65535"],
-        ),
-        (r#"{"server": {"host": ""}}"#, &["server.host", "not empty"]),
-        (r#"{"server": {"host": 127}}"#, &["server.host", "text"]),
-        (
-            r#"{"server": {"max_connections": 0}}"#,
-            &["server.max_connections", "1 to 1000000"],
-        ),
-        (
-            r#"{"server": {"heartbeat_interval": 0}}"#,
-            &["server.heartbeat_interval", "0.1 to"],
-        ),
-        (
-            r#"{"server": {"connection_timeout": "5s"}}"#,
-            &["server.connection_timeout", "seconds"],
-        ),
-        (
-            r#"{"storage": {"sync": "never"}}"#,
-            &["storage.sync", "always, interval, os"],
-        ),
-        (
-            r#"{"storage": {"sync": true}}"#,
-            &["storage.sync", "always, interval, os"],
-        ),
-        (
-            r#"{"storage": {"data_dir": []}}"#,
-            &["storage.data_dir", "a path"],
-        ),
-        (
-            r#"{"storage": {"max_log_size": 10}}"#,
-            &["storage.max_log_size", "1024 to 2147483647"],
-        ),
-        (
-            r#"{"storage": {"sync_threads": 65}}"#,
-            &["storage.sync_threads", "1 to 64"],
-        ),
-        (
-            r#"{"topics": {"auto_create": "yes"}}"#,
-            &["topics.auto_create", "true or false"],
-        ),
-        (
-            r#"{"topics": {"create": ["a"]}}"#,
-            &["topics.create", "object of topic names"],
-        ),
-        (
-            r#"{"topics": {"create": {"a b": 1}}}"#,
-            &["topics.create", "a-z"],
-        ),
-        (
-            r#"{"topics": {"create": {"__meta": 1}}}"#,
-            &["topics.create", "'__'"],
-        ),
-        (
-            r#"{"topics": {"create": {"a": 0}}}"#,
-            &["topics.create", "from 1"],
-        ),
-        (
-            r#"{"topics": {"create": {"a": 5000}}}"#,
-            &["topics.create", "at most 4096"],
-        ),
-        (
-            r#"{"topics": {"default_partitions": 9, "max_partitions": 8}}"#,
-            &[
-                "topics.default_partitions is 9",
-                "at most 8",
-                "topics.max_partitions",
-            ],
-        ),
-        (
-            r#"{"topics": {"max_message_size": 67108864}}"#,
-            &[
-                "topics.max_message_size",
-                "storage.pending_bytes is 16777216",
-            ],
-        ),
-        (
-            r#"{"client": {"auto_ack": 1}}"#,
-            &["client.auto_ack", "true or false"],
-        ),
-        (
-            r#"{"logging": {"level": "LOUD"}}"#,
-            &["logging.level", "TRACE, DEBUG"],
-        ),
-        (
-            r#"{"logging": {"format": "xml"}}"#,
-            &["logging.format", "text, json"],
-        ),
-        (
-            r#"{"logging": {"file": 3}}"#,
-            &["logging.file", "a path or null"],
-        ),
-        (
-            r#"{"kafka": {"enabled": "on"}}"#,
-            &["kafka.enabled", "true or false"],
-        ),
-    ];
-    for (file, parts) in table {
+    for (file, parts) in WRONG_FILES {
         let error = check(Some(file), &[], &[]).expect_err(file);
         for part in *parts {
             assert!(error.contains(part), "{file}: {error:?} lacks {part:?}");
@@ -298,41 +184,22 @@ fn wrong_files_say_what_is_wrong() {
 #[test]
 fn wrong_variables_and_flags_say_what_is_wrong() {
     let table: &[(&str, &str, &[&str])] = &[
-        (
-            "QB_SERVER_PORT=abc",
-            "",
-            &["QB_SERVER_PORT", "server.port", "0 to 65535"],
-        ),
+        ("QB_SERVER_PORT=abc", "", &["QB_SERVER_PORT", "server.port", "0 to 65535"]),
         ("QB_SERVER_PORT=", "", &["server.port", "0 to 65535"]),
-        (
-            "QB_SERVER__PORT=1e9",
-            "",
-            &["QB_SERVER__PORT", "server.port"],
-        ),
-        (
-            "QB_SERVER__PRT=1",
-            "",
-            &["QB_SERVER__PRT", "unknown key 'server.prt'"],
-        ),
+        ("QB_SERVER__PORT=1e9", "", &["QB_SERVER__PORT", "server.port"]),
+        ("QB_SERVER__PRT=1", "", &["QB_SERVER__PRT", "unknown key 'server.prt'"]),
         ("QB_X__Y=1", "", &["QB_X__Y", "unknown section 'x'"]),
         ("QB_server__port=1", "", &["QB_server__port"]),
         ("QB_TOPICS__CREATE=a", "", &["topics.create"]),
         ("A=1", "server.port=x", &["command line", "server.port"]),
         ("A=1", "server=x", &["command line", "'server.'"]),
-        (
-            "A=1",
-            "no.such=x",
-            &["command line", "unknown section 'no'"],
-        ),
+        ("A=1", "no.such=x", &["command line", "unknown section 'no'"]),
     ];
     for (variable, flag, parts) in table {
         let flags: Vec<&str> = [*flag].into_iter().filter(|f| !f.is_empty()).collect();
         let error = check(None, &[variable], &flags).expect_err(variable);
         for part in *parts {
-            assert!(
-                error.contains(part),
-                "{variable} {flag}: {error:?} lacks {part:?}"
-            );
+            assert!(error.contains(part), "{variable} {flag}: {error:?} lacks {part:?}");
         }
     }
 }
@@ -346,17 +213,11 @@ fn the_file_is_found_by_flag_then_variable_then_place() {
 
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("no such file");
-    let unnamed = ConfigFile {
-        path: path.clone(),
-        named: false,
-    };
+    let unnamed = ConfigFile { path: path.clone(), named: false };
     assert!(unnamed.read().expect("not an error").is_none());
     let named = ConfigFile { path, named: true };
     let error = named.read().expect_err("it was named").to_string();
-    assert!(
-        error.contains("no such file") && error.contains("--config"),
-        "{error}"
-    );
+    assert!(error.contains("no such file") && error.contains("--config"), "{error}");
 }
 
 /// `docs/configuration.md` holds one row for every key of the table, word for word, below its section's heading.
@@ -380,8 +241,5 @@ fn the_documentation_is_the_table() {
             ));
         }
     }
-    assert!(
-        DOCUMENTATION.contains(&expected),
-        "the tables must read:\n{expected}"
-    );
+    assert!(DOCUMENTATION.contains(&expected), "the tables must read:\n{expected}");
 }

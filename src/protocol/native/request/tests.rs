@@ -1,1 +1,154 @@
-//! Tests.
+//! Tests of requests: what each frame means, and the code of what means nothing.
+
+use super::*;
+use crate::protocol::native::Properties;
+
+fn frame(kind: FrameType, pairs: &[(&str, &str)]) -> Frame {
+    Frame {
+        kind,
+        sequence: 5,
+        timestamp: Timestamp::from_millis(0),
+        properties: Properties::from_pairs(pairs.iter().copied()).expect("valid"),
+        body: Bytes::from_static(b"body"),
+    }
+}
+
+fn topic(name: &str) -> TopicName {
+    TopicName::new(name).expect("valid")
+}
+
+/// Checks that a frame is refused with this code, for a reason that names this.
+fn refused(kind: FrameType, pairs: &[(&str, &str)], code: ErrorCode, named: &str) {
+    let frame = frame(kind, pairs);
+    let error = Request::parse(&frame).expect_err(named);
+    assert_eq!(error.code(), code, "{error}");
+    assert!(error.to_string().contains(named), "{error} lacks {named:?}");
+}
+
+#[test]
+fn create_topic() {
+    let parsed = |pairs: &[(&str, &str)]| {
+        let frame = frame(FrameType::CreateTopic, pairs);
+        match Request::parse(&frame) {
+            Ok(Request::CreateTopic(request)) => (request.partitions, request.retention_hours),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(parsed(&[("topic", "a")]), (None, None));
+    let all = [("topic", "a"), ("partitions", "3"), ("retention_hours", "24"), ("version", "1.0")];
+    assert_eq!(parsed(&all), (Some(3), Some(24)));
+
+    let kind = FrameType::CreateTopic;
+    refused(kind, &[], ErrorCode::InvalidProperty, "'topic' is missing");
+    refused(kind, &[("topic", "a b")], ErrorCode::InvalidTopic, "a b");
+    for bad in ["0", "-1", "", "1.5", " 1", "+1", "4294967296", "99999999999999999999"] {
+        let pairs = [("topic", "a"), ("partitions", bad)];
+        refused(kind, &pairs, ErrorCode::InvalidProperty, "'partitions'");
+    }
+    let pairs = [("topic", "a"), ("retention_hours", "day")];
+    refused(kind, &pairs, ErrorCode::InvalidProperty, "'retention_hours'");
+    let pairs = [("topic", "a"), ("wiber.ack", "none")];
+    refused(kind, &pairs, ErrorCode::InvalidProperty, "wiber.ack");
+}
+
+#[test]
+fn publish() {
+    let pairs = [
+        ("created_at", "2024"),
+        ("version", "1.0"),
+        ("client_id", "me"),
+        ("colour", "red"),
+        ("topic", "a"),
+        ("partition", "2"),
+        ("key", "k"),
+        ("id", "7"),
+        ("wiber.ack", "durable"),
+        ("colour", "blue"),
+        ("offset", "1"),
+    ];
+    let full = frame(FrameType::Publish, &pairs);
+    let Ok(Request::Publish(request)) = Request::parse(&full) else {
+        panic!("{full:?}");
+    };
+    assert_eq!(request.topic, "a");
+    assert_eq!(request.partition, Some(PartitionIndex(2)));
+    assert_eq!((request.key, request.id), (Some("k"), Some("7")));
+    assert_eq!(request.ack, Some(AckLevel::Durable));
+    assert_eq!(&request.value[..], b"body");
+    let headers: Vec<_> = request.headers().collect();
+    let expected = [("wiber.client_id", "me"), ("colour", "red"), ("wiber.id", "7"), ("colour", "blue")];
+    assert_eq!(headers, expected);
+
+    let kind = FrameType::Publish;
+    let invalid = ErrorCode::InvalidProperty;
+    refused(kind, &[("key", "k")], invalid, "'topic' is missing");
+    refused(kind, &[("topic", "a"), ("topic", "b")], invalid, "'topic' is given twice");
+    refused(kind, &[("topic", "a"), ("partition", "-1")], invalid, "'partition'");
+    refused(kind, &[("topic", "a"), ("wiber.ack", "all")], invalid, "'durable'");
+    refused(kind, &[("topic", "a"), ("wiber.colour", "red")], invalid, "wiber.colour");
+    refused(kind, &[("topic", "a"), ("wiber.start", "end")], invalid, "wiber.start");
+}
+
+#[test]
+fn subscribe() {
+    let start = |pairs: &[(&str, &str)]| {
+        let pairs: Vec<_> = [("topic", "a")].iter().chain(pairs).copied().collect();
+        let frame = frame(FrameType::Subscribe, &pairs);
+        match Request::parse(&frame) {
+            Ok(Request::Subscribe(request)) => request.start,
+            other => panic!("{other:?}"),
+        }
+    };
+    let at = |n| StartAt::Offset(Offset::new(n).expect("small"));
+    assert_eq!(start(&[]), at(0));
+    assert_eq!(start(&[("offset", "9")]), at(9));
+    assert_eq!(start(&[("wiber.start", "committed"), ("offset", "9")]), at(9));
+    assert_eq!(start(&[("wiber.start", "begin")]), StartAt::Begin);
+    assert_eq!(start(&[("wiber.start", "end")]), StartAt::End);
+    assert_eq!(start(&[("wiber.start", "committed")]), StartAt::Committed);
+    let time = StartAt::Time(Timestamp::from_millis(17));
+    assert_eq!(start(&[("wiber.start", "17")]), time);
+
+    let pairs = [("topic", "a"), ("client_id", "c"), ("partition", "1"), ("auto_ack", "False"), ("version", "1.0")];
+    let full = frame(FrameType::Subscribe, &pairs);
+    let Ok(Request::Subscribe(request)) = Request::parse(&full) else {
+        panic!("{full:?}");
+    };
+    let expected = SubscribeRequest {
+        topic: topic("a"),
+        partition: PartitionIndex(1),
+        client_id: "c",
+        start: at(0),
+        auto_ack: false,
+        needs_grace: true,
+    };
+    assert_eq!(request, expected);
+
+    let kind = FrameType::Subscribe;
+    let invalid = ErrorCode::InvalidProperty;
+    refused(kind, &[("topic", "a"), ("offset", "-1")], invalid, "'offset'");
+    refused(kind, &[("topic", "a"), ("offset", "9223372036854775808")], invalid, "'offset'");
+    refused(kind, &[("topic", "a"), ("wiber.start", "now")], invalid, "'wiber.start'");
+    refused(kind, &[("topic", "a"), ("auto_ack", "maybe")], invalid, "'auto_ack'");
+}
+
+#[test]
+fn the_rest() {
+    let pairs = [("topic", "a"), ("client_id", "c")];
+    let unsubscribe = frame(FrameType::Unsubscribe, &pairs);
+    let Ok(Request::Unsubscribe(request)) = Request::parse(&unsubscribe) else {
+        panic!("{unsubscribe:?}");
+    };
+    assert_eq!((request.topic, request.partition, request.client_id), (topic("a"), PartitionIndex(0), "c"));
+
+    let pairs = [("topic", "a"), ("partition", "3"), ("status", "success")];
+    let ack = frame(FrameType::Ack, &pairs);
+    let Ok(Request::Ack(request)) = Request::parse(&ack) else {
+        panic!("{ack:?}");
+    };
+    let expected = AckRequest { topic: "a", partition: PartitionIndex(3), offset: Offset::new(5).expect("small") };
+    assert_eq!(request, expected);
+
+    assert!(matches!(Request::parse(&frame(FrameType::Heartbeat, &[])), Ok(Request::Heartbeat)));
+    refused(FrameType::Data, &[], ErrorCode::UnknownType, "not a request");
+}

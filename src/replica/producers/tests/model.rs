@@ -22,13 +22,11 @@ struct Model {
 
 impl Seen {
     fn last_offset(&self) -> Offset {
-        self.base_offset
-            .plus(u64::from(self.stamp.records_count) - 1)
+        self.base_offset.plus(u64::from(self.stamp.records_count) - 1)
     }
 
     fn next_sequence(&self) -> i64 {
-        (i64::from(self.stamp.base_sequence.get()) + i64::from(self.stamp.records_count))
-            % (1 << 31)
+        (i64::from(self.stamp.base_sequence.get()) + i64::from(self.stamp.records_count)) % (1 << 31)
     }
 
     fn id(&self) -> i64 {
@@ -60,20 +58,14 @@ impl Model {
         };
         let current = last.stamp.epoch;
         if stamp.epoch < current {
-            return Err(SequenceError::StaleEpoch {
-                current,
-                found: stamp.epoch,
-            });
+            return Err(SequenceError::StaleEpoch { current, found: stamp.epoch });
         }
         let mut expected = Sequence::FIRST;
         if stamp.epoch == current {
             let run = Model::run(&history);
             for seen in &run[run.len().saturating_sub(5)..] {
                 if seen.stamp == stamp {
-                    return Ok(Verdict::Duplicate {
-                        base_offset: seen.base_offset,
-                        last_offset: seen.last_offset(),
-                    });
+                    return Ok(Verdict::Duplicate { base_offset: seen.base_offset, last_offset: seen.last_offset() });
                 }
             }
             let next = i32::try_from(last.next_sequence()).expect("31 bits");
@@ -82,10 +74,7 @@ impl Model {
         if stamp.base_sequence == expected {
             return Ok(Verdict::Append);
         }
-        Err(SequenceError::OutOfOrder {
-            expected,
-            found: stamp.base_sequence,
-        })
+        Err(SequenceError::OutOfOrder { expected, found: stamp.base_sequence })
     }
 
     fn commit_to(&mut self, high_watermark: Offset) {
@@ -113,9 +102,8 @@ impl Model {
     fn cut_to_limit(&mut self) {
         while self.committed.len() > self.limits.producers_max {
             let histories = self.committed.iter();
-            let oldest = histories
-                .min_by_key(|(_, history)| history.last().map(|last| last.base_offset))
-                .map(|(&id, _)| id);
+            let oldest =
+                histories.min_by_key(|(_, history)| history.last().map(|last| last.base_offset)).map(|(&id, _)| id);
             self.committed.remove(&oldest.expect("more than the limit"));
         }
     }
@@ -124,8 +112,7 @@ impl Model {
         let (overlay, expiry_ms) = (&self.overlay, self.limits.expiry_ms);
         self.committed.retain(|&id, history| {
             let latest = history.iter().map(|seen| seen.timestamp).max();
-            overlay.iter().any(|seen| seen.id() == id)
-                || latest.is_some_and(|latest| now.since(latest) <= expiry_ms)
+            overlay.iter().any(|seen| seen.id() == id) || latest.is_some_and(|latest| now.since(latest) <= expiry_ms)
         });
     }
 }
@@ -184,17 +171,10 @@ struct Pair {
 
 impl Pair {
     fn new(producers_max: usize) -> Pair {
-        let limits = ProducerLimits {
-            producers_max,
-            expiry_ms: 1000,
-        };
+        let limits = ProducerLimits { producers_max, expiry_ms: 1000 };
         Pair {
             real: Producers::new(limits),
-            model: Model {
-                limits,
-                committed: BTreeMap::new(),
-                overlay: Vec::new(),
-            },
+            model: Model { limits, committed: BTreeMap::new(), overlay: Vec::new() },
             high_watermark: Offset::ZERO,
             log_end: Offset::ZERO,
             now: Timestamp::from_millis(0),
@@ -208,12 +188,9 @@ impl Pair {
             self.high_watermark.plus(way * eighths / 8)
         };
         match *step {
-            Step::Append {
-                id,
-                epoch_step,
-                sequence_step,
-                count,
-            } => self.offer(self.next(id, epoch_step, sequence_step, count)),
+            Step::Append { id, epoch_step, sequence_step, count } => {
+                self.offer(self.next(id, epoch_step, sequence_step, count))
+            }
             Step::Again { id, ago } => {
                 let sent = self.sent.get(&id).map_or(&[][..], Vec::as_slice);
                 if let Some(&stamp) = sent.iter().rev().nth(ago) {
@@ -243,8 +220,7 @@ impl Pair {
                 self.real = Producers::new(self.model.limits);
                 self.real.restore(snapshot);
                 for seen in &self.model.overlay {
-                    self.real
-                        .record(seen.stamp, seen.base_offset, seen.timestamp);
+                    self.real.record(seen.stamp, seen.base_offset, seen.timestamp);
                 }
             }
         }
@@ -255,9 +231,8 @@ impl Pair {
     fn next(&self, id: i64, epoch_step: i16, sequence_step: i32, count: u32) -> ProducerBatch {
         let history = self.model.history(id);
         // Unknown producers begin just before the wrap.
-        let (epoch, sequence) = history.last().map_or((3, (1 << 31) - 4), |last| {
-            (last.stamp.epoch.get(), last.next_sequence())
-        });
+        let (epoch, sequence) =
+            history.last().map_or((3, (1 << 31) - 4), |last| (last.stamp.epoch.get(), last.next_sequence()));
         let sequence = if epoch_step > 0 { 0 } else { sequence };
         let sequence = (sequence + i64::from(sequence_step)).rem_euclid(1 << 31);
         ProducerBatch {
@@ -274,23 +249,15 @@ impl Pair {
         self.sent.entry(stamp.id.get()).or_default().push(stamp);
         if verdict == Ok(Verdict::Append) {
             self.real.record(stamp, self.log_end, self.now);
-            self.model.overlay.push(Seen {
-                stamp,
-                base_offset: self.log_end,
-                timestamp: self.now,
-            });
+            self.model.overlay.push(Seen { stamp, base_offset: self.log_end, timestamp: self.now });
             self.log_end = self.log_end.plus(u64::from(stamp.records_count));
         }
     }
 
     /// The committed producers, their last offsets, and the answer to everything that was sent lately.
     fn compare(&self) {
-        let real: Vec<(i64, Offset)> = self
-            .real
-            .snapshot()
-            .iter()
-            .map(|producer| (producer.id().get(), producer.next_offset()))
-            .collect();
+        let real: Vec<(i64, Offset)> =
+            self.real.snapshot().iter().map(|producer| (producer.id().get(), producer.next_offset())).collect();
         let model: Vec<(i64, Offset)> = self
             .model
             .committed
@@ -299,16 +266,8 @@ impl Pair {
             .collect();
         assert_eq!(real, model);
         assert_eq!(self.real.committed_count, model.len());
-        for stamp in self
-            .sent
-            .values()
-            .flat_map(|sent| sent.iter().rev().take(8))
-        {
-            assert_eq!(
-                self.real.check(*stamp),
-                self.model.check(*stamp),
-                "{stamp:?}"
-            );
+        for stamp in self.sent.values().flat_map(|sent| sent.iter().rev().take(8)) {
+            assert_eq!(self.real.check(*stamp), self.model.check(*stamp), "{stamp:?}");
         }
     }
 }

@@ -1,0 +1,98 @@
+//! The broker's errors as this protocol's codes.
+
+use crate::broker::BrokerError;
+use crate::broker::metadata::MetadataError;
+use crate::protocol::native::ErrorCode;
+use crate::replica::producers::SequenceError;
+use crate::replica::{AckFailure, AppendError, ReadFailure};
+
+/// A refusal as it goes out.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    pub(super) code: ErrorCode,
+    pub(super) text: String,
+    pub(super) details: Vec<(&'static str, String)>,
+}
+
+impl Refusal {
+    pub(super) fn new(code: ErrorCode, text: impl Into<String>) -> Refusal {
+        Refusal { code, text: text.into(), details: Vec::new() }
+    }
+}
+
+impl From<&BrokerError> for Refusal {
+    fn from(error: &BrokerError) -> Refusal {
+        let code = match error {
+            BrokerError::UnknownTopic { .. } => ErrorCode::UnknownTopic,
+            BrokerError::UnknownPartition { .. } => ErrorCode::UnknownPartition,
+            BrokerError::PartitionOffline { .. } | BrokerError::StorageFailed(_) => ErrorCode::StorageFailed,
+            BrokerError::InternalTopic { .. } => ErrorCode::InvalidTopic,
+            BrokerError::Metadata(error) => metadata_code(error),
+            BrokerError::TopicBusy { .. } => ErrorCode::Overloaded,
+            BrokerError::StorageFull => ErrorCode::StorageFull,
+            BrokerError::NotLeader { hint } => {
+                let details = hint.iter().map(|leader| ("leader", leader.clone())).collect();
+                return Refusal { code: ErrorCode::NotLeader, text: error.to_string(), details };
+            }
+        };
+        Refusal::new(code, error.to_string())
+    }
+}
+
+fn metadata_code(error: &MetadataError) -> ErrorCode {
+    match error {
+        MetadataError::TopicExists { .. } => ErrorCode::TopicExists,
+        MetadataError::UnknownTopic { .. } | MetadataError::TopicIdDiffers { .. } => ErrorCode::UnknownTopic,
+        MetadataError::TooManyTopics { .. } => ErrorCode::LimitExceeded,
+        MetadataError::PartitionsOutOfRange { .. } | MetadataError::InvalidSetting(_) => ErrorCode::InvalidProperty,
+        MetadataError::TopicIdInUse { .. } => ErrorCode::Internal,
+    }
+}
+
+impl From<&AppendError> for Refusal {
+    fn from(error: &AppendError) -> Refusal {
+        let code = match error {
+            AppendError::NotLeader { hint } => {
+                let details = hint.iter().map(|leader| ("leader", leader.clone())).collect();
+                return Refusal { code: ErrorCode::NotLeader, text: error.to_string(), details };
+            }
+            AppendError::Fenced { .. } => ErrorCode::FencedEpoch,
+            AppendError::QueueFull(_) => ErrorCode::Overloaded,
+            AppendError::StorageFull => ErrorCode::StorageFull,
+            AppendError::StorageFailed(_) | AppendError::Exhausted => ErrorCode::StorageFailed,
+            AppendError::Sequence(SequenceError::OutOfOrder { .. }) => ErrorCode::OutOfOrderSequence,
+            AppendError::Sequence(SequenceError::StaleEpoch { .. }) => ErrorCode::StaleProducerEpoch,
+        };
+        Refusal::new(code, error.to_string())
+    }
+}
+
+impl From<&AckFailure> for Refusal {
+    fn from(failure: &AckFailure) -> Refusal {
+        let code = match failure {
+            AckFailure::StorageFull => ErrorCode::StorageFull,
+            AckFailure::StorageFailed(_) => ErrorCode::StorageFailed,
+            AckFailure::Truncated => ErrorCode::NotLeader,
+        };
+        Refusal::new(code, failure.to_string())
+    }
+}
+
+impl From<&ReadFailure> for Refusal {
+    fn from(failure: &ReadFailure) -> Refusal {
+        let text = failure.to_string();
+        match failure {
+            ReadFailure::OutOfRange { log_start, high_watermark, .. } => Refusal {
+                code: ErrorCode::OffsetOutOfRange,
+                text,
+                details: vec![("log_start", log_start.to_string()), ("log_end", high_watermark.to_string())],
+            },
+            ReadFailure::Corrupt { resume, .. } => Refusal {
+                code: ErrorCode::Corrupt,
+                text,
+                details: resume.iter().map(|offset| ("wiber.resume", offset.to_string())).collect(),
+            },
+            ReadFailure::Log(_) => Refusal::new(ErrorCode::StorageFailed, text),
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Threads, clock and chance: everything the layers below are lent. The only module that makes any of them.
+
+#![expect(clippy::disallowed_methods, reason = "the one place that reads the clock and starts threads")]
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parking_lot::{Condvar, Mutex};
+use uuid::Uuid;
+
+use crate::broker::Broker;
+use crate::replica::{Partition, Work, WorkQueue};
+use crate::types::{Timestamp, TopicId};
+
+/// Time between two rounds of housekeeping.
+const HOUSEKEEPING: Duration = Duration::from_millis(250);
+/// How often a stop looks whether everything is written.
+const DRAIN_CHECK: Duration = Duration::from_millis(2);
+
+/// The time now.
+#[must_use]
+pub fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// A fresh random id.
+#[must_use]
+pub fn fresh_id() -> Uuid {
+    Uuid::new_v4()
+}
+
+/// A fresh topic id.
+#[must_use]
+pub fn fresh_topic_id() -> TopicId {
+    TopicId::new(fresh_id())
+}
+
+/// Threads that write and threads that sync, fed by two queues.
+#[derive(Debug)]
+pub struct WorkPool {
+    writes: Queue,
+    syncs: Queue,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    state: Mutex<QueueState>,
+    filled: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct QueueState {
+    waiting: VecDeque<(Arc<Partition>, Work)>,
+    is_closed: bool,
+}
+
+impl Queue {
+    fn push(&self, partition: Arc<Partition>, work: Work) {
+        self.state.lock().waiting.push_back((partition, work));
+        self.filled.notify_one();
+    }
+
+    /// The next piece of work; `None` once the queue is closed and empty.
+    fn next(&self) -> Option<(Arc<Partition>, Work)> {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(work) = state.waiting.pop_front() {
+                return Some(work);
+            }
+            if state.is_closed {
+                return None;
+            }
+            self.filled.wait(&mut state);
+        }
+    }
+
+    fn close(&self) {
+        self.state.lock().is_closed = true;
+        self.filled.notify_all();
+    }
+}
+
+impl WorkQueue for WorkPool {
+    fn submit(&self, partition: Arc<Partition>, work: Work) {
+        match work {
+            Work::Write | Work::Upkeep => self.writes.push(partition, work),
+            Work::Sync => self.syncs.push(partition, work),
+        }
+    }
+}
+
+/// The threads of a pool. Dropping it does not end them: see [`PoolThreads::stop`].
+#[derive(Debug)]
+pub struct PoolThreads {
+    pool: Arc<WorkPool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl WorkPool {
+    /// A pool with its threads.
+    ///
+    /// # Errors
+    /// Where the operating system gives no thread.
+    pub fn start(writers: usize, syncers: usize) -> io::Result<PoolThreads> {
+        let pool = Arc::new(WorkPool { writes: Queue::default(), syncs: Queue::default() });
+        let mut threads = Vec::with_capacity(writers + syncers);
+        for (name, count, queue) in [("writer", writers, Kind::Write), ("syncer", syncers, Kind::Sync)] {
+            for number in 0..count.max(1) {
+                let pool = Arc::clone(&pool);
+                let builder = Builder::new().name(format!("{name}-{number}"));
+                threads.push(builder.spawn(move || work(pool.queue(queue)))?);
+            }
+        }
+        Ok(PoolThreads { pool, threads })
+    }
+
+    fn queue(&self, kind: Kind) -> &Queue {
+        match kind {
+            Kind::Write => &self.writes,
+            Kind::Sync => &self.syncs,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Write,
+    Sync,
+}
+
+fn work(queue: &Queue) {
+    while let Some((partition, work)) = queue.next() {
+        partition.run(work, now());
+    }
+}
+
+impl PoolThreads {
+    /// The queue that feeds them.
+    #[must_use]
+    pub fn queue(&self) -> Arc<WorkPool> {
+        Arc::clone(&self.pool)
+    }
+
+    /// Ends the threads once their queues are empty.
+    pub fn stop(self) {
+        self.pool.writes.close();
+        self.pool.syncs.close();
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread that writes or syncs has panicked");
+            }
+        }
+    }
+}
+
+/// The thread that calls [`Broker::step`] again and again.
+#[derive(Debug)]
+pub struct Housekeeper {
+    stop: Arc<(Mutex<bool>, Condvar)>,
+    thread: JoinHandle<()>,
+}
+
+impl Housekeeper {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// Where the operating system gives no thread.
+    pub fn start(broker: Arc<Broker>) -> io::Result<Housekeeper> {
+        let stop = Arc::new((Mutex::new(false), Condvar::new()));
+        let stopped = Arc::clone(&stop);
+        let thread = Builder::new().name("housekeeper".to_owned()).spawn(move || {
+            let (is_stopped, changed) = &*stopped;
+            loop {
+                broker.step(now());
+                let mut is_stopped = is_stopped.lock();
+                if !*is_stopped {
+                    changed.wait_for(&mut is_stopped, HOUSEKEEPING);
+                }
+                if *is_stopped {
+                    return;
+                }
+            }
+        })?;
+        Ok(Housekeeper { stop, thread })
+    }
+
+    /// Ends it after the round under way.
+    pub fn stop(self) {
+        let (is_stopped, changed) = &*self.stop;
+        *is_stopped.lock() = true;
+        changed.notify_all();
+        if self.thread.join().is_err() {
+            tracing::error!("the housekeeping thread has panicked");
+        }
+    }
+}
+
+/// Waits until everything appended is durable, but no longer than `bound`; whether it came to that.
+#[must_use]
+pub fn drain(broker: &Broker, bound: Duration) -> bool {
+    let checks = bound.as_micros() / DRAIN_CHECK.as_micros();
+    broker.request_durable();
+    for _ in 0..checks {
+        if broker.is_idle() {
+            return true;
+        }
+        std::thread::sleep(DRAIN_CHECK);
+    }
+    broker.is_idle()
+}
