@@ -12,6 +12,8 @@ pub mod metadata;
 mod open;
 mod options;
 pub mod snapshot;
+#[cfg(test)]
+mod tests;
 mod topic;
 mod topic_commands;
 

@@ -102,11 +102,15 @@ impl Broker {
             return Err(BrokerError::StorageFailed(reason));
         }
         let mut meta = self.meta.lock();
-        let outcome = meta.metadata.check(command)?;
-        if outcome == Outcome::Apply && !meta.claim(topic) {
+        // Not even "it is there already" is true before the command under way has been settled.
+        if !meta.claim(topic) {
             return Err(BrokerError::TopicBusy { topic: topic.clone() });
         }
-        Ok(outcome)
+        let outcome = meta.metadata.check(command);
+        if outcome != Ok(Outcome::Apply) {
+            meta.release(topic);
+        }
+        Ok(outcome?)
     }
 
     /// Makes the partitions of a topic that is not in the metadata yet.
@@ -115,13 +119,23 @@ impl Broker {
         (0..create.partitions)
             .map(|index| {
                 let name = TopicPartition { topic: create.topic.clone(), partition: PartitionIndex(index) };
-                let leftover = self.directory.set_deleted(&name, create.topic_id);
-                leftover.map_err(|error| BrokerError::StorageFailed(error.to_string().into()))?;
+                self.clear_place(&name, create.topic_id)?;
                 let files = self.directory.partition(&name);
                 let start = PartitionStart { name, topic_id: create.topic_id, files, options };
                 Ok(Partition::create(self.context.clone(), start, now)?)
             })
             .collect()
+    }
+
+    /// Removes what an interrupted creation left where a new partition goes; records of nobody are not ours to remove.
+    fn clear_place(&self, name: &TopicPartition, as_id: TopicId) -> Result<(), BrokerError> {
+        let failed = |error: std::io::Error| BrokerError::StorageFailed(error.to_string().into());
+        if self.directory.holds_records(name).map_err(failed)? {
+            let dir = self.directory.partition(name).dir().display().to_string();
+            let reason = format!("{dir} holds records of a topic that does not exist: move it away first");
+            return Err(BrokerError::StorageFailed(reason.into()));
+        }
+        self.directory.set_deleted(name, as_id).map_err(failed)
     }
 
     fn append_command(

@@ -32,7 +32,11 @@ fn check(log: &PartitionLog, model: &Model, damaged: usize, context: &str) {
         let from = batch.header().last_offset();
         let read = log.read(from, end, 1);
         if number != damaged {
-            assert_eq!(read.unwrap_or_else(|error| panic!("{context}: {error}")), [batch.clone()], "{context}");
+            assert_eq!(
+                read.unwrap_or_else(|error| panic!("{context}: {error}")),
+                std::slice::from_ref(batch),
+                "{context}"
+            );
             continue;
         }
         let Err(ReadError::Corrupt { resume, .. }) = read else { panic!("{context}: {read:?}") };
@@ -128,7 +132,7 @@ fn a_file_cut_short_under_an_open_log() {
             let mut lost = 0;
             for batch in &model.batches {
                 match log.read(batch.header().base_offset, offset(model.end()), 1) {
-                    Ok(read) => assert_eq!(read, [batch.clone()]),
+                    Ok(read) => assert_eq!(read, std::slice::from_ref(batch)),
                     Err(ReadError::Corrupt { .. }) => lost += 1,
                     Err(error) => panic!("{error}"),
                 }
@@ -150,7 +154,7 @@ fn check_transient(fault: &Fault) {
         copy.disk.inject(Rule::new(fault.clone()).on(".log").nth(nth));
         for batch in &model.batches {
             let read = log.read(batch.header().base_offset, offset(model.end()), 1).unwrap();
-            assert_eq!(read, [batch.clone()], "{fault:?} at read {nth}");
+            assert_eq!(read, std::slice::from_ref(batch), "{fault:?} at read {nth}");
         }
         assert_eq!(log.state().damage, None, "{fault:?} at read {nth}: a second read was right");
     }

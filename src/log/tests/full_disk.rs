@@ -23,7 +23,7 @@ fn check_cycles(segment_bytes: u64, room: impl Fn(u64) -> u64) {
                 Err(failure) => {
                     assert!(failure.error.is_storage_full(), "{failure}");
                     let kept = failure.end.next_offset.get() - model.end();
-                    model.batches.extend(group.into_iter().take(kept as usize));
+                    model.batches.extend(group.into_iter().take(usize::try_from(kept).unwrap()));
                     refused += 1;
                     break;
                 }

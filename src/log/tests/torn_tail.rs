@@ -6,11 +6,11 @@ const SYNCED: [u64; 3] = [1, 2, 1];
 const UNSYNCED: [u64; 4] = [1, 1, 3, 1];
 
 /// A log of one segment, partly synced: its bench, what it holds, and where the synced part ends.
-fn half_synced() -> (Bench, Model, u64) {
+fn half_synced() -> (Bench, Model, usize) {
     let bench = Bench::new(1 << 20);
     let (log, mut model) = (bench.create(), Model::default());
     model.append(&log, &SYNCED, 1);
-    let durable = log.state().end.position;
+    let durable = usize::try_from(log.state().end.position).unwrap();
     model.append_unsynced(&log, &UNSYNCED, 1);
     (bench, model, durable)
 }
@@ -41,7 +41,7 @@ fn check(bench: &Bench, model: &Model, bytes: &[u8], whole: usize) {
 fn cut_short_at_every_byte() {
     let (bench, model, durable) = half_synced();
     let bytes = bench.disk.read_all(Bench::files().log(Offset::ZERO)).unwrap();
-    for len in durable as usize..=bytes.len() {
+    for len in durable..=bytes.len() {
         let mut end = 0;
         let whole = model.batches.iter().take_while(|batch| {
             end += batch.bytes().len();
@@ -56,7 +56,7 @@ fn cut_short_at_every_byte() {
 fn flipped_at_every_byte_past_the_mark() {
     let (bench, model, durable) = half_synced();
     let bytes = bench.disk.read_all(Bench::files().log(Offset::ZERO)).unwrap();
-    for position in durable as usize..bytes.len() {
+    for position in durable..bytes.len() {
         let mut flipped = bytes.clone();
         flipped[position] ^= 1 << (position % 8);
         let mut end = 0;
@@ -74,7 +74,7 @@ fn damage_below_the_mark_is_corruption_and_nothing_is_cut() {
     let (bench, model, durable) = half_synced();
     let path = Bench::files().log(Offset::ZERO);
     let bytes = bench.disk.read_all(&path).unwrap();
-    for position in (0..durable).step_by(3) {
+    for position in (0..durable as u64).step_by(3) {
         let copy = bench.on(bench.disk.fork());
         copy.disk.flip_bit(&path, position, 5).unwrap();
         let flipped = copy.disk.read_all(&path).unwrap();
@@ -85,7 +85,7 @@ fn damage_below_the_mark_is_corruption_and_nothing_is_cut() {
         assert_eq!(copy.disk.read_all(&path).unwrap(), flipped, "not a byte is touched");
         assert_eq!(opened.log.state().end.next_offset.get(), model.end(), "what lies behind the mark counts");
     }
-    bench.disk.write_all(&path, &bytes[..durable as usize - 1]).unwrap();
+    bench.disk.write_all(&path, &bytes[..durable - 1]).unwrap();
     assert!(bench.open().damage.is_some(), "too short is damage too");
 }
 

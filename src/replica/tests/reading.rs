@@ -124,4 +124,6 @@ fn damage_found_by_a_reader_stops_writes_and_no_other_read() {
     assert_eq!(rig.events.take(), ["3 failed"]);
     assert!(matches!(rig.append(4, AckLevel::None), Err(AppendError::StorageFailed(_))));
     assert_eq!((read(0).unwrap().len(), read(2).unwrap().len()), (1, 1));
+    let Err(ReadFailure::Corrupt { resume, .. }) = read(1) else { panic!("it is still damaged") };
+    assert_eq!(resume, Some(offset(2)), "where to go on");
 }
