@@ -1,4 +1,4 @@
-//! Power loss, as near as a file system comes to it: XFS shut down under load without its log being flushed.
+//! Power loss, as near as a file system comes to it: XFS or ext4 shut down under load without its log being flushed.
 //!
 //! Whatever was not synced is gone with the shutdown: dirty pages are never written, sizes of files not committed.
 //!
@@ -7,7 +7,7 @@
 //! loop, shut down, mount again). The program goes on, where a power cut would have ended it. So only acknowledgements
 //! that the server made before the shutdown began are held against it.
 //!
-//! Needs root, loop devices and xfsprogs, and is passed over, with a word, where one of them is missing.
+//! Needs root, loop devices, xfsprogs and e2fsprogs, and is passed over, with a word, where one of them is missing.
 
 use std::fs::File;
 use std::io::Write;
@@ -38,11 +38,11 @@ struct Image {
 
 impl Image {
     /// Makes and mounts one, or says why that cannot be.
-    fn new(directory: &Path) -> Result<Image, String> {
+    fn new(directory: &Path, make: &[&str]) -> Result<Image, String> {
         let (image, mount_point) = (directory.join("image"), directory.join("mounted"));
         let file = File::create(&image).and_then(|file| file.set_len(IMAGE_BYTES));
         file.and_then(|()| std::fs::create_dir(&mount_point)).map_err(|error| error.to_string())?;
-        run("mkfs.xfs", &["-q", text(&image)])?;
+        run(make[0], &[&make[1..], &[text(&image)]].concat())?;
         run("xfs_io", &["-V"])?;
         let made = Image { image, mount_point };
         made.mount()?;
@@ -60,7 +60,7 @@ impl Image {
     /// A hand on the switch.
     fn switch(&self) -> Switch {
         let mut command = Command::new("xfs_io");
-        command.args(["-x", text(&self.mount_point)]).stdin(Stdio::piped()).stdout(Stdio::null());
+        command.args(["-F", "-x", text(&self.mount_point)]).stdin(Stdio::piped()).stdout(Stdio::null());
         Switch(command.spawn().expect("xfs_io starts"))
     }
 }
@@ -129,9 +129,19 @@ fn check_refuses(server: &mut Server) {
 }
 
 #[test]
-fn what_was_acknowledged_as_durable_survives_power_loss() {
+fn what_was_acknowledged_as_durable_survives_power_loss_on_xfs() {
+    check(&["mkfs.xfs", "-q"], 2);
+}
+
+#[test]
+fn what_was_acknowledged_as_durable_survives_power_loss_on_ext4() {
+    check(&["mkfs.ext4", "-q", "-F"], 3);
+}
+
+/// Cuts the power again and again on a file system made by this command.
+fn check(make: &[&str], seed: u64) {
     let directory = tempfile::tempdir().expect("a directory");
-    let image = match Image::new(directory.path()) {
+    let image = match Image::new(directory.path(), make) {
         Ok(image) => image,
         Err(reason) => return say(&format!("power loss is not tested: {reason}")),
     };
@@ -143,7 +153,7 @@ fn what_was_acknowledged_as_durable_survives_power_loss() {
         .expect_line("a torn tail was cut off")
         .expect_line("the partition stopped accepting writes")
         .expect_line("no snapshot was written");
-    let mut chance = Chance::new(2);
+    let mut chance = Chance::new(seed);
     let mut ledger = Ledger::default();
     let (mut refused, mut late, mut bare_starts) = (0, 0, 0);
     let cycles = cycles("WIBER_POWER_CYCLES", CYCLES);
@@ -180,8 +190,9 @@ fn what_was_acknowledged_as_durable_survives_power_loss() {
     let found = ledger.check(&server, PARTITIONS);
     server.terminate();
     say(&format!(
-        "{cycles} power cuts, {bare_starts} starts without snapshots and indexes; {} records acknowledged as durable, \
+        "{cycles} power cuts ({}), {bare_starts} starts without snapshots and indexes; {} records acknowledged as durable, \
          {late} late, {refused} refused, {found} found",
+        make[0],
         ledger.len()
     ));
 }

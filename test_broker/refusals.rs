@@ -12,6 +12,9 @@ fn start(variables: &[(&str, &str)]) -> (tempfile::TempDir, Server) {
     (directory, setup.start())
 }
 
+/// A request of this type with these properties is refused with this code.
+type Case = (FrameType, &'static [(&'static str, &'static str)], &'static str);
+
 fn is_alive(wire: &mut Wire) {
     let reply = wire.ask(&request(FrameType::Heartbeat, 4_711, &[], b""));
     assert_eq!(reply.kind, FrameType::Heartbeat);
@@ -30,7 +33,7 @@ fn requests_that_cannot_be_done_say_why() {
     let mut wire = Wire::connect(&server);
     wire.create_topic("t", 2);
     wire.subscribe("t", 1, 0);
-    let cases: &[(FrameType, &[(&str, &str)], &str)] = &[
+    let cases: &[Case] = &[
         (Publish, &[("topic", "absent")], "unknown_topic"),
         (Subscribe, &[("topic", "absent")], "unknown_topic"),
         (Unsubscribe, &[("topic", "absent")], "not_subscribed"),
