@@ -23,7 +23,7 @@ use crate::load::ledger::Ledger;
 use crate::load::publisher::{Orders, TOPIC};
 
 /// Rounds, unless `WIBER_POWER_CYCLES` says otherwise.
-const CYCLES: u64 = 8;
+const CYCLES: u64 = 5;
 const PARTITIONS: u32 = 3;
 /// The longest time the power stays on under load.
 const LIFE_MS_MAX: u64 = 150;
