@@ -1,7 +1,7 @@
 //! Whether a data directory is what its metadata say: directories nobody owns, metadata that are not there.
 
 use super::error::OpenError;
-use super::metadata::Metadata;
+use super::meta_log::MetaLog;
 use crate::disk::Disk;
 use crate::log::{DataDirectory, PARTITION_FILE};
 use crate::types::{TopicId, TopicPartition};
@@ -20,13 +20,21 @@ pub(crate) fn has_meta(disk: &dyn Disk, directory: &DataDirectory, meta: &TopicP
     Ok(false)
 }
 
-/// Removes the directories that no topic owns: what an interrupted creation or deletion left behind.
-pub(crate) fn remove_leftovers(directory: &DataDirectory, metadata: &Metadata, as_id: TopicId) -> std::io::Result<()> {
+/// Removes the directories that no topic owns: what an interrupted creation or deletion left behind. One that holds
+/// records, and whose topic the metadata did not delete, is none of that: it stays, and is complained of.
+pub(crate) fn remove_leftovers(directory: &DataDirectory, meta: &MetaLog, as_id: TopicId) -> std::io::Result<()> {
     for partition in directory.partitions()? {
-        let owner = metadata.topic(&partition.topic).filter(|topic| partition.partition.0 < topic.partitions);
-        if owner.is_none() && !partition.topic.is_internal() {
+        let topic = meta.metadata.topic(&partition.topic);
+        let is_owned = topic.is_some_and(|topic| partition.partition.0 < topic.partitions);
+        if is_owned || partition.topic.is_internal() {
+            continue;
+        }
+        let was_deleted = directory.owner(&partition).is_some_and(|owner| meta.deleted.contains(&owner));
+        if was_deleted || !directory.holds_records(&partition)? {
             tracing::warn!(%partition, "removing a directory that no topic owns: a creation or deletion was interrupted");
             directory.set_deleted(&partition, as_id)?;
+        } else {
+            tracing::error!(%partition, "a directory with records belongs to no topic: it is left alone; move it away or restore the metadata that name it");
         }
     }
     directory.purge_deleted()

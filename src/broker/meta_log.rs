@@ -10,7 +10,7 @@ use super::metadata::{Command, Effect, Metadata};
 use super::topic_commands::CommandReply;
 use crate::record::{BatchBuilder, BuilderOptions, ProducedBatch};
 use crate::replica::{Partition, Read};
-use crate::types::{Offset, Timestamp, TopicName};
+use crate::types::{Offset, Timestamp, TopicId, TopicName};
 
 /// Bytes of `__meta` read at a time.
 const READ_BYTES: usize = 1 << 20;
@@ -21,6 +21,8 @@ pub(crate) struct MetaLog {
     pub(crate) metadata: Metadata,
     /// The next command to apply is the one at this offset.
     pub(crate) applied: Offset,
+    /// Topics whose deletion was read at this start.
+    pub(crate) deleted: BTreeSet<TopicId>,
     /// Commands on their way, by offset.
     in_flight: VecDeque<InFlight>,
     /// Topics that a command on its way, or one that is being prepared, will change.
@@ -39,7 +41,7 @@ pub(crate) struct InFlight {
 
 impl MetaLog {
     pub(crate) fn new(metadata: Metadata, applied: Offset) -> MetaLog {
-        MetaLog { metadata, applied, in_flight: VecDeque::new(), busy: BTreeSet::new() }
+        MetaLog { metadata, applied, deleted: BTreeSet::new(), in_flight: VecDeque::new(), busy: BTreeSet::new() }
     }
 
     /// Claims a topic for one command; false where another has it.
@@ -97,8 +99,14 @@ impl MetaLog {
                 let record = record.map_err(|error| damaged(error.to_string()))?;
                 if record.offset >= self.applied {
                     let command = Command::decode(&record.value.unwrap_or_else(Bytes::new))?;
-                    if let Effect::Ignored { reason } = self.metadata.apply(&command) {
-                        tracing::warn!(offset = record.offset.get(), %reason, "a metadata command changed nothing");
+                    match self.metadata.apply(&command) {
+                        Effect::Deleted { topic } => {
+                            self.deleted.insert(topic.id);
+                        }
+                        Effect::Ignored { reason } => {
+                            tracing::warn!(offset = record.offset.get(), %reason, "a metadata command changed nothing");
+                        }
+                        Effect::Created { .. } | Effect::Altered { .. } => {}
                     }
                 }
             }

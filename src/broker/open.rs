@@ -79,7 +79,7 @@ impl Broker {
         let snapshots = SnapshotStore::new(Arc::clone(&disk), options.snapshot_dir.clone(), options.snapshots_kept);
         let mut opening = Opening::new(&options, &directory, &context, &snapshots, now);
         let (meta_partition, meta) = opening.open_meta(&*disk)?;
-        let leftovers = remove_leftovers(&directory, &meta.metadata, TopicId::new(fresh_directory_id));
+        let leftovers = remove_leftovers(&directory, &meta, TopicId::new(fresh_directory_id));
         leftovers.map_err(|source| OpenError::Io { path: options.data_dir.clone(), source })?;
         let topics = meta.metadata.topics().cloned().collect::<Vec<_>>();
         let topics: BTreeMap<TopicName, Arc<TopicHandle>> =

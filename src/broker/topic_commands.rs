@@ -67,14 +67,23 @@ impl Broker {
         let create = CreateTopic { topic: topic.clone(), topic_id, partitions, created_at: now, settings };
         match self.begin_command(&Command::CreateTopic(create.clone())) {
             Ok(Outcome::AlreadyDone) => reply.send(Ok(CreatedTopic { topic: topic.clone(), partitions })),
-            Ok(Outcome::Apply) => match self.make_partitions(&create, now) {
-                Ok(made) => self.append_command(Command::CreateTopic(create), made, now, reply),
-                Err(error) => {
-                    self.give_up(topic, topic_id, partitions, &error, now);
-                    reply.send(Err(error));
-                }
-            },
+            Ok(Outcome::Apply) => self.prepare_topic(create, now, reply),
             Err(error) => reply.send(Err(error)),
+        }
+    }
+
+    /// Makes a topic's partitions and appends the command that creates it.
+    fn prepare_topic(self: &Arc<Self>, create: CreateTopic, now: Timestamp, reply: CommandReply) {
+        if let Err(error) = self.clear_places(&create) {
+            self.meta.lock().release(&create.topic);
+            return reply.send(Err(error));
+        }
+        match self.make_partitions(&create, now) {
+            Ok(made) => self.append_command(Command::CreateTopic(create), made, now, reply),
+            Err(error) => {
+                self.give_up(&create.topic, create.topic_id, create.partitions, &error, now);
+                reply.send(Err(error));
+            }
         }
     }
 
@@ -102,11 +111,15 @@ impl Broker {
             return Err(BrokerError::StorageFailed(reason));
         }
         let mut meta = self.meta.lock();
-        let outcome = meta.metadata.check(command)?;
-        if outcome == Outcome::Apply && !meta.claim(topic) {
+        // Not even "it is there already" is true before the command under way has been settled.
+        if !meta.claim(topic) {
             return Err(BrokerError::TopicBusy { topic: topic.clone() });
         }
-        Ok(outcome)
+        let outcome = meta.metadata.check(command);
+        if outcome != Ok(Outcome::Apply) {
+            meta.release(topic);
+        }
+        Ok(outcome?)
     }
 
     /// Makes the partitions of a topic that is not in the metadata yet.
@@ -115,13 +128,29 @@ impl Broker {
         (0..create.partitions)
             .map(|index| {
                 let name = TopicPartition { topic: create.topic.clone(), partition: PartitionIndex(index) };
-                let leftover = self.directory.set_deleted(&name, create.topic_id);
-                leftover.map_err(|error| BrokerError::StorageFailed(error.to_string().into()))?;
                 let files = self.directory.partition(&name);
                 let start = PartitionStart { name, topic_id: create.topic_id, files, options };
                 Ok(Partition::create(self.context.clone(), start, now)?)
             })
             .collect()
+    }
+
+    /// Removes what an interrupted creation left where the partitions of a topic go. Records of nobody are not ours to
+    /// remove: where there are any, nothing is touched.
+    fn clear_places(&self, create: &CreateTopic) -> Result<(), BrokerError> {
+        let failed = |error: std::io::Error| BrokerError::StorageFailed(error.to_string().into());
+        let place = |index| TopicPartition { topic: create.topic.clone(), partition: PartitionIndex(index) };
+        for name in (0..create.partitions).map(place) {
+            if self.directory.holds_records(&name).map_err(failed)? {
+                let dir = self.directory.partition(&name).dir().display().to_string();
+                let reason = format!("{dir} holds records of a topic that does not exist: move it away first");
+                return Err(BrokerError::StorageFailed(reason.into()));
+            }
+        }
+        (0..create.partitions)
+            .map(place)
+            .try_for_each(|name| self.directory.set_deleted(&name, create.topic_id))
+            .map_err(failed)
     }
 
     fn append_command(

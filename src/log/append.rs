@@ -89,9 +89,13 @@ impl PartitionLog {
         };
         let plan = plan_run(writer, batches, end, &active, now);
         if let Err(error) = write_run(&active, &batches[..plan.count], end.position) {
+            let failed = LogError::io("write", active.path(), error);
             // What the failed write left must not be taken for a batch: the next one begins at the same byte.
-            active.file.set_len(end.position).map_err(|error| LogError::io("cut", active.path(), error))?;
-            return Err(LogError::io("write", active.path(), error));
+            return match active.file.set_len(end.position) {
+                Err(error) if failed.is_storage_full() => Err(LogError::io("cut", active.path(), error)),
+                // Any other failure to write is final, and the one to tell of.
+                _ => Err(failed),
+            };
         }
         if writer.first_append.is_none() {
             writer.first_append = Some(now);

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::error::is_full;
-use super::layout::PartitionFiles;
-use crate::disk::{DirLock, Disk, create_dir_durably, read_file, replace_file};
+use super::layout::{PartitionFiles, parse_segment_name};
+use super::recovery::read_partition_file;
+use crate::disk::{DirLock, Disk, OpenMode, create_dir_durably, read_file, replace_file};
 use crate::types::{PartitionIndex, TopicId, TopicName, TopicPartition};
 
 /// The format that this program writes.
@@ -132,6 +133,30 @@ impl DataDirectory {
     pub fn partitions(&self) -> io::Result<Vec<TopicPartition>> {
         let entries = self.disk.read_dir(&self.path)?;
         Ok(entries.iter().filter(|entry| entry.is_dir).filter_map(|entry| parse_directory(&entry.name)).collect())
+    }
+
+    /// Whether a partition's directory, if it is there, holds any record.
+    ///
+    /// # Errors
+    /// Whatever the file system reports.
+    pub fn holds_records(&self, partition: &TopicPartition) -> io::Result<bool> {
+        let files = self.partition(partition);
+        if !self.disk.exists(files.dir())? {
+            return Ok(false);
+        }
+        for entry in self.disk.read_dir(files.dir())? {
+            let path = files.dir().join(&entry.name);
+            if parse_segment_name(&entry.name, "log").is_some() && !self.disk.open(&path, OpenMode::Read)?.is_empty()? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The topic that a partition's directory says it belongs to, where it can be read.
+    #[must_use]
+    pub fn owner(&self, partition: &TopicPartition) -> Option<TopicId> {
+        read_partition_file(&*self.disk, &self.partition(partition)).ok().map(|file| file.topic_id)
     }
 
     /// Takes a partition's directory out of sight, durably: it is then no topic's any more. On a full device, where there

@@ -7,7 +7,7 @@ use super::context::BATCH_BYTES_MAX;
 use super::epochs::History;
 use super::point::LogPoint;
 use crate::disk::DiskFile;
-use crate::record::{BatchError, BatchHeader};
+use crate::record::{BatchError, BatchHeader, HEADER_BYTES};
 
 /// Bytes of one read.
 const READ_BYTES: usize = 1 << 20;
@@ -47,7 +47,8 @@ pub fn walk_file(
         if point.position == end {
             return Walk { end: point, stop: None, batches };
         }
-        let seen = window.at(file, point.position, 1).map(|bytes| (bytes.len(), is_unwritten(bytes)));
+        // A whole header, or all there is: a batch may begin with several zeros.
+        let seen = window.at(file, point.position, HEADER_BYTES).map(|bytes| (bytes.len(), is_unwritten(bytes)));
         let stopped = match seen {
             Ok((_, true)) => WalkStop::Unwritten,
             Ok((have, false)) => match accept(&mut chain, &mut window, file, point.position, have) {

@@ -27,8 +27,8 @@ impl Partition {
         let mut state = self.state.lock();
         state.is_syncing = false;
         match result {
-            // After a failure elsewhere nothing is promised any more.
-            Ok(()) if matches!(state.status, PartitionStatus::Failed(_)) => {}
+            // After a failure elsewhere nothing is promised any more, and the reason has been told.
+            _ if matches!(state.status, PartitionStatus::Failed(_)) => {}
             Ok(()) => {
                 state.unsynced_bytes = state.unsynced_bytes.saturating_sub(covered_bytes);
                 state.reach_durable(point, &mut effects);

@@ -30,7 +30,7 @@ const FLAVOURS: [Flavour; 3] = [
     Flavour { name: "os", sync: SyncPolicy::Os, writes_inline: false },
 ];
 /// Without being told, every so many points are crashed at, with so many seeds.
-const SAMPLE_EVERY: usize = 7;
+const SAMPLE_EVERY: usize = 13;
 const SAMPLE_SEEDS: u64 = 1;
 /// Failures that are told of before the rest of a history is left out.
 const FAILURES_MAX: usize = 5;

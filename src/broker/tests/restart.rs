@@ -194,6 +194,24 @@ fn leftovers_of_topics_go_and_strangers_stay() {
     check_same(&again, &rig);
 }
 
+/// Metadata restored from an old backup do not know the newest topics: their records were taken for the leftovers of a
+/// deletion, and removed.
+#[test]
+fn records_that_no_topic_owns_are_left_alone() {
+    let rig = grown();
+    let disk = rig.disk.kill();
+    let stranger = options().data_dir.join("newest_p0/00000000000000000000.log");
+    disk.write_all(&stranger, b"records").unwrap();
+    let again = open(&disk);
+    assert_eq!(disk.read_all(&stranger).unwrap(), b"records");
+    check_same(&again, &rig);
+    assert!(
+        again.create("newest", 1, 99).contains("move it away first"),
+        "a topic of that name waits for the operator"
+    );
+    assert_eq!(disk.read_all(&stranger).unwrap(), b"records");
+}
+
 /// Wherever the power goes during the life of topics, what was answered holds, and what is found can be used.
 #[test]
 fn a_power_cut_at_every_step_of_creating_and_deleting() {

@@ -3,7 +3,8 @@
 //! Whoever has something to send encodes it here and tries the socket at once, without waiting; what the socket does not
 //! take is left for the connection's writer task. Three rules hold on the wire, and are kept under one lock:
 //! answers keep the order of their requests; DATA of a subscription comes neither before the ACK to its SUBSCRIBE nor
-//! after the ACK to its UNSUBSCRIBE; and no DATA overtakes the answer to a publish that is known but waits its turn.
+//! after the ACK to its UNSUBSCRIBE; and a publish is answered before its record goes out as DATA on the same connection,
+//! also where a subscription sees the record before the answer is here.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -80,6 +81,27 @@ pub(super) struct Group {
     pub(super) topic: TopicName,
     pub(super) partition: PartitionIndex,
     pub(super) places: Vec<Place>,
+    /// None of their records has a lower offset: the log's end before they were appended.
+    pub(super) not_before: Offset,
+}
+
+/// Encoded DATA of a subscription.
+#[derive(Debug)]
+pub(super) struct Data<'a> {
+    pub(super) subscription: SubscriptionId,
+    pub(super) topic: &'a TopicName,
+    pub(super) partition: PartitionIndex,
+    /// The offset of the last record in it.
+    pub(super) last: Offset,
+    pub(super) encoded: &'a [u8],
+}
+
+impl Group {
+    /// Whether this DATA may hold records of the group, which are to be answered first.
+    fn is_awaited_before(&self, data: &Data<'_>) -> bool {
+        let is_same = self.partition == data.partition && self.topic == *data.topic;
+        is_same && !self.places.is_empty() && self.not_before <= data.last
+    }
 }
 
 /// The outgoing side of a connection.
@@ -185,15 +207,15 @@ impl Outbox {
     }
 
     /// Sends DATA of a subscription whose ACK went out.
-    pub(super) fn try_data(&self, subscription: SubscriptionId, encoded: &[u8]) -> Sent {
+    pub(super) fn try_data(&self, data: &Data<'_>) -> Sent {
         let mut state = self.state.lock();
-        if !state.live.contains(&subscription) {
+        if !state.live.contains(&data.subscription) {
             return Sent::Ended;
         }
-        if state.overtaken > 0 || state.bytes.len() >= BUFFERED_BYTES_MAX {
+        if !state.may_go(data) {
             return Sent::Wait;
         }
-        state.bytes.extend_from_slice(encoded);
+        state.bytes.extend_from_slice(data.encoded);
         self.flush(&mut state);
         Sent::Gone
     }
@@ -211,9 +233,9 @@ impl Outbox {
         self.until(|state| state.first > place.0).await;
     }
 
-    /// Waits until DATA may be sent.
-    pub(super) async fn data_may_go(&self) {
-        self.until(|state| state.overtaken == 0 && state.bytes.len() < BUFFERED_BYTES_MAX).await;
+    /// Waits until this DATA may be sent.
+    pub(super) async fn data_may_go(&self, data: &Data<'_>) {
+        self.until(|state| state.may_go(data)).await;
     }
 
     /// Waits until one more request may be read.
@@ -267,6 +289,12 @@ impl Outbox {
 }
 
 impl State {
+    /// Whether there is room for DATA, and no publish of ours that may be in it waits for its answer.
+    fn may_go(&self, data: &Data<'_>) -> bool {
+        let has_room = self.overtaken == 0 && self.bytes.len() < BUFFERED_BYTES_MAX;
+        has_room && !self.groups.values().any(|group| group.is_awaited_before(data))
+    }
+
     fn fill(&mut self, place: Place, answer: Answer) {
         let index = usize::try_from(place.0 - self.first).unwrap_or(usize::MAX);
         if let Some(slot) = self.answers.get_mut(index) {

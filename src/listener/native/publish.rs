@@ -119,7 +119,8 @@ impl PublishRun {
     pub(super) async fn flush(&mut self, listener: &NativeListener, outbox: &Arc<Outbox>) {
         self.last = None;
         for (key, mut open) in std::mem::take(&mut self.batches) {
-            let group = Group { topic: key.topic, partition: key.partition, places: open.places };
+            let not_before = open.partition.offsets().log_end();
+            let group = Group { topic: key.topic, partition: key.partition, places: open.places, not_before };
             let token = outbox.enter(group);
             let outcome = match open.builder.finish() {
                 Ok(batch) => append(listener, outbox, &open.partition, open.ack, token, batch).await,

@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use tokio::task::AbortHandle;
 
 use super::errors::Refusal;
-use super::outbox::{Outbox, Place, Sent, SubscriptionId};
+use super::outbox::{Data, Outbox, Place, Sent, SubscriptionId};
 use crate::protocol::native::{DataRecord, ErrorCode, reply};
 use crate::record::{Batch, Record};
 use crate::replica::{Partition, Read, ReadFailure};
@@ -136,6 +136,7 @@ impl Pushing {
             return next;
         }
         let mut bytes = BytesMut::new();
+        let mut last = position;
         match batch.records() {
             Ok(records) => {
                 for record in records {
@@ -144,14 +145,15 @@ impl Pushing {
                         continue;
                     }
                     self.encode(&mut bytes, batch, &record);
+                    last = record.offset;
                     if bytes.len() >= DATA_BYTES {
-                        self.hand_over(&mut bytes).await;
+                        self.hand_over(&mut bytes, last).await;
                     }
                 }
             }
             Err(error) => self.unreadable(batch, &error),
         }
-        self.hand_over(&mut bytes).await;
+        self.hand_over(&mut bytes, last).await;
         next
     }
 
@@ -170,11 +172,14 @@ impl Pushing {
         }
     }
 
-    async fn hand_over(&self, bytes: &mut BytesMut) {
+    /// Hands over records up to `last`.
+    async fn hand_over(&self, bytes: &mut BytesMut, last: Offset) {
+        let (subscription, partition) = (self.id, self.partition.name().partition);
         while !bytes.is_empty() {
-            match self.outbox.try_data(self.id, bytes) {
+            let data = Data { subscription, topic: &self.topic, partition, last, encoded: bytes };
+            match self.outbox.try_data(&data) {
                 Sent::Gone => bytes.clear(),
-                Sent::Wait => self.outbox.data_may_go().await,
+                Sent::Wait => self.outbox.data_may_go(&data).await,
                 // The task is about to be aborted.
                 Sent::Ended => std::future::pending().await,
             }

@@ -274,3 +274,27 @@ fn a_missing_segment_is_damage_and_the_rest_is_served() {
     let error = bench.open_with(None, &mut Visits::default()).unwrap_err();
     assert!(matches!(error, LogError::Corrupt { .. }), "{error}");
 }
+
+/// A walk reads a file in pieces. Where a batch began with its last few bytes in one piece, those were the zeros that
+/// begin its offset, and were taken for space that was never written: after a power cut had taken the unsynced `.idx`,
+/// everything behind them was cut off, though it was durable and acknowledged.
+#[test]
+fn a_batch_that_begins_at_the_end_of_a_read_is_found() {
+    const READ_BYTES: usize = 1 << 20;
+    let sample = READ_BYTES - 1_000;
+    let overhead = batch(0, 1, sample, 1, 0).bytes().len() - sample;
+    for tail in [1, 4, 7, 8, 11, 12, 17, 60, 61, 62] {
+        let bench = Bench::new(8 << 20);
+        let log = bench.create();
+        let first = batch(0, 1, READ_BYTES - tail - overhead, 1, 0);
+        assert_eq!(first.bytes().len(), READ_BYTES - tail);
+        let model = Model { batches: vec![first, batch(1, 2, 40, 1, 1), batch(3, 1, 40, 1, 2)] };
+        let end = log.append(&model.batches, at(0)).unwrap();
+        log.sync(end).unwrap();
+        drop(log);
+        bench.disk.remove_file(&Bench::files().index(Offset::ZERO)).unwrap();
+        let found = bench.open();
+        assert!(found.cut.is_none() && found.damage.is_none(), "{tail} bytes: {:?}", found.cut);
+        model.check_all(&found.log);
+    }
+}

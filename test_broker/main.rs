@@ -1,0 +1,15 @@
+//! The end-to-end suite: the real binaries on port 0 and temporary directories, spoken to over sockets and pipes.
+//!
+//! Nothing here reaches into the broker: of the library it uses the native protocol's codec alone.
+//! A server that logs a WARN or an ERROR its test has not listed fails the test.
+
+mod commands;
+mod corpus;
+mod harness;
+mod kill;
+mod life;
+mod load;
+mod order;
+mod power;
+mod refusals;
+mod round_trip;
