@@ -5,6 +5,7 @@
 
 mod damage;
 mod full_disk;
+mod killed;
 mod reading;
 mod real_disk;
 mod reopening;
