@@ -57,7 +57,7 @@ impl PartitionLog {
     pub fn appends_in_one_write(&self, bytes: u64, epoch: Epoch, now: Timestamp) -> bool {
         let Some(writer) = self.writer.try_lock() else { return false };
         let view = self.view.read();
-        view.file.history.epochs.latest() == Some(epoch) && !must_roll(&writer, view.end, bytes, now)
+        view.file.history.epochs.writing() == Some(epoch) && !must_roll(&writer, view.end, bytes, now)
     }
 
     /// Seals the active segment and begins a new one, where it holds anything.
@@ -113,12 +113,9 @@ impl PartitionLog {
     }
 
     fn begin_epoch_of(&self, batch: &Batch) -> Result<(), LogError> {
-        let (latest, file) = {
-            let view = self.view.read();
-            (view.file.history.epochs.latest(), Arc::clone(&view.file))
-        };
+        let file = Arc::clone(&self.view.read().file);
         let epoch = batch_epoch(batch);
-        if latest == Some(epoch) {
+        if file.history.epochs.writing() == Some(epoch) {
             return Ok(());
         }
         let mut file = (*file).clone();

@@ -30,6 +30,12 @@ impl EpochHistory {
         self.latest
     }
 
+    /// The epoch that writes at the log end: the newest one begun, unless all it wrote was taken back.
+    #[must_use]
+    pub fn writing(&self) -> Option<Epoch> {
+        self.entries.last().map(|(epoch, _)| *epoch).filter(|epoch| self.latest == Some(*epoch))
+    }
+
     /// The epoch that wrote an offset, as far as it is remembered.
     #[must_use]
     pub fn epoch_at(&self, offset: Offset) -> Option<Epoch> {
@@ -37,12 +43,15 @@ impl EpochHistory {
         after.checked_sub(1).map(|last| self.entries[last].0)
     }
 
-    /// Begins a new epoch at an offset. Epochs that began there or later wrote nothing that is left: they are dropped.
+    /// Begins an epoch at an offset: a new one, or again the newest where all it wrote was taken back. Epochs that began there or later wrote nothing that is left: they are dropped.
     ///
     /// # Panics
-    /// Where the epoch is not newer than every one before: that is our own mistake.
+    /// Where the epoch is older than one before, or is writing already: that is our own mistake.
     pub fn begin(&mut self, epoch: Epoch, start: Offset) {
-        assert!(self.latest.is_none_or(|latest| latest < epoch), "epoch {epoch} is not new");
+        assert!(
+            self.latest.is_none_or(|latest| latest <= epoch) && self.writing() != Some(epoch),
+            "epoch {epoch} is not new"
+        );
         self.truncate_to(start);
         self.entries.push((epoch, start));
         self.latest = Some(epoch);

@@ -35,3 +35,26 @@ fn retention_gives_up_nothing_above_the_high_watermark() {
     rig.partition.run(Work::Upkeep, at(2_000_000));
     assert_eq!(rig.offsets(), [1, 1, 1, 1, 1]);
 }
+
+/// Once the epoch of a leader was forgotten with what it wrote, a batch that the same leader sent again was written
+/// without its epoch being noted, and was damage to every reader.
+#[test]
+fn what_a_leader_sends_again_after_a_truncation_is_kept() {
+    let rig = Rig::new(PartitionOptions { sync: SyncPolicy::Always, ..options() });
+    let numbered = |base, written_in| produced(1, "replicated", None).number(offset(base), epoch(written_in));
+    rig.partition.become_follower(epoch(2), None).unwrap();
+    for (base, written_in) in [(0, 2), (1, 2), (2, 2), (3, 3), (4, 3)] {
+        rig.partition.append_at(numbered(base, written_in), at(0)).unwrap_or_else(|error| panic!("{base}: {error}"));
+    }
+    rig.settle();
+    for end in [3, 2] {
+        rig.partition.truncate_to(offset(end), at(0)).unwrap();
+        rig.partition.append_at(numbered(end, 3), at(0)).unwrap();
+        rig.settle();
+        rig.partition.request_durable();
+        rig.settle();
+        let (reopened, report) = rig.reopen(rig.disk.fork().power_cut(1), None);
+        assert_eq!((report.damage, report.cut), (None, None), "truncated to {end}");
+        assert_eq!(reopened.offsets(), [0, end + 1, end + 1, end + 1, end + 1]);
+    }
+}
