@@ -24,6 +24,7 @@ mod error;
 mod handles;
 mod index;
 mod index_file;
+mod index_walk;
 mod layout;
 mod partition_file;
 mod partition_log;

@@ -21,8 +21,9 @@ use super::context::{BATCH_BYTES_MAX, LogContext, LogOptions};
 use super::cut::{rewrite, set_aside_segment, set_aside_tail};
 use super::epochs::History;
 use super::error::LogError;
-use super::index::{DurableMark, Index, IndexEntry};
+use super::index::DurableMark;
 use super::index_file::{ActiveIndex, has_index, load_index, write_index};
+use super::index_walk::{EntryBuilder, Walked};
 use super::layout::{PartitionFiles, parse_segment_name};
 use super::partition_file::{PARTITION_FILE_BYTES_MAX, PartitionFile, PartitionFileError, SegmentRecord};
 use super::partition_log::{PartitionLog, create_segment, durable_mark};
@@ -318,7 +319,13 @@ impl Opening<'_> {
         let file = self.disk().open(&log, OpenMode::ReadWrite).map_err(|error| LogError::io("open", &log, error))?;
         let file_len = file.len().map_err(|error| LogError::io("measure", &log, error))?;
         let from = start.unwrap_or(beginning);
-        let mut seen = Walked::new(self, loaded.map(|(index, _)| index), from, mark);
+        let mut seen = Walked::new(
+            self.options.index_interval_bytes,
+            record.first_batch,
+            loaded.map(|(index, _)| index),
+            from,
+            mark,
+        );
         let (now, log_start) = (self.now, self.file.log_start);
         let walk = walk_file(&*file, from, file_len, self.history(), |header, _, point| {
             seen.visit(header, point, now);
@@ -432,78 +439,6 @@ fn damage_of(stop: Option<WalkStop>) -> Option<Damage> {
         WalkStop::Damage(damage) => damage,
         WalkStop::Unwritten => Damage::Batch(record::BatchError::Truncated { needed: HEADER_BYTES, have: 0 }),
     })
-}
-
-/// Index entries as a walk comes upon the places for them.
-struct EntryBuilder {
-    interval: u64,
-    last_position: u64,
-    start: LogPoint,
-    index: Index,
-}
-
-impl EntryBuilder {
-    fn new(interval: u64, start: LogPoint) -> EntryBuilder {
-        EntryBuilder { interval, last_position: start.position, start, index: Index::default() }
-    }
-
-    /// Takes the batch that begins at `point`, and moves the point's largest timestamp past it.
-    fn visit(&mut self, header: &BatchHeader, point: &mut LogPoint, now: Timestamp) {
-        if point.position - self.last_position >= self.interval {
-            let relative = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
-            self.index.push(IndexEntry {
-                relative_offset: relative(point.next_offset.since(point.segment)),
-                position: relative(point.position),
-                max_timestamp: point.max_timestamp,
-                relative_batch: relative(point.next_batch.get() - self.start.next_batch.get()),
-            });
-            self.last_position = point.position;
-        }
-        point.max_timestamp = point.max_timestamp.max(effective_timestamp(header.max_timestamp, now));
-    }
-}
-
-/// What the walk of the active segment gathers.
-struct Walked {
-    loaded: Option<Index>,
-    fresh: EntryBuilder,
-    mark: Option<DurableMark>,
-    mark_met: bool,
-}
-
-impl Walked {
-    fn new(opening: &Opening<'_>, loaded: Option<Index>, from: LogPoint, mark: Option<DurableMark>) -> Walked {
-        let mut first = LogPoint::segment_start(from.segment, opening.file.active().first_batch);
-        first.position = from.position;
-        let fresh = EntryBuilder::new(opening.options.index_interval_bytes, first);
-        let mut walked = Walked { loaded, fresh, mark, mark_met: false };
-        walked.meet(&from);
-        walked
-    }
-
-    fn visit(&mut self, header: &BatchHeader, point: &mut LogPoint, now: Timestamp) {
-        self.meet(point);
-        self.fresh.visit(header, point, now);
-    }
-
-    /// Notes whether the mark's place is one the walk comes through.
-    fn meet(&mut self, point: &LogPoint) {
-        self.mark_met |= self.mark.is_some_and(|mark| {
-            u64::from(mark.position) == point.position
-                && u64::from(mark.relative_offset) == point.next_offset.since(point.segment)
-        });
-    }
-
-    /// The index to go on with: what the file had before the walk began, and what the walk found.
-    fn merged(&self, walk: &Walk) -> Index {
-        let mut merged = self.loaded.clone().unwrap_or_default();
-        merged.truncate_to(self.fresh.start.position);
-        for entry in self.fresh.index.entries() {
-            merged.push(*entry);
-        }
-        merged.truncate_to(walk.end.position);
-        merged
-    }
 }
 
 /// When a segment's first batch was appended, as far as it says itself.
