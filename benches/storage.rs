@@ -1,4 +1,5 @@
 //! The storage core beside the bare system calls: `cargo bench --bench storage [-- append|read|restart|memory]`.
+//! `only=TEXT` keeps the rows of `append` whose name holds the text, for a profiler to look at.
 //!
 //! Every figure of Wiber stands beside the raw cost of the same bytes in the same run: batches are built in the same
 //! way, then either appended to a partition or written with `pwrite` (and `fdatasync`) to a plain file. The repetitions
@@ -38,9 +39,10 @@ const MIB: f64 = 1_000_000.0;
 
 fn main() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    let only = wanted.iter().find_map(|argument| argument.strip_prefix("only=")).unwrap_or_default().to_owned();
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|asked| asked == name);
     if runs("append") {
-        append_table()?;
+        append_table(&only)?;
     }
     if runs("read") {
         read_table()?;
@@ -230,7 +232,7 @@ fn append_to_file(shape: Shape) -> Result<Duration> {
     Ok(begun.elapsed())
 }
 
-fn append_table() -> Result<()> {
+fn append_table(only: &str) -> Result<()> {
     println!("append: MB/s of payload (10^6 bytes), median (least to most) of {REPETITIONS}");
     println!("{:<42} {:>24} {:>24} {:>7} {:>12}", "", "wiber", "pwrite/fdatasync", "ratio", "records/s");
     let shape = |record_bytes, batch_records, in_flight, batches, is_synced| Shape {
@@ -252,6 +254,9 @@ fn append_table() -> Result<()> {
         shape(1024, 1, 1, 50_000, false),
         shape(1024, 1, 1, 5_000, true),
     ] {
+        if !shape.name().contains(only) {
+            continue;
+        }
         let (mut ours, mut raw) = (Vec::new(), Vec::new());
         for _ in 0..REPETITIONS {
             ours.push(shape.payload_bytes() / append_to_partition(shape)?.as_secs_f64() / MIB);
