@@ -125,7 +125,7 @@ impl PartitionLog {
         let source = self.source_of(&file, from)?;
         let entry = source.entry_before(from);
         let mut reading =
-            Reading { source: &source, history: &file.history, from, upto, bytes_max, batches: Vec::new() };
+            Reading { source: &source, history: &file.history, from, upto, bytes_max, bytes: 0, batches: Vec::new() };
         let start = entry.map_or_else(|| reading.segment_start(), |entry| reading.entry_place(&entry));
         let mut stopped = reading.run(start);
         if stopped.is_some() && start.position > 0 && reading.batches.is_empty() {
@@ -228,6 +228,8 @@ struct Reading<'a> {
     from: Offset,
     upto: Offset,
     bytes_max: usize,
+    /// Bytes of the batches taken so far.
+    bytes: usize,
     batches: Vec<Batch>,
 }
 
@@ -276,8 +278,7 @@ impl Reading<'_> {
     }
 
     fn is_full(&self, more: usize) -> bool {
-        let bytes: usize = self.batches.iter().map(|batch| batch.bytes().len()).sum();
-        !self.batches.is_empty() && (bytes >= self.bytes_max || bytes + more > self.bytes_max)
+        !self.batches.is_empty() && (self.bytes >= self.bytes_max || self.bytes + more > self.bytes_max)
     }
 
     fn load(&self, position: u64, wanted: usize) -> Result<Bytes, Damage> {
@@ -303,6 +304,7 @@ impl Reading<'_> {
             }
             if header.next_offset() > self.from {
                 let slice = bytes.slice(used..used + header.total_bytes);
+                self.bytes += header.total_bytes;
                 self.batches.push(Batch::from_verified(slice, header));
             }
             used += header.total_bytes;
