@@ -78,7 +78,12 @@ impl MetaLog {
 
     /// Applies everything in the log from where the metadata stand. At start, when nothing is on its way.
     pub(crate) fn catch_up(&mut self, partition: &Arc<Partition>) -> Result<(), OpenError> {
-        while self.applied < partition.offsets().high_watermark() {
+        loop {
+            // What a repair gave up has no batch that would carry the metadata over it.
+            self.applied = partition.behind_gap(self.applied);
+            if self.applied >= partition.offsets().high_watermark() {
+                return Ok(());
+            }
             let batches = match partition.read(self.applied, READ_BYTES)? {
                 Read::Batches(batches) => batches,
                 Read::Disk(read) => read.run()?,
@@ -87,7 +92,6 @@ impl MetaLog {
                 self.apply_batch(partition, &batch)?;
             }
         }
-        Ok(())
     }
 
     fn apply_batch(&mut self, partition: &Partition, batch: &crate::record::Batch) -> Result<(), OpenError> {

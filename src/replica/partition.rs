@@ -129,8 +129,15 @@ impl Partition {
         &self.log
     }
 
-    /// Ready once something at or beyond `from` is committed; the waker is called when that may be so.
+    /// `from`, or the end of the gap that holds it: the first offset from there on that a record has or may get.
+    #[must_use]
+    pub fn behind_gap(&self, from: Offset) -> Offset {
+        self.log.state().file.history.follow(from)
+    }
+
+    /// Ready once a record at or beyond `from` is committed; the waker is called when that may be so.
     pub fn poll_readable(&self, from: Offset, waker: &Waker) -> Poll<()> {
+        let from = self.behind_gap(from);
         let mut state = self.state.lock();
         if state.offsets.high_watermark() > from {
             return Poll::Ready(());

@@ -1,7 +1,7 @@
 //! Starting again: with and without snapshots, on damaged and on foreign directories.
 
 use super::*;
-use crate::log::DirectoryError;
+use crate::log::{DirectoryError, Gap, PartitionFile};
 
 /// A broker with two topics and records in them, all durable.
 fn grown() -> Rig {
@@ -244,4 +244,19 @@ fn a_power_cut_at_every_step_of_creating_and_deleting() {
             again.settle();
         }
     }
+}
+
+/// What `wiber-server repair` leaves of metadata without one whole batch.
+#[test]
+fn metadata_that_end_in_a_gap_are_read_to_their_end() {
+    let rig = Rig::new();
+    let path = options().data_dir.join("__meta_p0/partition.json");
+    let mut file = PartitionFile::decode(&rig.disk.read_all(&path).unwrap()).unwrap();
+    let end = Offset::new(2).unwrap();
+    file.history.gaps.push(Gap { from: Offset::ZERO, to: end });
+    file.segments[0].base = end;
+    rig.disk.write_all(&path, &file.encode().unwrap()).unwrap();
+    let again = open(&rig.disk.fork());
+    assert_eq!(again.create("events", 2, 10), "create: events with 2");
+    assert_eq!(open(&again.disk.fork()).topics(), ["events"]);
 }

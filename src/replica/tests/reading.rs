@@ -1,6 +1,7 @@
 //! Reads from the tail and from files give the same; damage found while reading stops the writes alone.
 
 use super::*;
+use crate::log::Gap;
 
 /// Appends batches to two partitions that differ in nothing but their tail, and reads both from everywhere.
 fn check(tail_bytes: usize, expects_disk: bool) {
@@ -126,4 +127,25 @@ fn damage_found_by_a_reader_stops_writes_and_no_other_read() {
     assert_eq!((read(0).unwrap().len(), read(2).unwrap().len()), (1, 1));
     let Err(ReadFailure::Corrupt { resume, .. }) = read(1) else { panic!("it is still damaged") };
     assert_eq!(resume, Some(offset(2)), "where to go on");
+}
+
+/// A repair may give up everything up to the log's end: nothing is committed there, whatever the high watermark says.
+#[test]
+fn a_gap_at_the_log_s_end_is_nothing_to_read() {
+    let rig = Rig::new(options());
+    let mut file = rig.partition.log().state().file.as_ref().clone();
+    file.history.gaps.push(Gap { from: offset(0), to: offset(5) });
+    file.segments[0].base = offset(5);
+    rig.disk.write_all("/data/events_p0/partition.json", &file.encode().unwrap()).unwrap();
+    let (again, _) = rig.reopen(rig.disk.fork(), None);
+    assert_eq!(again.offsets(), [0, 5, 5, 5, 5]);
+    for from in 0..=5 {
+        assert_eq!(again.partition.behind_gap(offset(from)), offset(5));
+        assert!(again.partition.poll_readable(offset(from), &again.waker("readable")).is_pending(), "{from}");
+    }
+    again.append(1, AckLevel::Durable).unwrap();
+    again.settle();
+    assert!(again.events.take().iter().any(|event| event == "readable"));
+    assert!(again.partition.poll_readable(offset(0), &again.waker("readable")).is_ready());
+    assert_eq!(again.read_all()[0].header().base_offset, offset(5));
 }
