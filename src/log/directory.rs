@@ -22,6 +22,8 @@ pub const FORMAT_VERSION: u32 = 1;
 const DIRECTORY_FILE: &str = "wiber.json";
 const DIRECTORY_FILE_BYTES_MAX: u64 = 64 << 10;
 const DELETED_DIR: &str = ".deleted";
+/// The partition of the metadata, whose topic id is the directory's identity.
+const META_DIR: &str = "__meta_p0";
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -97,11 +99,12 @@ impl DataDirectory {
                 decode(&path, &file, &bytes)?
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let content = DirectoryFile { format_version: FORMAT_VERSION, directory_id: fresh_id };
+                let id = known_identity(&*disk, &path, &file)?.unwrap_or(fresh_id);
+                let content = DirectoryFile { format_version: FORMAT_VERSION, directory_id: id };
                 let bytes = serde_json::to_vec_pretty(&content)
                     .map_err(|error| DirectoryError::Damaged { path: file.clone(), reason: error.to_string() })?;
                 replace_file(&*disk, &file, &bytes).map_err(|error| failed("write", &file, error))?;
-                fresh_id
+                id
             }
             Err(error) => return Err(failed("read", &file, error)),
         };
@@ -205,9 +208,31 @@ impl DataDirectory {
     }
 }
 
+/// The identity of a directory that lost its `wiber.json`: the metadata's partition has it as its topic's. `None` where
+/// there is no partition at all; a fresh identity given to partitions would make them strangers for good.
+fn known_identity(disk: &dyn Disk, dir: &Path, file: &Path) -> Result<Option<Uuid>, DirectoryError> {
+    let entries = disk.read_dir(dir);
+    let entries = entries.map_err(|source| DirectoryError::Io { action: "read", path: dir.to_path_buf(), source })?;
+    if !entries.iter().any(|entry| entry.is_dir && parse_directory(&entry.name).is_some()) {
+        return Ok(None);
+    }
+    match read_partition_file(disk, &PartitionFiles::new(dir.join(META_DIR))) {
+        Ok(meta) => {
+            tracing::warn!(path = %file.display(), "missing: made anew, with the identity that __meta knows");
+            Ok(Some(meta.topic_id.get()))
+        }
+        Err(error) => {
+            let reason = format!("it is missing, and __meta does not tell the directory's identity: {error}");
+            Err(DirectoryError::Damaged { path: file.to_path_buf(), reason })
+        }
+    }
+}
+
 fn decode(dir: &Path, file: &Path, bytes: &[u8]) -> Result<Uuid, DirectoryError> {
-    let damaged =
-        |error: serde_json::Error| DirectoryError::Damaged { path: file.to_path_buf(), reason: error.to_string() };
+    let damaged = |error: serde_json::Error| {
+        let reason = format!("{error}; restore it, or move it away: the next start makes it anew");
+        DirectoryError::Damaged { path: file.to_path_buf(), reason }
+    };
     let content: DirectoryFile = serde_json::from_slice(bytes).map_err(damaged)?;
     if content.format_version > FORMAT_VERSION {
         return Err(DirectoryError::Newer { dir: dir.to_path_buf(), found: content.format_version });

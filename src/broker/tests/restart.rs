@@ -260,3 +260,23 @@ fn metadata_that_end_in_a_gap_are_read_to_their_end() {
     assert_eq!(again.create("events", 2, 10), "create: events with 2");
     assert_eq!(open(&again.disk.fork()).topics(), ["events"]);
 }
+
+/// A fresh identity would make strangers of the partitions that are there.
+#[test]
+fn a_lost_directory_file_is_made_anew_from_the_metadata() {
+    let rig = grown();
+    let file = options().data_dir.join("wiber.json");
+    rig.broker.snapshot_now(at(0)).unwrap();
+    let lost = rig.disk.fork();
+    lost.remove_file(&file).unwrap();
+    let again = try_open(&lost, 99, options()).unwrap();
+    assert_eq!(again.broker.directory().id(), rig.broker.directory().id());
+    assert!(again.summary.snapshot_used);
+    check_same(&again, &rig);
+    let unknown = rig.disk.fork();
+    unknown.remove_file(&file).unwrap();
+    unknown.remove_dir_all(&options().data_dir.join("__meta_p0")).unwrap();
+    let error = try_open(&unknown, 99, options()).unwrap_err();
+    assert!(matches!(error, OpenError::Directory(DirectoryError::Damaged { .. })), "{error}");
+    assert!(!unknown.exists(&file).unwrap(), "no identity was made up");
+}
