@@ -39,8 +39,6 @@ pub struct BrokerOptions {
 pub struct TopicDefaults {
     /// Partitions.
     pub partitions: u32,
-    /// Largest message, in bytes.
-    pub message_bytes_max: u32,
 }
 
 impl BrokerOptions {
