@@ -370,7 +370,7 @@ fn encode(bytes: &mut BytesMut, sequence: u64, now: Timestamp, answer: &Answer) 
             reply::publish_ack(bytes, sequence, now, topic.as_str(), *partition, *offset);
         }
         Answer::Created { topic, partitions } => {
-            reply::create_topic_ack(bytes, sequence, now, topic.as_str(), *partitions);
+            reply::topic_ack(bytes, sequence, now, topic.as_str(), *partitions);
         }
         Answer::Subscribed { topic, partition, client_id, start } => {
             reply::subscribe_ack(bytes, sequence, now, topic.as_str(), *partition, client_id, *start);
