@@ -7,7 +7,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::Broker;
+use super::{Broker, refuse_internal};
 use super::error::BrokerError;
 use super::meta_log::{InFlight, command_batch};
 use super::metadata::{Command, CreateTopic, DeleteTopic, Effect, Outcome, Topic, TopicSettings};
@@ -64,9 +64,18 @@ impl Broker {
         reply: CommandReply,
     ) {
         let partitions = partitions.unwrap_or(self.options.topics.partitions);
+        if let Err(error) = refuse_internal(topic) {
+            return reply.send(Err(error));
+        }
         let create = CreateTopic { topic: topic.clone(), topic_id, partitions, created_at: now, settings };
+        self.create(create, now, reply);
+    }
+
+    /// Creates a topic, whoever's it is.
+    pub(crate) fn create(self: &Arc<Self>, create: CreateTopic, now: Timestamp, reply: CommandReply) {
+        let CreateTopic { topic, partitions, .. } = create.clone();
         match self.begin_command(&Command::CreateTopic(create.clone())) {
-            Ok(Outcome::AlreadyDone) => reply.send(Ok(CreatedTopic { topic: topic.clone(), partitions })),
+            Ok(Outcome::AlreadyDone) => reply.send(Ok(CreatedTopic { topic, partitions })),
             Ok(Outcome::Apply) => self.prepare_topic(create, now, reply),
             Err(error) => reply.send(Err(error)),
         }
@@ -89,7 +98,7 @@ impl Broker {
 
     /// Deletes a topic and all its records. The reply comes when that is durable. Blocks on files.
     pub fn delete_topic(self: &Arc<Self>, topic: &TopicName, now: Timestamp, reply: CommandReply) {
-        let topic_id = match self.topic(topic) {
+        let topic_id = match self.user_topic(topic) {
             Ok(handle) => handle.topic().id,
             Err(error) => return reply.send(Err(error)),
         };
@@ -103,9 +112,6 @@ impl Broker {
     /// Checks a command and claims its topic for it.
     fn begin_command(&self, command: &Command) -> Result<Outcome, BrokerError> {
         let topic = command.topic();
-        if topic.is_internal() {
-            return Err(BrokerError::InternalTopic { topic: topic.clone() });
-        }
         // Nothing is touched on disk for a command that cannot be appended.
         if let PartitionStatus::Failed(reason) = self.meta_partition.status() {
             return Err(BrokerError::StorageFailed(reason));
@@ -124,7 +130,7 @@ impl Broker {
 
     /// Makes the partitions of a topic that is not in the metadata yet.
     fn make_partitions(&self, create: &CreateTopic, now: Timestamp) -> Result<Vec<Arc<Partition>>, BrokerError> {
-        let options = self.options.partition_options(&create.settings);
+        let options = self.options.topic_options(&create.topic, &create.settings);
         (0..create.partitions)
             .map(|index| {
                 let name = TopicPartition { topic: create.topic.clone(), partition: PartitionIndex(index) };
