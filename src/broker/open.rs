@@ -96,6 +96,7 @@ impl Broker {
             topics: RwLock::new(topics),
             meta: Mutex::new(meta),
             meta_partition,
+            producer_ids: Mutex::default(),
         };
         Ok((Arc::new(broker), summary))
     }
