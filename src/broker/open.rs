@@ -19,7 +19,7 @@ use crate::disk::Disk;
 use crate::log::{DataDirectory, HandleCache, LogContext, LogPoint, SpaceReserve};
 use crate::replica::{
     Checkpoint, OpenReport, Partition, PartitionOptions, PartitionStart, PartitionStatus, ReplicaContext, TailBudget,
-    WorkQueue,
+    SyncPolicy, WorkQueue,
 };
 use crate::types::{BatchIndex, Offset, PartitionIndex, Timestamp, TopicId, TopicName, TopicPartition};
 
@@ -96,6 +96,7 @@ impl Broker {
             topics: RwLock::new(topics),
             meta: Mutex::new(meta),
             meta_partition,
+            producer_ids: Mutex::default(),
         };
         Ok((Arc::new(broker), summary))
     }
@@ -139,7 +140,7 @@ impl<'a> Opening<'a> {
         let name = meta_partition_name();
         let topic_id = TopicId::new(self.directory.id());
         let limits = self.options.limits;
-        let options = self.options.internal_options();
+        let options = self.options.internal_options(SyncPolicy::Always);
         let files = self.directory.partition(&name);
         if !has_meta(disk, self.directory, &name)? {
             let start = PartitionStart { name, topic_id, files, options };
@@ -163,7 +164,7 @@ impl<'a> Opening<'a> {
     }
 
     fn open_topic(&mut self, topic: Topic) -> TopicHandle {
-        let options = self.options.partition_options(&topic.settings);
+        let options = self.options.topic_options(&topic.name, &topic.settings);
         let slots = (0..topic.partitions)
             .map(|index| {
                 let name = TopicPartition { topic: topic.name.clone(), partition: PartitionIndex(index) };
