@@ -4,6 +4,7 @@
 //! partition `__meta:0`; a snapshot only makes reading it faster. This layer knows no wire format and no socket, starts
 //! no thread and reads no clock: time, ids and threads are handed in, so that a test can replay a whole broker.
 
+pub mod delivery;
 mod directory_check;
 mod error;
 mod housekeeping;
@@ -11,6 +12,7 @@ mod meta_log;
 pub mod metadata;
 mod open;
 mod options;
+pub mod positions;
 pub mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -25,6 +27,7 @@ use parking_lot::{Mutex, RwLock};
 pub use error::{BrokerError, OpenError};
 pub use open::{BrokerStart, OpenSummary, PartitionOpened};
 pub use options::{BrokerOptions, TopicDefaults};
+pub use positions::{CLIENT_ID_BYTES_MAX, PositionKey};
 pub use topic::{Slot, TopicHandle};
 pub use topic_commands::{CommandReply, CreatedTopic};
 
@@ -33,6 +36,7 @@ use crate::replica::{AckLevel, Partition, ReplicaContext, SyncPolicy};
 use crate::types::{PartitionIndex, TopicName};
 use housekeeping::SnapshotSchedule;
 use meta_log::MetaLog;
+use positions::Positions;
 use snapshot::SnapshotStore;
 
 /// The broker: its topics, its metadata, its snapshots.
@@ -47,6 +51,7 @@ pub struct Broker {
     topics: RwLock<BTreeMap<TopicName, Arc<TopicHandle>>>,
     meta: Mutex<MetaLog>,
     meta_partition: Arc<Partition>,
+    positions: Arc<Positions>,
 }
 
 impl Broker {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::metadata::{MetadataLimits, TopicSettings};
+use super::positions::PositionLimits;
 use crate::log::RetentionPolicy;
 use crate::replica::PartitionOptions;
 
@@ -32,6 +33,8 @@ pub struct BrokerOptions {
     pub topics: TopicDefaults,
     /// Bounds on topics.
     pub limits: MetadataLimits,
+    /// Bounds on positions that clients keep.
+    pub positions: PositionLimits,
 }
 
 /// What topics get that do not settle it themselves.

@@ -239,6 +239,7 @@ impl Broker {
 
     fn hide_topic(&self, topic: &Topic) -> CreatedTopic {
         let handle = self.topics.write().remove(&topic.name);
+        self.positions.forget(topic.id, &topic.name);
         for slot in handle.iter().flat_map(|handle| handle.slots()) {
             if let Slot::Open(partition) = slot {
                 partition.stop("the topic was deleted");

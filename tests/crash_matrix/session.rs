@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use uuid::Uuid;
 use wiber::broker::metadata::{MetadataLimits, TopicSettings};
+use wiber::broker::positions::PositionLimits;
 use wiber::broker::{Broker, BrokerOptions, BrokerStart, CommandReply, OpenSummary, TopicDefaults};
 use wiber::disk::Disk;
 use wiber::log::{LogOptions, RetentionPolicy};
@@ -67,6 +68,7 @@ fn options(flavour: Flavour) -> BrokerOptions {
         partition,
         topics: TopicDefaults { partitions: 1 },
         limits: MetadataLimits { topics_max: 100, partitions_max: 16 },
+        positions: PositionLimits { partitions: 1, ..PositionLimits::default() },
     }
 }
 

@@ -61,6 +61,7 @@ fn snapshot(meta_applied: u64) -> Snapshot {
             },
             producers: producers.snapshot(),
         }],
+        positions: Vec::new(),
     }
 }
 

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::metadata::{MetadataLimits, TopicSettings};
+use super::positions::PositionLimits;
 use super::*;
 use crate::disk::Disk;
 use crate::disk::faulty::FaultyDisk;
@@ -59,6 +60,7 @@ fn options() -> BrokerOptions {
         },
         topics: TopicDefaults { partitions: 3 },
         limits: MetadataLimits { topics_max: 10, partitions_max: 8 },
+        positions: PositionLimits { partitions: 2, positions_max: 10, expiry_ms: 1_000_000 },
     }
 }
 

@@ -28,6 +28,11 @@ impl From<&BrokerError> for Refusal {
             BrokerError::PartitionOffline { .. } | BrokerError::StorageFailed(_) => ErrorCode::StorageFailed,
             BrokerError::InternalTopic { .. } => ErrorCode::InvalidTopic,
             BrokerError::Metadata(error) => metadata_code(error),
+            BrokerError::InvalidClientId { .. } => ErrorCode::InvalidProperty,
+            BrokerError::OffsetOutOfRange { log_start, high_watermark, .. } => {
+                let details = vec![("log_start", log_start.to_string()), ("log_end", high_watermark.to_string())];
+                return Refusal { code: ErrorCode::OffsetOutOfRange, text: error.to_string(), details };
+            }
             BrokerError::TopicBusy { .. } => ErrorCode::Overloaded,
             BrokerError::StorageFull => ErrorCode::StorageFull,
             BrokerError::NotLeader { hint } => {

@@ -1,0 +1,205 @@
+//! All positions: the shards, and the batches between them and the partitions of `__offsets`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use super::flight::Launch;
+use super::key::{Place, shard_of};
+use super::shard::{Answers, Shard, Waiting};
+use super::snapshot::{KeptPosition, PositionsSnapshot, SNAPSHOT_POSITIONS_BYTES_MAX};
+use crate::broker::BrokerError;
+use crate::replica::{AckSink, Completion, Partition, Waiter};
+use crate::types::{Offset, Timestamp, TopicId, TopicName};
+
+/// The topic that keeps positions.
+pub const OFFSETS_TOPIC: &str = "__offsets";
+
+/// How many positions are kept, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PositionLimits {
+    /// Partitions that `__offsets` is created with.
+    pub partitions: u32,
+    /// Positions; beyond, those go that were not moved for longest.
+    pub positions_max: usize,
+    /// Milliseconds after which a position that was not moved goes.
+    pub expiry_ms: i64,
+}
+
+impl Default for PositionLimits {
+    fn default() -> PositionLimits {
+        PositionLimits { partitions: 16, positions_max: 1_000_000, expiry_ms: 168 * 3_600_000 }
+    }
+}
+
+/// The positions of all clients.
+#[derive(Debug)]
+pub(in crate::broker) struct Positions {
+    limits: PositionLimits,
+    slots: Vec<Slot>,
+    /// Positions kept in all slots.
+    count: AtomicUsize,
+}
+
+/// One partition of `__offsets` and what it holds.
+#[derive(Debug)]
+struct Slot {
+    partition: Option<Arc<Partition>>,
+    shard: Mutex<Shard>,
+}
+
+/// Where the answers to appends go; the token is the slot.
+#[derive(Debug)]
+struct Sink {
+    positions: Arc<Positions>,
+}
+
+impl Positions {
+    /// From the partitions of `__offsets` and what was found in them; at least one.
+    pub(super) fn new(limits: PositionLimits, found: Vec<(Option<Arc<Partition>>, Shard)>) -> Positions {
+        assert!(!found.is_empty(), "positions are kept somewhere");
+        let count = found.iter().map(|(_, shard)| shard.kept.len()).sum();
+        let slots = found.into_iter().map(|(partition, shard)| Slot { partition, shard: Mutex::new(shard) });
+        let positions = Positions { limits, slots: slots.collect(), count: AtomicUsize::new(count) };
+        positions.enforce_limit();
+        positions
+    }
+
+    /// The position, as far as anybody has been told of it.
+    pub(super) fn committed(&self, place: &Place) -> Option<Offset> {
+        self.slots[self.slot_of(place)].shard.lock().committed(place)
+    }
+
+    /// Enters a commit; what to do about it is for [`Positions::follow_up`], once no lock is held.
+    pub(super) fn enter(&self, commit: Waiting) -> (usize, Answers) {
+        let slot = self.slot_of(&commit.place);
+        let Slot { partition, shard } = &self.slots[slot];
+        let durable = match (partition, commit.level) {
+            (Some(partition), crate::replica::AckLevel::Durable) => partition.offsets().durable(),
+            _ => Offset::ZERO,
+        };
+        let mut shard = shard.lock();
+        let answers = shard.enter(commit, durable);
+        let now = shard.now;
+        shard.make_due(now);
+        (slot, answers)
+    }
+
+    /// Answers, and writes what can be written now.
+    pub(super) fn follow_up(self: &Arc<Self>, slot: usize, answers: Answers) {
+        answers.into_iter().for_each(|(reply, result)| reply.send(result));
+        loop {
+            let launch = self.slots[slot].shard.lock().begin_flight();
+            let Some(launch) = launch else { return };
+            let Err(error) = self.append(slot, launch) else { return };
+            let answers = self.slots[slot].shard.lock().lost(&error);
+            answers.into_iter().for_each(|(reply, result)| reply.send(result));
+        }
+    }
+
+    fn append(self: &Arc<Self>, slot: usize, launch: Launch) -> Result<(), BrokerError> {
+        let Some(partition) = &self.slots[slot].partition else { return Err(BrokerError::StorageFull) };
+        let sink = Arc::new(Sink { positions: Arc::clone(self) });
+        let waiter = Waiter { sink, token: slot as u64 };
+        let Launch { batch, level, now } = launch;
+        partition.append(batch, level, Some(waiter), now)?;
+        Ok(())
+    }
+
+    /// Writes claims that have gathered, and drops what has expired. To be called about once a second, or more often.
+    pub(in crate::broker) fn step(self: &Arc<Self>, now: Timestamp) {
+        let before = now.plus_millis(self.limits.expiry_ms.saturating_neg());
+        for slot in 0..self.slots.len() {
+            self.change(slot, |shard| {
+                shard.expire(before);
+                shard.make_due(now);
+            });
+            self.follow_up(slot, Vec::new());
+        }
+    }
+
+    /// Lets everything claimed so far be written and synced.
+    pub(in crate::broker) fn request_durable(self: &Arc<Self>) {
+        for (slot, Slot { shard, .. }) in self.slots.iter().enumerate() {
+            shard.lock().make_all_due();
+            self.follow_up(slot, Vec::new());
+        }
+    }
+
+    /// Whether nothing is on its way to the log.
+    pub(in crate::broker) fn is_idle(&self) -> bool {
+        self.slots.iter().all(|Slot { shard, .. }| shard.lock().is_idle())
+    }
+
+    /// How many positions are kept.
+    pub(in crate::broker) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Forgets a topic that was deleted.
+    pub(in crate::broker) fn forget(&self, topic_id: TopicId, topic: &TopicName) {
+        for slot in 0..self.slots.len() {
+            let answers = self.change(slot, |shard| shard.forget(topic_id, topic));
+            answers.into_iter().for_each(|(reply, result)| reply.send(result));
+        }
+    }
+
+    /// What the logs of `__offsets` hold, for a snapshot: slots that are offline are left out, and so is what would make
+    /// the snapshot too large.
+    pub(in crate::broker) fn snapshot(&self) -> Vec<PositionsSnapshot> {
+        let mut bytes = 0;
+        let mut snapshots = Vec::new();
+        for (partition, Slot { shard, .. }) in (0..).zip(&self.slots).filter(|(_, slot)| slot.partition.is_some()) {
+            let shard = shard.lock();
+            let kept = shard.kept.iter().map(|(place, kept)| KeptPosition::new(place, &kept.position));
+            let positions: Vec<_> = kept.collect();
+            bytes += positions.iter().map(KeptPosition::bytes).sum::<usize>();
+            if bytes <= SNAPSHOT_POSITIONS_BYTES_MAX {
+                snapshots.push(PositionsSnapshot { partition, applied: shard.applied.get(), positions });
+            }
+        }
+        snapshots
+    }
+
+    fn slot_of(&self, place: &Place) -> usize {
+        shard_of(&place.client_id, u32::try_from(self.slots.len()).unwrap_or(u32::MAX))
+    }
+
+    /// Changes a shard and keeps count of what it keeps.
+    fn change<R>(&self, slot: usize, change: impl FnOnce(&mut Shard) -> R) -> R {
+        let mut shard = self.slots[slot].shard.lock();
+        let before = shard.kept.len();
+        let result = change(&mut shard);
+        self.count.fetch_add(shard.kept.len(), Ordering::Relaxed);
+        self.count.fetch_sub(before, Ordering::Relaxed);
+        result
+    }
+
+    fn enforce_limit(&self) {
+        while self.count() > self.limits.positions_max {
+            let oldest = |slot: &Slot| slot.shard.lock().oldest();
+            let found = self.slots.iter().enumerate().filter_map(|(slot, found)| Some((oldest(found)?, slot))).min();
+            let Some((_, slot)) = found else { return };
+            self.change(slot, Shard::drop_oldest);
+        }
+    }
+}
+
+impl AckSink for Sink {
+    fn complete(&self, completions: &mut dyn Iterator<Item = Completion>) {
+        let positions = &self.positions;
+        for Completion { token, outcome } in completions {
+            let Ok(slot) = usize::try_from(token) else { continue };
+            let answers = positions.change(slot, |shard| match outcome {
+                Ok(acked) => shard.landed(acked.base_offset),
+                Err(failure) => {
+                    tracing::warn!(%failure, "positions were not kept");
+                    shard.lost(&BrokerError::from(failure))
+                }
+            });
+            positions.enforce_limit();
+            positions.follow_up(slot, answers);
+        }
+    }
+}
