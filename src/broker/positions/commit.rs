@@ -13,7 +13,7 @@ use crate::types::{Offset, Timestamp};
 pub(super) struct PositionReply(Box<dyn FnOnce(Result<Offset, BrokerError>) + Send>);
 
 impl PositionReply {
-    fn new(reply: impl FnOnce(Result<Offset, BrokerError>) + Send + 'static) -> PositionReply {
+    pub(super) fn new(reply: impl FnOnce(Result<Offset, BrokerError>) + Send + 'static) -> PositionReply {
         PositionReply(Box::new(reply))
     }
 

@@ -18,6 +18,8 @@ const FLIGHT_BYTES: usize = 256 << 10;
 pub(super) struct Flight {
     /// What each place has once the batch is in the log; `None` drops it.
     changes: BTreeMap<Place, Option<Position>>,
+    /// Places that are dropped, though some may get a new position in the same batch.
+    dropped: Vec<Place>,
     waiting: VecDeque<Waiting>,
     records: u64,
 }
@@ -34,6 +36,7 @@ impl Flight {
     /// Takes out what is on its way for a topic that was deleted.
     pub(super) fn forget(&mut self, topic_id: TopicId) -> Vec<Waiting> {
         self.changes.retain(|place, _| place.topic_id != topic_id);
+        self.dropped.retain(|place| place.topic_id != topic_id);
         take_of(&mut self.waiting, topic_id)
     }
 }
@@ -111,7 +114,11 @@ impl Shard {
     fn load_gathered(&mut self, loading: &mut Loading) {
         if let Some(place) = self.dropped.pop_front() {
             // Committed anew meanwhile.
-            if !self.kept.contains_key(&place) && !loading.flight.changes.contains_key(&place) {
+            if self.kept.contains_key(&place) {
+                return;
+            }
+            loading.flight.dropped.push(place.clone());
+            if !loading.flight.changes.contains_key(&place) {
                 loading.put(place, None);
             }
         } else if let Some(place) = self.dirty.pop_front()
@@ -158,10 +165,9 @@ impl Shard {
             answers.extend(self.fail(failure));
             return answers;
         }
-        for (place, change) in flight.changes {
-            if change.is_none() {
-                self.dropped.push_back(place);
-            } else if let Some(claim) = self.claims.get_mut(&place)
+        self.dropped.extend(flight.dropped);
+        for place in flight.changes.into_keys() {
+            if let Some(claim) = self.claims.get_mut(&place)
                 && !std::mem::replace(&mut claim.is_queued, true)
             {
                 self.dirty.push_back(place);

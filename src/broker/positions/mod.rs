@@ -21,6 +21,8 @@ mod load;
 mod registry;
 mod shard;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 pub use key::{CLIENT_ID_BYTES_MAX, PositionKey};
 pub use registry::{OFFSETS_TOPIC, PositionLimits};
