@@ -64,10 +64,11 @@ impl Broker {
         topics.get(name).cloned().ok_or_else(|| BrokerError::UnknownTopic { topic: name.clone() })
     }
 
-    /// All topics, by name.
+    /// All topics, by name, without the broker's own.
     #[must_use]
     pub fn topics(&self) -> Vec<Arc<TopicHandle>> {
-        self.topics.read().values().cloned().collect()
+        let topics = self.topics.read();
+        topics.values().filter(|topic| !topic.topic().name.is_internal()).cloned().collect()
     }
 
     /// One partition of a topic.

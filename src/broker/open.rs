@@ -166,7 +166,7 @@ impl<'a> Opening<'a> {
     }
 
     fn open_topic(&mut self, topic: Topic) -> TopicHandle {
-        let options = self.options.partition_options(&topic.settings);
+        let options = self.options.topic_options(&topic.name, &topic.settings);
         let slots = (0..topic.partitions)
             .map(|index| {
                 let name = TopicPartition { topic: topic.name.clone(), partition: PartitionIndex(index) };

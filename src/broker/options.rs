@@ -5,10 +5,14 @@ use std::path::PathBuf;
 use super::metadata::{MetadataLimits, TopicSettings};
 use super::positions::PositionLimits;
 use crate::log::RetentionPolicy;
-use crate::replica::PartitionOptions;
+use crate::replica::{PartitionOptions, SyncPolicy};
+use crate::types::TopicName;
 
 /// Half of the retention, or this, is how long a segment takes appends at most, in milliseconds.
 const SEGMENT_AGE_MS_MAX: i64 = 7 * 24 * 3_600_000;
+
+/// How long what is written to the broker's own topics may stay unsynced, in milliseconds.
+const INTERNAL_SYNC_MS: i64 = 1_000;
 
 /// How a broker behaves.
 #[derive(Debug, Clone)]
@@ -60,11 +64,22 @@ impl BrokerOptions {
         options
     }
 
+    /// The options of the partitions of a topic, be it the broker's own: then what is written is synced within a second,
+    /// or at once where somebody waits for it.
+    pub(crate) fn topic_options(&self, topic: &TopicName, settings: &TopicSettings) -> PartitionOptions {
+        if !topic.is_internal() {
+            return self.partition_options(settings);
+        }
+        let mut options = self.internal_options();
+        options.sync = SyncPolicy::Interval { millis: INTERNAL_SYNC_MS };
+        options
+    }
+
     /// The options of the partitions the broker keeps for itself: nothing is ever given up, everything is synced.
     pub(crate) fn internal_options(&self) -> PartitionOptions {
         let mut options = self.partition;
         options.retention = RetentionPolicy::default();
-        options.sync = crate::replica::SyncPolicy::Always;
+        options.sync = SyncPolicy::Always;
         options.inline_write_bytes_max = 0;
         options.is_internal = true;
         options.log.segment_age_ms = SEGMENT_AGE_MS_MAX;

@@ -11,6 +11,7 @@ use super::Broker;
 use super::error::BrokerError;
 use super::meta_log::{InFlight, command_batch};
 use super::metadata::{Command, CreateTopic, DeleteTopic, Effect, Outcome, Topic, TopicSettings};
+use super::positions::offsets_topic;
 use super::topic::{Slot, TopicHandle};
 use crate::replica::{AckFailure, AckLevel, AckSink, Completion, Partition, PartitionStart, PartitionStatus, Waiter};
 use crate::types::{Offset, PartitionIndex, Timestamp, TopicId, TopicName, TopicPartition};
@@ -65,8 +66,17 @@ impl Broker {
     ) {
         let partitions = partitions.unwrap_or(self.options.topics.partitions);
         let create = CreateTopic { topic: topic.clone(), topic_id, partitions, created_at: now, settings };
+        if topic.is_internal() {
+            return reply.send(Err(BrokerError::InternalTopic { topic: topic.clone() }));
+        }
+        self.create_any_topic(create, now, reply);
+    }
+
+    /// Creates a topic, be it the broker's own.
+    pub(super) fn create_any_topic(self: &Arc<Self>, create: CreateTopic, now: Timestamp, reply: CommandReply) {
+        let (topic, partitions) = (create.topic.clone(), create.partitions);
         match self.begin_command(&Command::CreateTopic(create.clone())) {
-            Ok(Outcome::AlreadyDone) => reply.send(Ok(CreatedTopic { topic: topic.clone(), partitions })),
+            Ok(Outcome::AlreadyDone) => reply.send(Ok(CreatedTopic { topic, partitions })),
             Ok(Outcome::Apply) => self.prepare_topic(create, now, reply),
             Err(error) => reply.send(Err(error)),
         }
@@ -89,6 +99,9 @@ impl Broker {
 
     /// Deletes a topic and all its records. The reply comes when that is durable. Blocks on files.
     pub fn delete_topic(self: &Arc<Self>, topic: &TopicName, now: Timestamp, reply: CommandReply) {
+        if topic.is_internal() {
+            return reply.send(Err(BrokerError::InternalTopic { topic: topic.clone() }));
+        }
         let topic_id = match self.topic(topic) {
             Ok(handle) => handle.topic().id,
             Err(error) => return reply.send(Err(error)),
@@ -103,9 +116,6 @@ impl Broker {
     /// Checks a command and claims its topic for it.
     fn begin_command(&self, command: &Command) -> Result<Outcome, BrokerError> {
         let topic = command.topic();
-        if topic.is_internal() {
-            return Err(BrokerError::InternalTopic { topic: topic.clone() });
-        }
         // Nothing is touched on disk for a command that cannot be appended.
         if let PartitionStatus::Failed(reason) = self.meta_partition.status() {
             return Err(BrokerError::StorageFailed(reason));
@@ -124,7 +134,7 @@ impl Broker {
 
     /// Makes the partitions of a topic that is not in the metadata yet.
     fn make_partitions(&self, create: &CreateTopic, now: Timestamp) -> Result<Vec<Arc<Partition>>, BrokerError> {
-        let options = self.options.partition_options(&create.settings);
+        let options = self.options.topic_options(&create.topic, &create.settings);
         (0..create.partitions)
             .map(|index| {
                 let name = TopicPartition { topic: create.topic.clone(), partition: PartitionIndex(index) };
@@ -230,6 +240,9 @@ impl Broker {
     fn show_topic(&self, name: &TopicName, partitions: Vec<Arc<Partition>>) -> CreatedTopic {
         let count = u32::try_from(partitions.len()).unwrap_or(u32::MAX);
         let topic = self.meta.lock().metadata.topic(name).cloned();
+        if *name == offsets_topic() {
+            self.positions.attach_new(&partitions);
+        }
         if let Some(topic) = topic {
             let slots = partitions.into_iter().map(Slot::Open).collect();
             self.topics.write().insert(name.clone(), Arc::new(TopicHandle::new(topic, slots)));

@@ -20,7 +20,7 @@ const READ_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub(in crate::broker) struct PositionsStart<'a> {
     pub(in crate::broker) limits: PositionLimits,
-    /// The topic `__offsets`; without it nothing is kept.
+    /// The topic `__offsets`; without it nothing can be kept yet.
     pub(in crate::broker) topic: Option<&'a TopicHandle>,
     /// Snapshots of its partitions, as far as they may be believed.
     pub(in crate::broker) snapshots: BTreeMap<u32, PositionsSnapshot>,
@@ -32,10 +32,8 @@ impl Positions {
     /// Reads the positions back. Blocks on files. A partition of `__offsets` that cannot be read is out of use: there is
     /// no position in it, and none is taken.
     pub(in crate::broker) fn open(mut start: PositionsStart<'_>) -> Positions {
-        let Some(topic) = start.topic else {
-            let failure = BrokerError::StorageFailed("there is no topic that would keep positions".into());
-            return Positions::new(start.limits, vec![(None, Shard::offline(failure))]);
-        };
+        let positions = Positions::new(start.limits);
+        let Some(topic) = start.topic else { return positions };
         let slots = (0..).zip(topic.slots());
         let found = slots.map(|(index, slot)| match slot {
             Slot::Open(partition) => {
@@ -51,7 +49,8 @@ impl Positions {
             }
             Slot::Offline(reason) => (None, Shard::offline(BrokerError::StorageFailed(Arc::clone(reason)))),
         });
-        Positions::new(start.limits, found.collect())
+        positions.attach(found.collect());
+        positions
     }
 }
 

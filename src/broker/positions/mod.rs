@@ -21,6 +21,7 @@ mod load;
 mod registry;
 mod shard;
 mod snapshot;
+mod start;
 #[cfg(test)]
 mod tests;
 
@@ -29,4 +30,4 @@ pub use registry::{OFFSETS_TOPIC, PositionLimits};
 pub use snapshot::{KeptPosition, PositionsSnapshot};
 
 pub(in crate::broker) use load::PositionsStart;
-pub(in crate::broker) use registry::Positions;
+pub(in crate::broker) use registry::{Positions, offsets_topic};

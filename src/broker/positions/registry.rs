@@ -1,7 +1,7 @@
 //! All positions: the shards, and the batches between them and the partitions of `__offsets`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -15,6 +15,10 @@ use crate::types::{Offset, Timestamp, TopicId, TopicName};
 
 /// The topic that keeps positions.
 pub const OFFSETS_TOPIC: &str = "__offsets";
+
+pub(in crate::broker) fn offsets_topic() -> TopicName {
+    TopicName::new(OFFSETS_TOPIC).expect("a valid name")
+}
 
 /// How many positions are kept, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +41,8 @@ impl Default for PositionLimits {
 #[derive(Debug)]
 pub(in crate::broker) struct Positions {
     limits: PositionLimits,
-    slots: Vec<Slot>,
+    /// Once `__offsets` is there.
+    slots: OnceLock<Vec<Slot>>,
     /// Positions kept in all slots.
     count: AtomicUsize,
 }
@@ -56,25 +61,48 @@ struct Sink {
 }
 
 impl Positions {
-    /// From the partitions of `__offsets` and what was found in them; at least one.
-    pub(super) fn new(limits: PositionLimits, found: Vec<(Option<Arc<Partition>>, Shard)>) -> Positions {
-        assert!(!found.is_empty(), "positions are kept somewhere");
-        let count = found.iter().map(|(_, shard)| shard.kept.len()).sum();
+    /// Takes nothing yet: there is no topic that would keep it.
+    pub(super) fn new(limits: PositionLimits) -> Positions {
+        Positions { limits, slots: OnceLock::new(), count: AtomicUsize::new(0) }
+    }
+
+    /// Begins with the partitions of `__offsets` and what was found in them. Only the first call counts.
+    pub(super) fn attach(&self, found: Vec<(Option<Arc<Partition>>, Shard)>) {
+        let count: usize = found.iter().map(|(_, shard)| shard.kept.len()).sum();
         let slots = found.into_iter().map(|(partition, shard)| Slot { partition, shard: Mutex::new(shard) });
-        let positions = Positions { limits, slots: slots.collect(), count: AtomicUsize::new(count) };
-        positions.enforce_limit();
-        positions
+        if self.slots.set(slots.collect()).is_ok() {
+            self.count.fetch_add(count, Ordering::Relaxed);
+            self.enforce_limit();
+        }
+    }
+
+    /// Begins with partitions of `__offsets` that were just made.
+    pub(in crate::broker) fn attach_new(&self, partitions: &[Arc<Partition>]) {
+        self.attach(partitions.iter().map(|partition| (Some(Arc::clone(partition)), Shard::default())).collect());
+    }
+
+    /// Whether there is a topic that keeps positions.
+    pub(super) fn is_attached(&self) -> bool {
+        self.slots.get().is_some()
+    }
+
+    fn slots(&self) -> &[Slot] {
+        self.slots.get().map_or(&[], Vec::as_slice)
     }
 
     /// The position, as far as anybody has been told of it.
     pub(super) fn committed(&self, place: &Place) -> Option<Offset> {
-        self.slots[self.slot_of(place)].shard.lock().committed(place)
+        let slot = self.slots().get(self.slot_of(place))?;
+        slot.shard.lock().committed(place)
     }
 
     /// Enters a commit; what to do about it is for [`Positions::follow_up`], once no lock is held.
     pub(super) fn enter(&self, commit: Waiting) -> (usize, Answers) {
         let slot = self.slot_of(&commit.place);
-        let Slot { partition, shard } = &self.slots[slot];
+        let Some(Slot { partition, shard }) = self.slots().get(slot) else {
+            let topic = offsets_topic();
+            return (slot, vec![(commit.reply, Err(BrokerError::TopicBusy { topic }))]);
+        };
         let durable = match (partition, commit.level) {
             (Some(partition), crate::replica::AckLevel::Durable) => partition.offsets().durable(),
             _ => Offset::ZERO,
@@ -89,17 +117,17 @@ impl Positions {
     /// Answers, and writes what can be written now.
     pub(super) fn follow_up(self: &Arc<Self>, slot: usize, answers: Answers) {
         answers.into_iter().for_each(|(reply, result)| reply.send(result));
+        let Some(Slot { partition: Some(partition), shard }) = self.slots().get(slot) else { return };
         loop {
-            let launch = self.slots[slot].shard.lock().begin_flight();
+            let launch = shard.lock().begin_flight();
             let Some(launch) = launch else { return };
-            let Err(error) = self.append(slot, launch) else { return };
-            let answers = self.slots[slot].shard.lock().lost(&error);
+            let Err(error) = self.append(slot, partition, launch) else { return };
+            let answers = shard.lock().lost(&error);
             answers.into_iter().for_each(|(reply, result)| reply.send(result));
         }
     }
 
-    fn append(self: &Arc<Self>, slot: usize, launch: Launch) -> Result<(), BrokerError> {
-        let Some(partition) = &self.slots[slot].partition else { return Err(BrokerError::StorageFull) };
+    fn append(self: &Arc<Self>, slot: usize, partition: &Arc<Partition>, launch: Launch) -> Result<(), BrokerError> {
         let sink = Arc::new(Sink { positions: Arc::clone(self) });
         let waiter = Waiter { sink, token: slot as u64 };
         let Launch { batch, level, now } = launch;
@@ -110,7 +138,7 @@ impl Positions {
     /// Writes claims that have gathered, and drops what has expired. To be called about once a second, or more often.
     pub(in crate::broker) fn step(self: &Arc<Self>, now: Timestamp) {
         let before = now.plus_millis(self.limits.expiry_ms.saturating_neg());
-        for slot in 0..self.slots.len() {
+        for slot in 0..self.slots().len() {
             self.change(slot, |shard| {
                 shard.expire(before);
                 shard.make_due(now);
@@ -121,7 +149,7 @@ impl Positions {
 
     /// Lets everything claimed so far be written and synced.
     pub(in crate::broker) fn request_durable(self: &Arc<Self>) {
-        for (slot, Slot { shard, .. }) in self.slots.iter().enumerate() {
+        for (slot, Slot { shard, .. }) in self.slots().iter().enumerate() {
             shard.lock().make_all_due();
             self.follow_up(slot, Vec::new());
         }
@@ -129,7 +157,7 @@ impl Positions {
 
     /// Whether nothing is on its way to the log.
     pub(in crate::broker) fn is_idle(&self) -> bool {
-        self.slots.iter().all(|Slot { shard, .. }| shard.lock().is_idle())
+        self.slots().iter().all(|Slot { shard, .. }| shard.lock().is_idle())
     }
 
     /// How many positions are kept.
@@ -139,7 +167,7 @@ impl Positions {
 
     /// Forgets a topic that was deleted.
     pub(in crate::broker) fn forget(&self, topic_id: TopicId, topic: &TopicName) {
-        for slot in 0..self.slots.len() {
+        for slot in 0..self.slots().len() {
             let answers = self.change(slot, |shard| shard.forget(topic_id, topic));
             answers.into_iter().for_each(|(reply, result)| reply.send(result));
         }
@@ -150,7 +178,7 @@ impl Positions {
     pub(in crate::broker) fn snapshot(&self) -> Vec<PositionsSnapshot> {
         let mut bytes = 0;
         let mut snapshots = Vec::new();
-        for (partition, Slot { shard, .. }) in (0..).zip(&self.slots).filter(|(_, slot)| slot.partition.is_some()) {
+        for (partition, Slot { shard, .. }) in (0..).zip(self.slots()).filter(|(_, slot)| slot.partition.is_some()) {
             let shard = shard.lock();
             let kept = shard.kept.iter().map(|(place, kept)| KeptPosition::new(place, &kept.position));
             let positions: Vec<_> = kept.collect();
@@ -163,12 +191,12 @@ impl Positions {
     }
 
     fn slot_of(&self, place: &Place) -> usize {
-        shard_of(&place.client_id, u32::try_from(self.slots.len()).unwrap_or(u32::MAX))
+        shard_of(&place.client_id, u32::try_from(self.slots().len()).unwrap_or(u32::MAX))
     }
 
     /// Changes a shard and keeps count of what it keeps.
     fn change<R>(&self, slot: usize, change: impl FnOnce(&mut Shard) -> R) -> R {
-        let mut shard = self.slots[slot].shard.lock();
+        let mut shard = self.slots()[slot].shard.lock();
         let before = shard.kept.len();
         let result = change(&mut shard);
         self.count.fetch_add(shard.kept.len(), Ordering::Relaxed);
@@ -179,7 +207,7 @@ impl Positions {
     fn enforce_limit(&self) {
         while self.count() > self.limits.positions_max {
             let oldest = |slot: &Slot| slot.shard.lock().oldest();
-            let found = self.slots.iter().enumerate().filter_map(|(slot, found)| Some((oldest(found)?, slot))).min();
+            let found = self.slots().iter().enumerate().filter_map(|(slot, found)| Some((oldest(found)?, slot))).min();
             let Some((_, slot)) = found else { return };
             self.change(slot, Shard::drop_oldest);
         }
