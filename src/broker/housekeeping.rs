@@ -34,10 +34,11 @@ impl SnapshotSchedule {
 
 impl Broker {
     /// Does what time has made due. To be called about once a second, on a thread that may block on files.
-    pub fn step(&self, now: Timestamp) {
+    pub fn step(self: &Arc<Self>, now: Timestamp) {
         if let Err(error) = self.reserve.step(now) {
             tracing::warn!(%error, "the space reserve cannot be made");
         }
+        self.retry_positions(now);
         self.positions.step(now);
         for partition in self.open_partitions() {
             partition.step(now);

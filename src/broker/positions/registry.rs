@@ -45,6 +45,8 @@ pub(in crate::broker) struct Positions {
     slots: OnceLock<Vec<Slot>>,
     /// Positions kept in all slots.
     count: AtomicUsize,
+    /// When to try again to make `__offsets`; nobody has tried where there is no time.
+    retry_at: Mutex<Option<Timestamp>>,
 }
 
 /// One partition of `__offsets` and what it holds.
@@ -63,7 +65,7 @@ struct Sink {
 impl Positions {
     /// Takes nothing yet: there is no topic that would keep it.
     pub(super) fn new(limits: PositionLimits) -> Positions {
-        Positions { limits, slots: OnceLock::new(), count: AtomicUsize::new(0) }
+        Positions { limits, slots: OnceLock::new(), count: AtomicUsize::new(0), retry_at: Mutex::new(None) }
     }
 
     /// Begins with the partitions of `__offsets` and what was found in them. Only the first call counts.
@@ -84,6 +86,14 @@ impl Positions {
     /// Whether there is a topic that keeps positions.
     pub(super) fn is_attached(&self) -> bool {
         self.slots.get().is_some()
+    }
+
+    pub(super) fn retry_at(&self, at: Timestamp) {
+        *self.retry_at.lock() = Some(at);
+    }
+
+    pub(super) fn is_retry_due(&self, now: Timestamp) -> bool {
+        self.retry_at.lock().is_some_and(|at| at <= now)
     }
 
     fn slots(&self) -> &[Slot] {

@@ -7,14 +7,19 @@ use crate::broker::metadata::{CreateTopic, TopicSettings};
 use crate::broker::{Broker, BrokerError, CommandReply};
 use crate::types::{Timestamp, TopicId};
 
+/// Milliseconds between two tries.
+const RETRY_MS: i64 = 5_000;
+
 impl Broker {
     /// Makes the topic that keeps positions where it is not there yet; until it is, commits are answered with
-    /// [`BrokerError::TopicBusy`]. To be called once the broker is open, and again after an error. Blocks on files.
+    /// [`BrokerError::TopicBusy`]. To be called once the broker is open: after an error [`Broker::step`] tries again. Blocks
+    /// on files.
     pub fn start_positions(
         self: &Arc<Self>,
         now: Timestamp,
         reply: impl FnOnce(Result<(), BrokerError>) + Send + 'static,
     ) {
+        self.positions.retry_at(now.plus_millis(RETRY_MS));
         if self.positions.is_attached() {
             return reply(Ok(()));
         }
@@ -24,5 +29,15 @@ impl Broker {
         let settings = TopicSettings::default();
         let create = CreateTopic { topic: offsets_topic(), topic_id, partitions, created_at: now, settings };
         self.create_any_topic(create, now, CommandReply::new(|result| reply(result.map(|_| ()))));
+    }
+
+    /// Makes the topic now where that failed a while ago.
+    pub(in crate::broker) fn retry_positions(self: &Arc<Self>, now: Timestamp) {
+        if !self.positions.is_attached() && self.positions.is_retry_due(now) {
+            self.start_positions(now, |result| match result {
+                Ok(()) => tracing::info!("positions of clients are kept from now on"),
+                Err(error) => tracing::debug!(%error, "still no positions of clients can be kept"),
+            });
+        }
     }
 }
