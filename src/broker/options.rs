@@ -14,6 +14,9 @@ const SEGMENT_AGE_MS_MAX: i64 = 7 * 24 * 3_600_000;
 /// How long what is written to the broker's own topics may stay unsynced, in milliseconds.
 const INTERNAL_SYNC_MS: i64 = 1_000;
 
+/// Length of a segment of the broker's own topics, in bytes: small, for what is old goes a segment at a time.
+const INTERNAL_SEGMENT_BYTES: u64 = 4 << 20;
+
 /// How a broker behaves.
 #[derive(Debug, Clone)]
 pub struct BrokerOptions {
@@ -72,6 +75,7 @@ impl BrokerOptions {
         }
         let mut options = self.internal_options();
         options.sync = SyncPolicy::Interval { millis: INTERNAL_SYNC_MS };
+        options.log.segment_bytes = options.log.segment_bytes.min(INTERNAL_SEGMENT_BYTES);
         options
     }
 

@@ -122,6 +122,7 @@ fn assemble(
         queued: Queued::default(),
         sync_wanted: Offset::ZERO,
         last_sync: now,
+        given_up: Offset::ZERO,
         leader_acks: AckQueue::default(),
         durable_acks: AckQueue::default(),
         readers: Vec::new(),

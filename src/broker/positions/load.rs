@@ -61,8 +61,10 @@ fn load(
 ) -> Result<Shard, ReadFailure> {
     let mut loading = Loading { shard: Shard::default(), topics };
     let offsets = partition.offsets();
+    // A log that begins later says everything by itself, and the snapshot what was dropped before.
+    let may_follow = offsets.log_start()..=offsets.high_watermark();
     let snapshot = snapshot.and_then(|snapshot| Some((Offset::new(snapshot.applied)?, snapshot.positions)));
-    if let Some((applied, positions)) = snapshot.filter(|(applied, _)| *applied <= offsets.high_watermark()) {
+    if let Some((applied, positions)) = snapshot.filter(|(applied, _)| may_follow.contains(applied)) {
         loading.shard.applied = applied;
         for (place, position) in positions.into_iter().filter_map(super::KeptPosition::read) {
             loading.apply(place, Some(position));

@@ -15,6 +15,7 @@
 
 mod codec;
 mod commit;
+mod compaction;
 mod flight;
 mod key;
 mod load;

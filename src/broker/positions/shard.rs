@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::commit::PositionReply;
+use super::compaction::Rewriting;
 use super::flight::Flight;
 use super::key::{Place, Position};
 use crate::broker::BrokerError;
@@ -34,6 +35,10 @@ pub(super) struct Shard {
     pub(super) is_due_durably: bool,
     pub(super) waiting: VecDeque<Waiting>,
     pub(super) flight: Option<Flight>,
+    /// The log is being made shorter.
+    pub(super) rewriting: Option<Rewriting>,
+    /// Of the log, nothing before this offset is needed.
+    pub(super) given_up: Offset,
     pub(super) now: Timestamp,
     claims_written_at: Timestamp,
     /// Why nothing is taken any more.
@@ -144,6 +149,7 @@ impl Shard {
     pub(super) fn make_all_due(&mut self) {
         self.due = self.gathered();
         self.is_due_durably = true;
+        self.rewriting = None;
     }
 
     /// Whether nothing is on its way to the log.
@@ -218,6 +224,7 @@ impl Shard {
         self.dirty.clear();
         self.dropped.clear();
         (self.due, self.is_due_durably) = (0, false);
+        self.rewriting = None;
         self.waiting.drain(..).map(|commit| (commit.reply, Err(failure.clone()))).collect()
     }
 }

@@ -41,6 +41,7 @@ fn place(client: &str, topic_number: u128) -> Place {
 struct Rig {
     shard: Shard,
     log: Vec<Batch>,
+    log_start: Offset,
     durable: Offset,
     now: i64,
     replies: Arc<Mutex<Vec<(usize, Result<u64, BrokerError>)>>>,
@@ -91,6 +92,15 @@ impl Rig {
         self.answer(answers);
     }
 
+    /// Lets the shard make its log shorter, as soon as it may.
+    fn compact(&mut self, is_durable: bool) {
+        if is_durable && self.shard.flight.is_none() {
+            self.durable = self.log_end();
+        }
+        self.log_start = self.shard.compact(self.log_start, self.durable, 0).unwrap_or(self.log_start);
+        assert!(self.log_start <= self.durable);
+    }
+
     fn step(&mut self, millis: i64) {
         self.now += millis;
         self.shard.make_due(at(self.now));
@@ -107,8 +117,13 @@ impl Rig {
         self.shard.committed(&place(client, topic_number)).map(Offset::get)
     }
 
-    fn records(&self) -> Vec<Record> {
+    fn all_records(&self) -> Vec<Record> {
         self.log.iter().flat_map(|batch| batch.records().unwrap().map(Result::unwrap)).collect()
+    }
+
+    fn records(&self) -> Vec<Record> {
+        let records = self.all_records().into_iter();
+        records.filter(|record| record.offset >= self.log_start).collect()
     }
 
     /// What a start reads from the log.

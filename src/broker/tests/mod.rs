@@ -61,7 +61,7 @@ fn options() -> BrokerOptions {
         },
         topics: TopicDefaults { partitions: 3 },
         limits: MetadataLimits { topics_max: 10, partitions_max: 8 },
-        positions: PositionLimits { partitions: 2, positions_max: 10, expiry_ms: 1_000_000 },
+        positions: PositionLimits { partitions: 2, positions_max: 10, expiry_ms: 1_000_000, log_records_min: 20 },
     }
 }
 

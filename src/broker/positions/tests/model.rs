@@ -13,6 +13,7 @@ enum Act {
     Step(i64),
     DropOldest,
     Drain,
+    Compact { is_durable: bool },
 }
 
 const CLIENTS: [&str; 3] = ["a", "b", "c"];
@@ -28,6 +29,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         3 => (0..150_i64).prop_map(Act::Step),
         1 => Just(Act::DropOldest),
         1 => Just(Act::Drain),
+        3 => any::<bool>().prop_map(|is_durable| Act::Compact { is_durable }),
     ];
     proptest::collection::vec(act, 0..120)
 }
@@ -37,7 +39,7 @@ type Asked = BTreeMap<usize, (String, u128, u64, AckLevel)>;
 
 fn check(rig: &Rig, asked: &Asked, has_dropped: bool) {
     let mut last: BTreeMap<Place, Offset> = BTreeMap::new();
-    for record in rig.records() {
+    for record in rig.all_records() {
         match decode(&record).unwrap() {
             (place, Some(position)) => {
                 let before = last.insert(place, position.offset);
@@ -85,6 +87,7 @@ fn run(acts: Vec<Act>) {
                 has_dropped = true;
             }
             Act::Drain => rig.shard.make_all_due(),
+            Act::Compact { is_durable } => rig.compact(is_durable),
         }
         check(&rig, &asked, has_dropped);
     }

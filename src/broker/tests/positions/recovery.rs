@@ -157,6 +157,50 @@ fn kills_while_the_topic_is_made() {
     }
 }
 
+#[test]
+fn a_log_much_longer_than_what_it_says_is_made_shorter() {
+    let rig = with_eight();
+    rig.broker.snapshot_now(at(0)).unwrap();
+    let old = rig.disk.fork();
+    rig.commit(&key("dropped", "events", 0), 1, AckLevel::Durable).unwrap();
+    let mut now = 2_000_000;
+    for value in 0..=10 {
+        for client in 0..8 {
+            for millis in 0..4 {
+                let ack = if millis == 3 { AckLevel::Durable } else { AckLevel::None };
+                rig.begin_commit(&key(&format!("c{client}"), "events", client % 2), value, ack, at(now));
+                now += 150;
+                rig.run_all();
+            }
+        }
+        rig.broker.step(at(now));
+        rig.run_all();
+    }
+    for _ in 0..3 {
+        now += 2_000;
+        rig.broker.step(at(now));
+        rig.run_all();
+    }
+    let logs = rig.broker.topic(&name("__offsets")).unwrap();
+    let held = |index| {
+        let offsets = logs.partition(PartitionIndex(index)).unwrap().offsets();
+        (offsets.log_start().get() > 0, offsets.log_end().since(offsets.log_start()) < 80)
+    };
+    assert_eq!([held(0), held(1)], [(true, true); 2]);
+    let expected = vec![Some(10); 8];
+    assert_eq!(committed_by_eight(&rig), expected);
+    let bare = open(&rig.disk.power_cut(1));
+    assert_eq!((committed_by_eight(&bare), bare.committed("dropped", "events", 0)), (expected.clone(), None));
+    let stale = rig.disk.power_cut(2);
+    for path in old.paths().iter().filter(|path| path.starts_with("/snapshots")) {
+        if let Ok(bytes) = old.read_all(path) {
+            stale.write_all(path, &bytes).unwrap();
+        }
+    }
+    let stale = open(&stale);
+    assert_eq!((committed_by_eight(&stale), stale.committed("dropped", "events", 0)), (expected, None));
+}
+
 fn weak(sync: SyncPolicy) -> BrokerOptions {
     let mut weak = options();
     weak.partition.sync = sync;
