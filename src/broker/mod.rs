@@ -8,6 +8,7 @@ pub mod delivery;
 mod directory_check;
 mod error;
 mod housekeeping;
+mod internal_topics;
 mod meta_log;
 pub mod metadata;
 mod open;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 pub use error::{BrokerError, OpenError};
+pub use internal_topics::InternalTopic;
 pub use open::{BrokerStart, OpenSummary, PartitionOpened};
 pub use options::{BrokerOptions, TopicDefaults};
 pub use positions::{CLIENT_ID_BYTES_MAX, PositionKey};
@@ -64,11 +66,24 @@ impl Broker {
         topics.get(name).cloned().ok_or_else(|| BrokerError::UnknownTopic { topic: name.clone() })
     }
 
-    /// All topics, by name, without the broker's own.
+    /// All topics of users, by name. The broker's own are there by name alone: see [`Broker::topic`].
     #[must_use]
     pub fn topics(&self) -> Vec<Arc<TopicHandle>> {
-        let topics = self.topics.read();
-        topics.values().filter(|topic| !topic.topic().name.is_internal()).cloned().collect()
+        self.topics
+            .read()
+            .iter()
+            .filter(|(name, _)| !name.is_internal())
+            .map(|(_, handle)| Arc::clone(handle))
+            .collect()
+    }
+
+    /// A topic that users may publish to.
+    ///
+    /// # Errors
+    /// [`BrokerError::InternalTopic`], [`BrokerError::UnknownTopic`].
+    pub fn user_topic(&self, name: &TopicName) -> Result<Arc<TopicHandle>, BrokerError> {
+        refuse_internal(name)?;
+        self.topic(name)
     }
 
     /// One partition of a topic.
@@ -116,4 +131,9 @@ impl Broker {
         });
         std::iter::once(Arc::clone(&self.meta_partition)).chain(partitions).collect()
     }
+}
+
+/// Refuses a name that is the broker's own.
+pub(crate) fn refuse_internal(topic: &TopicName) -> Result<(), BrokerError> {
+    if topic.is_internal() { Err(BrokerError::InternalTopic { topic: topic.clone() }) } else { Ok(()) }
 }

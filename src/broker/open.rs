@@ -19,8 +19,8 @@ use super::topic::{Slot, TopicHandle};
 use crate::disk::Disk;
 use crate::log::{DataDirectory, HandleCache, LogContext, LogPoint, SpaceReserve};
 use crate::replica::{
-    Checkpoint, OpenReport, Partition, PartitionOptions, PartitionStart, PartitionStatus, ReplicaContext, TailBudget,
-    WorkQueue,
+    Checkpoint, OpenReport, Partition, PartitionOptions, PartitionStart, PartitionStatus, ReplicaContext, SyncPolicy,
+    TailBudget, WorkQueue,
 };
 use crate::types::{BatchIndex, Offset, PartitionIndex, Timestamp, TopicId, TopicName, TopicPartition};
 
@@ -142,7 +142,7 @@ impl<'a> Opening<'a> {
         let name = meta_partition_name();
         let topic_id = TopicId::new(self.directory.id());
         let limits = self.options.limits;
-        let options = self.options.internal_options();
+        let options = self.options.internal_options(SyncPolicy::Always);
         let files = self.directory.partition(&name);
         if !has_meta(disk, self.directory, &name)? {
             let start = PartitionStart { name, topic_id, files, options };

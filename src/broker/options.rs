@@ -11,9 +11,6 @@ use crate::types::TopicName;
 /// Half of the retention, or this, is how long a segment takes appends at most, in milliseconds.
 const SEGMENT_AGE_MS_MAX: i64 = 7 * 24 * 3_600_000;
 
-/// How long what is written to the broker's own topics may stay unsynced, in milliseconds.
-const INTERNAL_SYNC_MS: i64 = 1_000;
-
 /// Length of a segment of the broker's own topics, in bytes: small, for what is old goes a segment at a time.
 const INTERNAL_SEGMENT_BYTES: u64 = 4 << 20;
 
@@ -67,26 +64,20 @@ impl BrokerOptions {
         options
     }
 
-    /// The options of the partitions of a topic, be it the broker's own: then what is written is synced within a second,
-    /// or at once where somebody waits for it.
-    pub(crate) fn topic_options(&self, topic: &TopicName, settings: &TopicSettings) -> PartitionOptions {
-        if !topic.is_internal() {
-            return self.partition_options(settings);
-        }
-        let mut options = self.internal_options();
-        options.sync = SyncPolicy::Interval { millis: INTERNAL_SYNC_MS };
-        options.log.segment_bytes = options.log.segment_bytes.min(INTERNAL_SEGMENT_BYTES);
-        options
+    /// The options of a topic's partitions, whoever's it is. Whoever keeps an internal one says later when it syncs.
+    pub(crate) fn topic_options(&self, name: &TopicName, settings: &TopicSettings) -> PartitionOptions {
+        if name.is_internal() { self.internal_options(SyncPolicy::Always) } else { self.partition_options(settings) }
     }
 
-    /// The options of the partitions the broker keeps for itself: nothing is ever given up, everything is synced.
-    pub(crate) fn internal_options(&self) -> PartitionOptions {
+    /// The options of the partitions the broker keeps for itself: nothing is ever given up.
+    pub(crate) fn internal_options(&self, sync: SyncPolicy) -> PartitionOptions {
         let mut options = self.partition;
         options.retention = RetentionPolicy::default();
-        options.sync = SyncPolicy::Always;
+        options.sync = sync;
         options.inline_write_bytes_max = 0;
         options.is_internal = true;
         options.log.segment_age_ms = SEGMENT_AGE_MS_MAX;
+        options.log.segment_bytes = options.log.segment_bytes.min(INTERNAL_SEGMENT_BYTES);
         options
     }
 }

@@ -7,12 +7,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::Broker;
 use super::error::BrokerError;
 use super::meta_log::{InFlight, command_batch};
 use super::metadata::{Command, CreateTopic, DeleteTopic, Effect, Outcome, Topic, TopicSettings};
-use super::positions::offsets_topic;
 use super::topic::{Slot, TopicHandle};
+use super::{Broker, refuse_internal};
 use crate::replica::{AckFailure, AckLevel, AckSink, Completion, Partition, PartitionStart, PartitionStatus, Waiter};
 use crate::types::{Offset, PartitionIndex, Timestamp, TopicId, TopicName, TopicPartition};
 
@@ -65,16 +64,16 @@ impl Broker {
         reply: CommandReply,
     ) {
         let partitions = partitions.unwrap_or(self.options.topics.partitions);
-        let create = CreateTopic { topic: topic.clone(), topic_id, partitions, created_at: now, settings };
-        if topic.is_internal() {
-            return reply.send(Err(BrokerError::InternalTopic { topic: topic.clone() }));
+        if let Err(error) = refuse_internal(topic) {
+            return reply.send(Err(error));
         }
-        self.create_any_topic(create, now, reply);
+        let create = CreateTopic { topic: topic.clone(), topic_id, partitions, created_at: now, settings };
+        self.create(create, now, reply);
     }
 
-    /// Creates a topic, be it the broker's own.
-    pub(super) fn create_any_topic(self: &Arc<Self>, create: CreateTopic, now: Timestamp, reply: CommandReply) {
-        let (topic, partitions) = (create.topic.clone(), create.partitions);
+    /// Creates a topic, whoever's it is.
+    pub(crate) fn create(self: &Arc<Self>, create: CreateTopic, now: Timestamp, reply: CommandReply) {
+        let CreateTopic { topic, partitions, .. } = create.clone();
         match self.begin_command(&Command::CreateTopic(create.clone())) {
             Ok(Outcome::AlreadyDone) => reply.send(Ok(CreatedTopic { topic, partitions })),
             Ok(Outcome::Apply) => self.prepare_topic(create, now, reply),
@@ -99,10 +98,7 @@ impl Broker {
 
     /// Deletes a topic and all its records. The reply comes when that is durable. Blocks on files.
     pub fn delete_topic(self: &Arc<Self>, topic: &TopicName, now: Timestamp, reply: CommandReply) {
-        if topic.is_internal() {
-            return reply.send(Err(BrokerError::InternalTopic { topic: topic.clone() }));
-        }
-        let topic_id = match self.topic(topic) {
+        let topic_id = match self.user_topic(topic) {
             Ok(handle) => handle.topic().id,
             Err(error) => return reply.send(Err(error)),
         };
@@ -240,9 +236,6 @@ impl Broker {
     fn show_topic(&self, name: &TopicName, partitions: Vec<Arc<Partition>>) -> CreatedTopic {
         let count = u32::try_from(partitions.len()).unwrap_or(u32::MAX);
         let topic = self.meta.lock().metadata.topic(name).cloned();
-        if *name == offsets_topic() {
-            self.positions.attach_new(&partitions);
-        }
         if let Some(topic) = topic {
             let slots = partitions.into_iter().map(Slot::Open).collect();
             self.topics.write().insert(name.clone(), Arc::new(TopicHandle::new(topic, slots)));

@@ -50,10 +50,12 @@ impl Partition {
         state.given_up = state.given_up.max(offset);
     }
 
-    /// Changes how the partition behaves.
+    /// Changes how the partition behaves, from now on. Waits for a write under way.
     pub fn set_options(&self, options: PartitionOptions) {
         self.log.set_options(options.log);
-        self.state.lock().options = options;
+        let mut state = self.state.lock();
+        state.offsets.set_commits_written(!matches!(options.sync, SyncPolicy::Always));
+        state.options = options;
     }
 
     /// Where the partition is committed up to, and its producers there.

@@ -96,14 +96,9 @@ async fn start(config: &Config, pool: &PoolThreads) -> Result<(Arc<Broker>, TcpL
 
 /// Clients' positions need a topic; where it cannot be made now, housekeeping tries again.
 async fn start_positions(broker: &Arc<Broker>) -> Result<(), ServerError> {
-    let (done, result) = oneshot::channel();
     let broker = Arc::clone(broker);
-    tokio::task::spawn_blocking(move || {
-        broker.start_positions(runtime::now(), |result| {
-            let _gone = done.send(result);
-        });
-    });
-    if let Err(error) = result.await.map_err(io::Error::other)? {
+    let started = tokio::task::spawn_blocking(move || broker.start_positions(runtime::now())).await;
+    if let Err(error) = started.map_err(io::Error::other)? {
         tracing::warn!(%error, "no positions of clients can be kept yet");
     }
     Ok(())

@@ -30,7 +30,7 @@ pub use topic::{CleanupPolicy, InvalidSetting, Topic, TopicSettings};
 pub struct MetadataLimits {
     /// Most topics, without the internal ones (`__…`), which are few and the broker's own.
     pub topics_max: usize,
-    /// Most partitions of one topic.
+    /// Most partitions of one topic, of an internal one as many as the broker wants.
     pub partitions_max: u32,
 }
 
@@ -214,7 +214,8 @@ impl Metadata {
             return if topic.partitions == create.partitions { Ok(Outcome::AlreadyDone) } else { Err(topic.exists()) };
         }
         let MetadataLimits { topics_max, partitions_max } = self.limits;
-        if !(1..=partitions_max).contains(&create.partitions) {
+        let most = if create.topic.is_internal() { u32::MAX } else { partitions_max };
+        if !(1..=most).contains(&create.partitions) {
             return Err(MetadataError::PartitionsOutOfRange { found: create.partitions, partitions_max });
         }
         create.settings.check()?;

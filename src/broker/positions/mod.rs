@@ -31,4 +31,4 @@ pub use registry::{OFFSETS_TOPIC, PositionLimits};
 pub use snapshot::{KeptPosition, PositionsSnapshot};
 
 pub(in crate::broker) use load::PositionsStart;
-pub(in crate::broker) use registry::{Positions, offsets_topic};
+pub(in crate::broker) use registry::Positions;

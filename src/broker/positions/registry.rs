@@ -81,8 +81,15 @@ impl Positions {
     }
 
     /// Begins with partitions of `__offsets` that were just made.
-    pub(in crate::broker) fn attach_new(&self, partitions: &[Arc<Partition>]) {
-        self.attach(partitions.iter().map(|partition| (Some(Arc::clone(partition)), Shard::default())).collect());
+    pub(super) fn attach_new(&self, made: impl Iterator<Item = Result<Arc<Partition>, Arc<str>>>) {
+        if self.is_attached() {
+            return;
+        }
+        let found = made.map(|partition| match partition {
+            Ok(partition) => (Some(partition), Shard::default()),
+            Err(reason) => (None, Shard::offline(BrokerError::StorageFailed(reason))),
+        });
+        self.attach(found.collect());
     }
 
     /// Whether there is a topic that keeps positions.

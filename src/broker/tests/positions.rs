@@ -18,7 +18,7 @@ fn offset(value: u64) -> Offset {
 impl Rig {
     /// Makes the topic that keeps positions, where it is not there.
     fn start_positions(&self) {
-        self.broker.start_positions(at(0), |result| result.unwrap());
+        self.broker.start_positions(at(0)).unwrap();
         self.settle();
     }
 
@@ -235,11 +235,7 @@ fn a_start_on_a_full_device_makes_the_topic_later() {
     rig.create("events", 1, 10);
     rig.publish("events", 0, "x");
     rig.disk.set_capacity(Some(rig.disk.used_bytes()));
-    let failed: Arc<Mutex<Option<BrokerError>>> = Arc::default();
-    let told = Arc::clone(&failed);
-    rig.broker.start_positions(at(0), move |result| *told.lock() = result.err());
-    rig.run_all();
-    assert!(failed.lock().is_some());
+    assert_eq!(rig.broker.start_positions(at(0)), Err(BrokerError::StorageFull));
     rig.disk.set_capacity(None);
     rig.broker.step(at(1_000));
     rig.run_all();

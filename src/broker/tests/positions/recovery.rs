@@ -142,7 +142,7 @@ fn kills_while_the_topic_is_made() {
         rig.create("events", 1, 10);
         rig.publish("events", 0, "x");
         rig.disk.cut_within(rig.disk.points() + point, point);
-        rig.broker.start_positions(at(0), |_| {});
+        let _refused_without_power = rig.broker.start_positions(at(0));
         rig.run_all();
         let is_over = !rig.disk.is_off();
         for seed in 0..3 {
