@@ -25,7 +25,7 @@ use crate::replica::{
 use crate::types::{BatchIndex, Offset, PartitionIndex, Timestamp, TopicId, TopicName, TopicPartition};
 
 /// The topic that holds the metadata.
-const META_TOPIC: &str = "__meta";
+pub(crate) const META_TOPIC: &str = "__meta";
 
 /// Everything a broker is started with beside its options.
 #[derive(Debug)]
