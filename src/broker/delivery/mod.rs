@@ -4,4 +4,4 @@
 
 mod unacknowledged;
 
-pub use unacknowledged::{Unacknowledged, UnacknowledgedLimits};
+pub use unacknowledged::{UNACKED_BYTES_MAX, UNACKED_RECORDS_MAX, Unacknowledged, UnacknowledgedLimits};

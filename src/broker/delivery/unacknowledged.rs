@@ -19,6 +19,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::types::{Offset, Timestamp};
 
+/// Records that a subscription may leave unacknowledged.
+pub const UNACKED_RECORDS_MAX: usize = 1_000;
+/// Bytes of records that a subscription may leave unacknowledged.
+pub const UNACKED_BYTES_MAX: u64 = 16 << 20;
+
 /// How much a subscription may leave unacknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnacknowledgedLimits {
@@ -30,7 +35,7 @@ pub struct UnacknowledgedLimits {
 
 impl Default for UnacknowledgedLimits {
     fn default() -> UnacknowledgedLimits {
-        UnacknowledgedLimits { records_max: 1_000, bytes_max: 16 << 20 }
+        UnacknowledgedLimits { records_max: UNACKED_RECORDS_MAX, bytes_max: UNACKED_BYTES_MAX }
     }
 }
 

@@ -20,6 +20,9 @@ pub(in crate::broker) fn offsets_topic() -> TopicName {
     TopicName::new(OFFSETS_TOPIC).expect("a valid name")
 }
 
+/// Positions kept at most.
+const POSITIONS_MAX: usize = 1_000_000;
+
 /// How many positions are kept, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PositionLimits {
@@ -35,7 +38,12 @@ pub struct PositionLimits {
 
 impl Default for PositionLimits {
     fn default() -> PositionLimits {
-        PositionLimits { partitions: 16, positions_max: 1_000_000, expiry_ms: 168 * 3_600_000, log_records_min: 20_000 }
+        PositionLimits {
+            partitions: 16,
+            positions_max: POSITIONS_MAX,
+            expiry_ms: 168 * 3_600_000,
+            log_records_min: 20_000,
+        }
     }
 }
 

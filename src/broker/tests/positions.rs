@@ -1,6 +1,7 @@
 //! Positions of a whole broker: over restarts, power cuts, deleted topics and broken disks.
 
 mod recovery;
+mod threads;
 
 use super::*;
 use crate::disk::faulty::{OpKind, Rule};
