@@ -36,6 +36,9 @@ fn place(client: &str, topic_number: u128) -> Place {
     Place { topic_id: topic(topic_number).0, partition: PartitionIndex(0), client_id: client.into() }
 }
 
+/// Who asked, and what the answer was.
+type Replies = Arc<Mutex<Vec<(usize, Result<u64, BrokerError>)>>>;
+
 /// A shard, the log it writes and the answers it gave.
 #[derive(Default)]
 struct Rig {
@@ -44,7 +47,7 @@ struct Rig {
     log_start: Offset,
     durable: Offset,
     now: i64,
-    replies: Arc<Mutex<Vec<(usize, Result<u64, BrokerError>)>>>,
+    replies: Replies,
     asked: usize,
 }
 

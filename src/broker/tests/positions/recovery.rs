@@ -111,10 +111,11 @@ fn a_power_cut_at_every_step() {
 
 /// Commits of all kinds until the power goes.
 fn history(rig: &Rig) -> Told {
-    let mut told = Told::default();
+    let (mut told, mut levels) = (Told::default(), [AckLevel::Durable, AckLevel::None, AckLevel::Leader]);
     for value in 1..=6 {
+        levels.rotate_left(1);
         for (index, client) in ["a", "b"].into_iter().enumerate() {
-            let ack = [AckLevel::Durable, AckLevel::None, AckLevel::Leader][(value as usize + index) % 3];
+            let ack = levels[index % 3];
             told.asked[index] = value;
             let answer = rig.begin_commit(&key(client, "events", 0), value, ack, at(value.cast_signed() * 60));
             rig.run_all();
