@@ -4,7 +4,9 @@
 //! partition `__meta:0`; a snapshot only makes reading it faster. This layer knows no wire format and no socket, starts
 //! no thread and reads no clock: time, ids and threads are handed in, so that a test can replay a whole broker.
 
+pub mod delivery;
 mod description;
+
 mod directory_check;
 mod error;
 mod housekeeping;
@@ -14,6 +16,7 @@ pub mod metadata;
 mod open;
 mod options;
 mod places;
+pub mod positions;
 mod producer_ids;
 mod settling;
 pub mod snapshot;
@@ -32,6 +35,7 @@ pub use error::{BrokerError, OpenError};
 pub use internal_topics::InternalTopic;
 pub use open::{BrokerStart, OpenSummary, PartitionOpened};
 pub use options::{BrokerOptions, TopicDefaults};
+pub use positions::{CLIENT_ID_BYTES_MAX, PositionKey};
 pub use topic::{Slot, TopicHandle};
 pub use topic_commands::{CommandReply, CreatedTopic, TopicChange};
 
@@ -40,6 +44,7 @@ use crate::replica::{AckLevel, Partition, ReplicaContext, SyncPolicy};
 use crate::types::{PartitionIndex, TopicName};
 use housekeeping::SnapshotSchedule;
 use meta_log::MetaLog;
+use positions::Positions;
 use producer_ids::ProducerIds;
 use snapshot::SnapshotStore;
 
@@ -56,6 +61,7 @@ pub struct Broker {
     meta: Mutex<MetaLog>,
     meta_partition: Arc<Partition>,
     producer_ids: Mutex<ProducerIds>,
+    positions: Arc<Positions>,
 }
 
 impl Broker {
@@ -71,7 +77,12 @@ impl Broker {
     /// All topics of users, by name. The broker's own are there by name alone: see [`Broker::topic`].
     #[must_use]
     pub fn topics(&self) -> Vec<Arc<TopicHandle>> {
-        self.topics.read().iter().filter(|(name, _)| !name.is_internal()).map(|(_, handle)| Arc::clone(handle)).collect()
+        self.topics
+            .read()
+            .iter()
+            .filter(|(name, _)| !name.is_internal())
+            .map(|(_, handle)| Arc::clone(handle))
+            .collect()
     }
 
     /// A topic that users may publish to.

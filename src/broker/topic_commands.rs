@@ -91,13 +91,7 @@ impl Broker {
 
     /// Changes a topic's settings and gives it more partitions; what is so already is no error. The reply comes when it
     /// is durable, and in force for every open partition. Blocks on files.
-    pub fn alter_topic(
-        self: &Arc<Self>,
-        topic: &TopicName,
-        change: TopicChange,
-        now: Timestamp,
-        reply: CommandReply,
-    ) {
+    pub fn alter_topic(self: &Arc<Self>, topic: &TopicName, change: TopicChange, now: Timestamp, reply: CommandReply) {
         if let Err(error) = refuse_internal(topic) {
             return reply.send(Err(error));
         }

@@ -11,7 +11,8 @@ use super::producers::Producers;
 use super::tail::Tail;
 use super::upkeep::Checkpoint;
 use crate::log::{
-    Cut, DamageReport, LogContext, LogError, LogOptions, PartitionFileError, PartitionFiles, PartitionLog, Recovered, RecoveryVisitor,
+    Cut, DamageReport, LogContext, LogError, LogOptions, PartitionFileError, PartitionFiles, PartitionLog, Recovered,
+    RecoveryVisitor,
 };
 use crate::record::BatchHeader;
 use crate::types::{Epoch, Offset, PartitionIndex, Timestamp, TopicId, TopicName, TopicPartition};
@@ -142,6 +143,7 @@ fn assemble(
         queued: Queued::default(),
         sync_wanted: Offset::ZERO,
         last_sync: now,
+        given_up: Offset::ZERO,
         leader_acks: AckQueue::default(),
         durable_acks: AckQueue::default(),
         closed: None,

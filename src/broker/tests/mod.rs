@@ -1,6 +1,7 @@
 //! Tests of a whole broker without threads: its work waits until the test runs it.
 
 mod full_disk;
+mod positions;
 mod recreated;
 mod restart;
 mod topics;
@@ -13,6 +14,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::metadata::{MetadataLimits, TopicSettings};
+use super::positions::PositionLimits;
 use super::*;
 use crate::disk::Disk;
 use crate::disk::faulty::FaultyDisk;
@@ -59,6 +61,7 @@ fn options() -> BrokerOptions {
         },
         topics: TopicDefaults { partitions: 3, message_bytes_max: 1 << 20 },
         limits: MetadataLimits { topics_max: 10, partitions_max: 8 },
+        positions: PositionLimits { partitions: 2, positions_max: 10, expiry_ms: 1_000_000, log_records_min: 20 },
     }
 }
 
