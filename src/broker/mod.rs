@@ -11,6 +11,7 @@ mod meta_log;
 pub mod metadata;
 mod open;
 mod options;
+pub mod publish;
 pub mod snapshot;
 #[cfg(test)]
 mod tests;

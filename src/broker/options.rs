@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::metadata::{MetadataLimits, TopicSettings};
+use super::publish::PublishLimits;
 use crate::log::RetentionPolicy;
 use crate::replica::PartitionOptions;
 
@@ -30,6 +31,8 @@ pub struct BrokerOptions {
     pub partition: PartitionOptions,
     /// What topics get that do not settle it themselves.
     pub topics: TopicDefaults,
+    /// Bounds on what is published.
+    pub publish: PublishLimits,
     /// Bounds on topics.
     pub limits: MetadataLimits,
 }

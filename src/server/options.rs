@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::config::{Config, SyncMode};
 use crate::broker::metadata::MetadataLimits;
+use crate::broker::publish::PublishLimits;
 use crate::broker::{BrokerOptions, TopicDefaults};
 use crate::listener::native::NativeOptions;
 use crate::log::{LogOptions, RetentionPolicy};
@@ -49,6 +50,11 @@ pub(super) fn broker_options(config: &Config) -> BrokerOptions {
             is_internal: false,
         },
         topics: TopicDefaults { partitions: config.topics.default_partitions },
+        publish: PublishLimits {
+            message_bytes_max: config.topics.max_message_size,
+            batch_bytes_max: config.topics.max_batch_size,
+            dedup_window_ms: millis(config.topics.dedup_window),
+        },
         limits: MetadataLimits { topics_max: config.topics.max_topics, partitions_max: config.topics.max_partitions },
     }
 }

@@ -66,6 +66,7 @@ fn options(flavour: Flavour) -> BrokerOptions {
         open_segments_max: 4,
         partition,
         topics: TopicDefaults { partitions: 1 },
+        publish: wiber::broker::publish::PublishLimits::default(),
         limits: MetadataLimits { topics_max: 100, partitions_max: 16 },
     }
 }

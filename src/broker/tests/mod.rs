@@ -58,6 +58,7 @@ fn options() -> BrokerOptions {
             is_internal: false,
         },
         topics: TopicDefaults { partitions: 3 },
+        publish: super::publish::PublishLimits::default(),
         limits: MetadataLimits { topics_max: 10, partitions_max: 8 },
     }
 }
