@@ -118,6 +118,7 @@ fn options(dir: &Path, sync: SyncPolicy) -> BrokerOptions {
             is_internal: false,
         },
         topics: TopicDefaults { partitions: 1 },
+        publish: wiber::broker::publish::PublishLimits::default(),
         limits: MetadataLimits { topics_max: 10, partitions_max: 10 },
         positions: PositionLimits::default(),
     }

@@ -18,6 +18,7 @@ mod options;
 mod places;
 pub mod positions;
 mod producer_ids;
+pub mod publish;
 mod settling;
 pub mod snapshot;
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::metadata::{MetadataLimits, TopicSettings};
 use super::positions::PositionLimits;
+use super::publish::PublishLimits;
 use crate::log::RetentionPolicy;
 use crate::replica::{PartitionOptions, SyncPolicy};
 use crate::types::TopicName;
@@ -35,6 +36,8 @@ pub struct BrokerOptions {
     pub partition: PartitionOptions,
     /// What topics get that do not settle it themselves.
     pub topics: TopicDefaults,
+    /// Bounds on what is published.
+    pub publish: PublishLimits,
     /// Bounds on topics.
     pub limits: MetadataLimits,
     /// Bounds on positions that clients keep.
@@ -46,8 +49,6 @@ pub struct BrokerOptions {
 pub struct TopicDefaults {
     /// Partitions.
     pub partitions: u32,
-    /// The largest message, in bytes: the most that a topic's own setting may allow.
-    pub message_bytes_max: u32,
 }
 
 impl BrokerOptions {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::config::{Config, SyncMode};
 use crate::broker::metadata::MetadataLimits;
 use crate::broker::positions::PositionLimits;
+use crate::broker::publish::PublishLimits;
 use crate::broker::{BrokerOptions, TopicDefaults};
 use crate::listener::native::NativeOptions;
 use crate::log::{LogOptions, RetentionPolicy};
@@ -50,9 +51,11 @@ pub(super) fn broker_options(config: &Config) -> BrokerOptions {
             producers: ProducerLimits { producers_max: PRODUCERS_MAX, expiry_ms },
             is_internal: false,
         },
-        topics: TopicDefaults {
-            partitions: config.topics.default_partitions,
-            message_bytes_max: u32::try_from(config.topics.max_message_size).unwrap_or(u32::MAX),
+        topics: TopicDefaults { partitions: config.topics.default_partitions },
+        publish: PublishLimits {
+            message_bytes_max: config.topics.max_message_size,
+            batch_bytes_max: config.topics.max_batch_size,
+            dedup_window_ms: millis(config.topics.dedup_window),
         },
         limits: MetadataLimits { topics_max: config.topics.max_topics, partitions_max: config.topics.max_partitions },
         positions: PositionLimits { expiry_ms: position_expiry_ms, ..PositionLimits::default() },

@@ -167,6 +167,10 @@ settings! {
         retention_hours: u32 = "168", integer(0, 876_000);
         /// Bytes of a record's payload at most.
         max_message_size: usize = "1048576", integer(1, 67_108_864);
+        /// Bytes of a record batch that a client built at most; one with a single record of `topics.max_message_size` always fits.
+        max_batch_size: usize = "1048588", integer(1_024, 67_108_864);
+        /// Seconds during which an id published again to the same topic is not stored again; 0 is not at all.
+        dedup_window: Duration = "120", seconds(0.0, 604_800.0);
         /// Whether publishing or subscribing to a topic that does not exist creates it.
         auto_create: bool = "false", Rule::Flag;
         /// Topics created at start where they do not exist, with their numbers of partitions.
