@@ -70,6 +70,7 @@ pub(super) fn native_options(config: &Config) -> NativeOptions {
         handshake_timeout: server.handshake_timeout,
         heartbeat_interval: server.heartbeat_interval,
         connection_timeout: server.connection_timeout,
+        ack_timeout: server.ack_timeout,
         subscribe_grace: Duration::from_millis(server.subscribe_grace_ms),
         message_bytes_max: config.topics.max_message_size,
         auto_create: config.topics.auto_create,

@@ -9,10 +9,12 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout_at};
 
 use super::NativeListener;
+use super::batches::Fetches;
 use super::errors::Refusal;
 use super::outbox::{Answer, Outbox};
 use super::publish::PublishRun;
 use super::subscription::Subscriptions;
+use super::topics::TopicCommands;
 use crate::protocol::native::{Decoded, FrameCodec, FrameLimits, FrameType, Request};
 
 /// Bytes an idle connection's read buffer holds.
@@ -24,9 +26,11 @@ const LAST_ANSWERS: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// A connection as its requests see it.
 pub(super) struct Connection<'a> {
-    pub(super) listener: &'a NativeListener,
+    pub(super) listener: &'a Arc<NativeListener>,
     pub(super) outbox: Arc<Outbox>,
     pub(super) subscriptions: Subscriptions,
+    pub(super) commands: TopicCommands,
+    pub(super) fetches: Fetches,
     codec: FrameCodec,
     /// Whether a valid frame has come.
     is_greeted: bool,
@@ -46,11 +50,14 @@ pub(super) async fn run(
 ) -> io::Result<&'static str> {
     let stream = Arc::new(stream);
     let outbox = Outbox::new(Arc::clone(&stream), listener.surroundings.clone());
-    let limits = FrameLimits::for_messages(listener.options.message_bytes_max);
+    let limits = FrameLimits::for_messages(listener.options.message_bytes_max)
+        .with_batches(listener.broker.options().publish.admission().batch_bytes_max);
     let mut connection = Connection {
         listener,
         outbox: Arc::clone(&outbox),
         subscriptions: Subscriptions::default(),
+        commands: TopicCommands::default(),
+        fetches: Fetches::default(),
         codec: FrameCodec::new(limits),
         is_greeted: false,
     };
@@ -117,6 +124,7 @@ impl Connection<'_> {
                 Decoded::Frame(frame) => match Request::parse(&frame) {
                     Ok(Request::Publish(request)) => {
                         self.is_greeted = true;
+                        self.commands.done().await;
                         run.add(self.listener, &self.outbox, frame.sequence, frame.timestamp, &request).await;
                     }
                     Ok(request) => {

@@ -16,14 +16,17 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::errors::Refusal;
-use crate::protocol::native::reply;
+use crate::protocol::native::{EncodeError, ErrorCode, reply};
+use crate::record::Batch;
 use crate::replica::{AckSink, Completion};
-use crate::types::{Offset, PartitionIndex, Timestamp, TopicName};
+use crate::types::{Offset, PartitionIndex, ProducerEpoch, ProducerId, Timestamp, TopicName};
 
 /// Requests of one connection that may wait for their answers.
 pub(super) const REQUESTS_MAX: usize = 16_384;
 /// Bytes that may wait for the socket before no more requests are read and no more DATA is made.
 const BUFFERED_BYTES_MAX: usize = 1 << 20;
+/// The incarnation in which a producer id begins.
+const PRODUCER_EPOCH: ProducerEpoch = ProducerEpoch::new(0).expect("not negative");
 /// Room that an idle connection's buffer keeps.
 const BUFFER_KEPT_BYTES: usize = 64 << 10;
 
@@ -39,10 +42,36 @@ pub(super) enum Answer {
         partition: PartitionIndex,
         offset: Offset,
     },
-    Created {
+    PublishedBatch {
+        topic: TopicName,
+        published: reply::PublishedBatch,
+    },
+    /// A topic was created, altered or deleted.
+    Topic {
         topic: TopicName,
         partitions: u32,
     },
+    Metadata {
+        next: Option<TopicName>,
+        json: Vec<u8>,
+    },
+    Fetched {
+        topic: TopicName,
+        bounds: reply::Bounds,
+        next_offset: Offset,
+        batches: Vec<Batch>,
+    },
+    Committed {
+        topic: TopicName,
+        partition: PartitionIndex,
+        client_id: Box<str>,
+        offset: Offset,
+    },
+    Listed {
+        topic: TopicName,
+        listed: reply::ListedOffsets,
+    },
+    Producer(ProducerId),
     Subscribed {
         topic: TopicName,
         partition: PartitionIndex,
@@ -58,6 +87,13 @@ pub(super) enum Answer {
     Refused(Refusal),
     /// The request wanted none.
     Silence,
+}
+
+impl Answer {
+    /// Whether it must go out before DATA that may hold its records.
+    fn is_of_publish(&self) -> bool {
+        matches!(self, Answer::Published { .. } | Answer::PublishedBatch { .. })
+    }
 }
 
 /// One subscription of the connection.
@@ -83,6 +119,8 @@ pub(super) struct Group {
     pub(super) places: Vec<Place>,
     /// None of their records has a lower offset: the log's end before they were appended.
     pub(super) not_before: Offset,
+    /// A client built the batch, of so many records: one answer is for all of them.
+    pub(super) whole: Option<u64>,
 }
 
 /// Encoded DATA of a subscription.
@@ -233,6 +271,22 @@ impl Outbox {
         self.until(|state| state.first > place.0).await;
     }
 
+    /// Waits until all before this place is answered: the next answer to go is its own.
+    pub(super) async fn has_turn(&self, place: Place) {
+        self.until(|state| state.first >= place.0 && state.bytes.len() < BUFFERED_BYTES_MAX).await;
+    }
+
+    /// Bytes that may be read for this connection at once.
+    #[expect(clippy::unused_self, reason = "what the others hold counts as well, once they are counted together")]
+    pub(super) fn allowance(&self) -> usize {
+        BUFFERED_BYTES_MAX
+    }
+
+    /// Waits until the buffer has room for more DATA.
+    pub(super) async fn has_room(&self) {
+        self.until(|state| state.bytes.len() < BUFFERED_BYTES_MAX).await;
+    }
+
     /// Waits until this DATA may be sent.
     pub(super) async fn data_may_go(&self, data: &Data<'_>) {
         self.until(|state| state.may_go(data)).await;
@@ -298,7 +352,7 @@ impl State {
     fn fill(&mut self, place: Place, answer: Answer) {
         let index = usize::try_from(place.0 - self.first).unwrap_or(usize::MAX);
         if let Some(slot) = self.answers.get_mut(index) {
-            self.overtaken += usize::from(matches!(answer, Answer::Published { .. }));
+            self.overtaken += usize::from(answer.is_of_publish());
             slot.answer = Some(answer);
         }
     }
@@ -308,6 +362,16 @@ impl State {
         let Some(group) = self.groups.remove(&token) else { return };
         for (number, place) in (0_u64..).zip(group.places) {
             let answer = match &outcome {
+                Ok(base) if let Some(records) = group.whole => Answer::PublishedBatch {
+                    topic: group.topic.clone(),
+                    published: reply::PublishedBatch {
+                        partition: group.partition,
+                        offset: *base,
+                        next_offset: base.plus(records),
+                        // What is appended now lies behind all that was there.
+                        is_duplicate: *base < group.not_before,
+                    },
+                },
                 Ok(base) => Answer::Published {
                     topic: group.topic.clone(),
                     partition: group.partition,
@@ -325,7 +389,7 @@ impl State {
         while let Some(Slot { sequence, answer: Some(answer) }) =
             self.answers.pop_front_if(|slot| slot.answer.is_some())
         {
-            self.overtaken -= usize::from(matches!(answer, Answer::Published { .. }));
+            self.overtaken -= usize::from(answer.is_of_publish());
             encode(&mut self.bytes, sequence, now, &answer);
             self.first += 1;
         }
@@ -369,9 +433,29 @@ fn encode(bytes: &mut BytesMut, sequence: u64, now: Timestamp, answer: &Answer) 
         Answer::Published { topic, partition, offset } => {
             reply::publish_ack(bytes, sequence, now, topic.as_str(), *partition, *offset);
         }
-        Answer::Created { topic, partitions } => {
+        Answer::PublishedBatch { topic, published } => {
+            reply::publish_batch_ack(bytes, sequence, now, topic.as_str(), published);
+        }
+        Answer::Topic { topic, partitions } => {
             reply::topic_ack(bytes, sequence, now, topic.as_str(), *partitions);
         }
+        Answer::Metadata { next, json } => {
+            let next = next.as_ref().map(TopicName::as_str);
+            let encoded = reply::metadata_ack(bytes, sequence, now, next, json);
+            encoded.unwrap_or_else(|error| too_long(bytes, sequence, now, &error));
+        }
+        Answer::Fetched { topic, bounds, next_offset, batches } => {
+            let bodies = batches.iter().map(|batch| &batch.bytes()[..]);
+            let encoded = reply::fetch_ack(bytes, sequence, now, topic.as_str(), bounds, *next_offset, bodies);
+            encoded.unwrap_or_else(|error| too_long(bytes, sequence, now, &error));
+        }
+        Answer::Committed { topic, partition, client_id, offset } => {
+            reply::commit_ack(bytes, sequence, now, topic.as_str(), *partition, client_id, *offset);
+        }
+        Answer::Listed { topic, listed } => {
+            reply::list_offsets_ack(bytes, sequence, now, topic.as_str(), listed);
+        }
+        Answer::Producer(id) => reply::init_producer_ack(bytes, sequence, now, *id, PRODUCER_EPOCH),
         Answer::Subscribed { topic, partition, client_id, start } => {
             reply::subscribe_ack(bytes, sequence, now, topic.as_str(), *partition, client_id, *start);
         }
@@ -382,6 +466,11 @@ fn encode(bytes: &mut BytesMut, sequence: u64, now: Timestamp, answer: &Answer) 
         Answer::Refused(refusal) => encode_refusal(bytes, sequence, now, refusal),
         Answer::Silence => {}
     }
+}
+
+/// A reply that no frame can hold is refused instead.
+fn too_long(bytes: &mut BytesMut, sequence: u64, now: Timestamp, error: &EncodeError) {
+    encode_refusal(bytes, sequence, now, &Refusal::new(ErrorCode::MessageTooLarge, error.to_string()));
 }
 
 fn encode_refusal(bytes: &mut BytesMut, sequence: u64, now: Timestamp, refusal: &Refusal) {

@@ -120,7 +120,7 @@ impl PublishRun {
         self.last = None;
         for (key, mut open) in std::mem::take(&mut self.batches) {
             let not_before = open.partition.offsets().log_end();
-            let group = Group { topic: key.topic, partition: key.partition, places: open.places, not_before };
+            let group = Group { topic: key.topic, partition: key.partition, places: open.places, not_before, whole: None };
             let token = outbox.enter(group);
             let outcome = match open.builder.finish() {
                 Ok(batch) => append(listener, outbox, &open.partition, open.ack, token, batch).await,
@@ -158,7 +158,7 @@ async fn append(
     }
 }
 
-fn level(asked: Option<WireAck>, default: AckLevel) -> AckLevel {
+pub(super) fn level(asked: Option<WireAck>, default: AckLevel) -> AckLevel {
     match asked {
         None => default,
         Some(WireAck::None) => AckLevel::None,

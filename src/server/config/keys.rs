@@ -115,6 +115,8 @@ settings! {
         heartbeat_interval: Duration = "30", seconds(0.1, 86_400.0);
         /// Seconds a new connection has for its first valid frame.
         handshake_timeout: Duration = "10", seconds(0.1, 3_600.0);
+        /// Seconds a record of an at-least-once subscription may stay unacknowledged before it is sent again.
+        ack_timeout: Duration = "30", seconds(0.1, 86_400.0);
         /// Milliseconds between the ACK to a SUBSCRIBE with `version=1.0` and the first DATA.
         subscribe_grace_ms: u64 = "50", integer(0, 10_000);
     }
