@@ -4,6 +4,7 @@
 //! partition `__meta:0`; a snapshot only makes reading it faster. This layer knows no wire format and no socket, starts
 //! no thread and reads no clock: time, ids and threads are handed in, so that a test can replay a whole broker.
 
+pub mod dedup;
 mod directory_check;
 mod error;
 mod housekeeping;
@@ -32,6 +33,7 @@ pub use topic_commands::{CommandReply, CreatedTopic};
 use crate::log::{DataDirectory, SpaceReserve};
 use crate::replica::{AckLevel, Partition, ReplicaContext, SyncPolicy};
 use crate::types::{PartitionIndex, TopicName};
+use dedup::MessageIds;
 use housekeeping::SnapshotSchedule;
 use meta_log::MetaLog;
 use snapshot::SnapshotStore;
@@ -43,6 +45,7 @@ pub struct Broker {
     directory: DataDirectory,
     context: ReplicaContext,
     reserve: Arc<SpaceReserve>,
+    ids: Option<Arc<MessageIds>>,
     snapshots: SnapshotStore,
     schedule: Mutex<SnapshotSchedule>,
     topics: RwLock<BTreeMap<TopicName, Arc<TopicHandle>>>,

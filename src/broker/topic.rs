@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::dedup::{LoadTask, TopicIds};
 use super::error::BrokerError;
 use super::metadata::Topic;
 use crate::replica::Partition;
@@ -23,12 +24,19 @@ pub struct TopicHandle {
     topic: Topic,
     slots: Vec<Slot>,
     next_in_turn: AtomicU32,
+    ids: Option<Arc<TopicIds>>,
 }
 
 impl TopicHandle {
     pub(crate) fn new(topic: Topic, slots: Vec<Slot>) -> TopicHandle {
         assert!(!slots.is_empty(), "a topic has a partition");
-        TopicHandle { topic, slots, next_in_turn: AtomicU32::new(0) }
+        TopicHandle { topic, slots, next_in_turn: AtomicU32::new(0), ids: None }
+    }
+
+    /// The same, with the message ids it remembers.
+    pub(crate) fn with_ids(mut self, ids: Option<Arc<TopicIds>>) -> TopicHandle {
+        self.ids = ids;
+        self
     }
 
     /// The topic's metadata.
@@ -65,6 +73,22 @@ impl TopicHandle {
             Some(key) => partition_for_key(key, self.topic.partitions),
             None => PartitionIndex(self.next_in_turn.fetch_add(1, Ordering::Relaxed) % self.topic.partitions),
         }
+    }
+
+    /// The message ids remembered of it; `None` where none are.
+    #[must_use]
+    pub fn dedup(&self) -> Option<&Arc<TopicIds>> {
+        self.ids.as_ref()
+    }
+
+    /// The loading of its message ids, where that is to be done and nobody is at it.
+    #[must_use]
+    pub fn load_ids(&self) -> Option<LoadTask> {
+        let open = |slot: &Slot| match slot {
+            Slot::Open(partition) => Some(Arc::clone(partition)),
+            Slot::Offline(_) => None,
+        };
+        LoadTask::begin(self.ids.as_ref()?, || self.slots.iter().filter_map(open).collect())
     }
 
     pub(crate) fn slots(&self) -> &[Slot] {

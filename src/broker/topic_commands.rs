@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Broker;
+use super::dedup::MessageIds;
 use super::error::BrokerError;
 use super::meta_log::{InFlight, command_batch};
 use super::metadata::{Command, CreateTopic, DeleteTopic, Effect, Outcome, Topic, TopicSettings};
@@ -232,7 +233,8 @@ impl Broker {
         let topic = self.meta.lock().metadata.topic(name).cloned();
         if let Some(topic) = topic {
             let slots = partitions.into_iter().map(Slot::Open).collect();
-            self.topics.write().insert(name.clone(), Arc::new(TopicHandle::new(topic, slots)));
+            let ids = self.ids.as_ref().map(MessageIds::of_new_topic);
+            self.topics.write().insert(name.clone(), Arc::new(TopicHandle::new(topic, slots).with_ids(ids)));
         }
         CreatedTopic { topic: name.clone(), partitions: count }
     }
