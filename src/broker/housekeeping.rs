@@ -43,6 +43,9 @@ impl Broker {
         for partition in self.open_partitions() {
             partition.step(now);
         }
+        if let Some(ids) = &self.ids {
+            ids.step(now);
+        }
         let interval = self.options.snapshot_interval_ms;
         let mut schedule = self.schedule.lock();
         if schedule.taking.is_none() && interval > 0 && now >= schedule.next {

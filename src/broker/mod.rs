@@ -4,6 +4,7 @@
 //! partition `__meta:0`; a snapshot only makes reading it faster. This layer knows no wire format and no socket, starts
 //! no thread and reads no clock: time, ids and threads are handed in, so that a test can replay a whole broker.
 
+pub mod dedup;
 pub mod delivery;
 mod description;
 
@@ -43,6 +44,7 @@ pub use topic_commands::{CommandReply, CreatedTopic, TopicChange};
 use crate::log::{DataDirectory, SpaceReserve};
 use crate::replica::{AckLevel, Partition, ReplicaContext, SyncPolicy};
 use crate::types::{PartitionIndex, TopicName};
+use dedup::MessageIds;
 use housekeeping::SnapshotSchedule;
 use meta_log::MetaLog;
 use positions::Positions;
@@ -56,6 +58,7 @@ pub struct Broker {
     directory: DataDirectory,
     context: ReplicaContext,
     reserve: Arc<SpaceReserve>,
+    ids: Option<Arc<MessageIds>>,
     snapshots: SnapshotStore,
     schedule: Mutex<SnapshotSchedule>,
     topics: RwLock<BTreeMap<TopicName, Arc<TopicHandle>>>,

@@ -7,6 +7,7 @@ use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
 use super::Broker;
+use super::dedup::MessageIds;
 use super::directory_check::{has_meta, remove_leftovers};
 use super::error::OpenError;
 use super::housekeeping::SnapshotSchedule;
@@ -77,14 +78,16 @@ impl Broker {
             tails: Arc::new(TailBudget::new(options.tail_bytes)),
             reserve: Arc::clone(&reserve),
         };
+        let ids = MessageIds::new(options.publish.dedup_window_ms);
         let snapshots = SnapshotStore::new(Arc::clone(&disk), options.snapshot_dir.clone(), options.snapshots_kept);
         let mut opening = Opening::new(&options, &directory, &context, &snapshots, now);
         let (meta_partition, meta) = opening.open_meta(&*disk)?;
         let leftovers = remove_leftovers(&directory, &meta, TopicId::new(fresh_directory_id));
         leftovers.map_err(|source| OpenError::Io { path: options.data_dir.clone(), source })?;
         let topics = meta.metadata.topics().cloned().collect::<Vec<_>>();
+        let mut open_topic = |topic| opening.open_topic(topic).with_ids(ids.as_ref().map(MessageIds::of_old_topic));
         let topics: BTreeMap<TopicName, Arc<TopicHandle>> =
-            topics.into_iter().map(|topic| (topic.name.clone(), Arc::new(opening.open_topic(topic)))).collect();
+            topics.into_iter().map(|topic: Topic| (topic.name.clone(), Arc::new(open_topic(topic)))).collect();
         let positions = Arc::new(opening.open_positions(&topics));
         let summary = opening.summary;
         let schedule = SnapshotSchedule::new(now.plus_millis(options.snapshot_interval_ms));
@@ -93,6 +96,7 @@ impl Broker {
             directory,
             context,
             reserve,
+            ids,
             snapshots,
             schedule: Mutex::new(schedule),
             topics: RwLock::new(topics),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Broker;
+use super::dedup::MessageIds;
 use super::error::BrokerError;
 use super::meta_log::{InFlight, command_batch};
 use super::metadata::{Command, Effect, Topic};
@@ -130,7 +131,8 @@ impl Broker {
         let topic = self.topic_in_metadata(name)?;
         let shown = CreatedTopic { topic: name.clone(), partitions: topic.partitions };
         let slots = partitions.into_iter().map(Slot::Open).collect();
-        self.topics.write().insert(name.clone(), Arc::new(TopicHandle::new(topic, slots)));
+        let ids = self.ids.as_ref().map(MessageIds::of_new_topic);
+        self.topics.write().insert(name.clone(), Arc::new(TopicHandle::new(topic, slots).with_ids(ids)));
         Ok(shown)
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::dedup::{LoadTask, TopicIds};
 use super::error::BrokerError;
 use super::metadata::Topic;
 use crate::replica::Partition;
@@ -23,12 +24,19 @@ pub struct TopicHandle {
     topic: Topic,
     slots: Vec<Slot>,
     next_in_turn: Arc<AtomicU32>,
+    ids: Option<Arc<TopicIds>>,
 }
 
 impl TopicHandle {
     pub(crate) fn new(topic: Topic, slots: Vec<Slot>) -> TopicHandle {
         assert!(!slots.is_empty(), "a topic has a partition");
-        TopicHandle { topic, slots, next_in_turn: Arc::default() }
+        TopicHandle { topic, slots, next_in_turn: Arc::default(), ids: None }
+    }
+
+    /// The same, with the message ids it remembers.
+    pub(crate) fn with_ids(mut self, ids: Option<Arc<TopicIds>>) -> TopicHandle {
+        self.ids = ids;
+        self
     }
 
     /// The topic's metadata.
@@ -70,7 +78,8 @@ impl TopicHandle {
     /// The topic after it was altered: with `more` partitions behind those it has. What it remembers goes on.
     pub(crate) fn altered(&self, topic: Topic, more: Vec<Arc<Partition>>) -> TopicHandle {
         let slots = self.slots.iter().cloned().chain(more.into_iter().map(Slot::Open)).collect();
-        TopicHandle { topic, slots, next_in_turn: Arc::clone(&self.next_in_turn) }
+        let (next_in_turn, ids) = (Arc::clone(&self.next_in_turn), self.ids.clone());
+        TopicHandle { topic, slots, next_in_turn, ids }
     }
 
     pub(crate) fn open_partitions(&self) -> impl Iterator<Item = &Arc<Partition>> {
@@ -78,6 +87,18 @@ impl TopicHandle {
             Slot::Open(partition) => Some(partition),
             Slot::Offline(_) => None,
         })
+    }
+
+    /// The message ids remembered of it; `None` where none are.
+    #[must_use]
+    pub fn dedup(&self) -> Option<&Arc<TopicIds>> {
+        self.ids.as_ref()
+    }
+
+    /// The loading of its message ids, where that is to be done and nobody is at it.
+    #[must_use]
+    pub fn load_ids(&self) -> Option<LoadTask> {
+        LoadTask::begin(self.ids.as_ref()?, || self.open_partitions().cloned().collect())
     }
 
     pub(crate) fn slots(&self) -> &[Slot] {

@@ -118,7 +118,7 @@ impl State {
     }
 
     /// Enters a waiter, or answers it at once where a repeated batch has all it needs.
-    fn wait(&mut self, ticket: &Ticket, ack: AckLevel, waiter: Option<Waiter>, effects: &mut Effects) {
+    pub(super) fn wait(&mut self, ticket: &Ticket, ack: AckLevel, waiter: Option<Waiter>, effects: &mut Effects) {
         let Some(waiter) = waiter else { return };
         let acked = Acked { base_offset: ticket.base_offset, epoch: ticket.epoch };
         let (queue, reached) = match ack {

@@ -34,6 +34,7 @@ mod tail;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod wait;
 mod write;
 
 pub use ack::{AckFailure, AckLevel, AckSink, Acked, Completion, Waiter};

@@ -6,9 +6,15 @@
 
 mod batch;
 mod error;
+mod gathered;
+mod repeat;
+mod run;
 
 pub use batch::Appended;
 pub use error::PublishError;
+pub use gathered::GatheredBatch;
+pub use repeat::{Repeat, Wait, WaitForOther};
+pub use run::{Added, Publish, PublishRun, TopicSlot};
 
 use super::{Broker, TopicHandle};
 use crate::record::AdmissionLimits;

@@ -1,7 +1,6 @@
 //! An at-least-once subscription at work: records go out as far as there is room, and again where no acknowledgement
 //! comes in time.
 
-use std::future::poll_fn;
 use std::time::Duration;
 
 use bytes::BytesMut;

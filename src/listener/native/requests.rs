@@ -10,7 +10,7 @@ use super::subscription::{Delivery, Start, SubscriptionKey};
 use crate::broker::PositionKey;
 use crate::protocol::native::{AckRequest, ErrorCode, Request, StartAt, SubscribeRequest, UnsubscribeRequest};
 use crate::replica::Partition;
-use crate::types::{Offset, PartitionIndex, Timestamp, TopicName};
+use crate::types::{Offset, Timestamp, TopicName};
 
 /// How a subscription's records go out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
