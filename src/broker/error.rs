@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::metadata::{DecodeError, MetadataError};
 use super::positions::CLIENT_ID_BYTES_MAX;
 use crate::log::{DirectoryError, LogError};
-use crate::replica::{AckFailure, AppendError, ReadFailure};
+use crate::replica::{AckFailure, AppendError, PartitionClosed, ReadFailure};
 use crate::types::{Offset, PartitionIndex, TopicName};
 
 /// Why a request failed.
@@ -69,6 +69,9 @@ pub enum BrokerError {
         /// The end of what consumers may see.
         high_watermark: Offset,
     },
+    /// Too many wait for the same thing. Retriable.
+    #[error("too many requests wait for this; try again")]
+    Overloaded,
     /// The device is full. Retriable.
     #[error("the device is full; try again once there is room")]
     StorageFull,
@@ -99,6 +102,7 @@ impl From<AckFailure> for BrokerError {
             AckFailure::StorageFull => BrokerError::StorageFull,
             AckFailure::StorageFailed(reason) => BrokerError::StorageFailed(reason),
             AckFailure::Truncated => BrokerError::NotLeader { hint: None },
+            AckFailure::Closed(PartitionClosed::TopicDeleted { topic }) => BrokerError::UnknownTopic { topic },
         }
     }
 }
@@ -112,6 +116,7 @@ impl From<AppendError> for BrokerError {
                 BrokerError::StorageFailed(error.to_string().into())
             }
             AppendError::StorageFailed(reason) => BrokerError::StorageFailed(reason),
+            AppendError::Closed(PartitionClosed::TopicDeleted { topic }) => BrokerError::UnknownTopic { topic },
         }
     }
 }

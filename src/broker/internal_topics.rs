@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::Broker;
 use super::error::BrokerError;
 use super::metadata::{CreateTopic, TopicSettings};
-use super::topic::{Slot, TopicHandle};
+use super::topic::TopicHandle;
 use super::topic_commands::CommandReply;
 use crate::replica::{SyncPolicy, Work};
 use crate::types::{Timestamp, TopicId, TopicName};
@@ -43,10 +43,8 @@ impl Broker {
             self.make_internal_topic(name, wanted.partitions, now)?;
         }
         let handle = self.topic(name)?;
-        for slot in handle.slots() {
-            if let Slot::Open(partition) = slot {
-                partition.set_options(self.options.internal_options(wanted.sync));
-            }
+        for partition in handle.open_partitions() {
+            partition.set_options(self.options.internal_options(wanted.sync));
         }
         Ok(handle)
     }

@@ -5,6 +5,7 @@
 //! no thread and reads no clock: time, ids and threads are handed in, so that a test can replay a whole broker.
 
 pub mod delivery;
+mod description;
 mod directory_check;
 mod error;
 mod housekeeping;
@@ -13,7 +14,10 @@ mod meta_log;
 pub mod metadata;
 mod open;
 mod options;
+mod places;
 pub mod positions;
+mod producer_ids;
+mod settling;
 pub mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -25,13 +29,14 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
+pub use description::{DescribedStatus, EffectiveSettings, PartitionDescription, TopicDescription};
 pub use error::{BrokerError, OpenError};
 pub use internal_topics::InternalTopic;
 pub use open::{BrokerStart, OpenSummary, PartitionOpened};
 pub use options::{BrokerOptions, TopicDefaults};
 pub use positions::{CLIENT_ID_BYTES_MAX, PositionKey};
 pub use topic::{Slot, TopicHandle};
-pub use topic_commands::{CommandReply, CreatedTopic};
+pub use topic_commands::{CommandReply, CreatedTopic, TopicChange};
 
 use crate::log::{DataDirectory, SpaceReserve};
 use crate::replica::{AckLevel, Partition, ReplicaContext, SyncPolicy};
@@ -39,6 +44,7 @@ use crate::types::{PartitionIndex, TopicName};
 use housekeeping::SnapshotSchedule;
 use meta_log::MetaLog;
 use positions::Positions;
+use producer_ids::ProducerIds;
 use snapshot::SnapshotStore;
 
 /// The broker: its topics, its metadata, its snapshots.
@@ -54,6 +60,7 @@ pub struct Broker {
     meta: Mutex<MetaLog>,
     meta_partition: Arc<Partition>,
     positions: Arc<Positions>,
+    producer_ids: Mutex<ProducerIds>,
 }
 
 impl Broker {
@@ -124,11 +131,7 @@ impl Broker {
     /// Every partition that is open, the metadata's first.
     pub(crate) fn open_partitions(&self) -> Vec<Arc<Partition>> {
         let topics = self.topics.read();
-        let slots = topics.values().flat_map(|topic| topic.slots());
-        let partitions = slots.filter_map(|slot| match slot {
-            Slot::Open(partition) => Some(Arc::clone(partition)),
-            Slot::Offline(_) => None,
-        });
+        let partitions = topics.values().flat_map(|topic| topic.open_partitions()).cloned();
         std::iter::once(Arc::clone(&self.meta_partition)).chain(partitions).collect()
     }
 }

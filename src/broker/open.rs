@@ -99,6 +99,7 @@ impl Broker {
             meta: Mutex::new(meta),
             meta_partition,
             positions,
+            producer_ids: Mutex::default(),
         };
         Ok((Arc::new(broker), summary))
     }

@@ -109,7 +109,9 @@ impl Partition {
             state.unsynced_bytes = 0;
             state.reach_durable(log_state.end, &mut effects);
         }
-        if let Err(error) = deleted {
+        if let Err(error) = deleted
+            && state.closed.is_none()
+        {
             self.settle_upkeep(&mut state, &error, now, &mut effects);
         }
         state.plan_work(&mut effects);

@@ -50,7 +50,10 @@ pub(super) fn broker_options(config: &Config) -> BrokerOptions {
             producers: ProducerLimits { producers_max: PRODUCERS_MAX, expiry_ms },
             is_internal: false,
         },
-        topics: TopicDefaults { partitions: config.topics.default_partitions },
+        topics: TopicDefaults {
+            partitions: config.topics.default_partitions,
+            message_bytes_max: u32::try_from(config.topics.max_message_size).unwrap_or(u32::MAX),
+        },
         limits: MetadataLimits { topics_max: config.topics.max_topics, partitions_max: config.topics.max_partitions },
         positions: PositionLimits { expiry_ms: position_expiry_ms, ..PositionLimits::default() },
     }

@@ -35,6 +35,7 @@ fn alter(topic: &str, n: u128, retention_ms: Option<i64>) -> Command {
         topic: name(topic),
         topic_id: id(n),
         settings: TopicSettings { retention_ms, ..TopicSettings::default() },
+        partitions: None,
     })
 }
 
@@ -54,6 +55,7 @@ fn check(steps: &[(Command, &str, &str)]) {
             Effect::Created { topic } => format!("+{topic}"),
             Effect::Deleted { topic } => format!("-{}", topic.name),
             Effect::Altered { topic } => format!("~{topic}"),
+            Effect::ProducerIds { from, to } => format!("{from}..{to}"),
             Effect::Ignored { .. } => {
                 assert_eq!(metadata.to_snapshot(), before, "{command:?}");
                 ".".to_owned()
@@ -155,7 +157,7 @@ fn a_snapshot_that_contradicts_itself() {
         settings: TopicSettings::default(),
     };
     let check = |topics: Vec<Topic>, ok: bool| {
-        let read = Metadata::from_snapshot(LIMITS, MetadataSnapshot { topics });
+        let read = Metadata::from_snapshot(LIMITS, MetadataSnapshot { topics, next_producer_id: 0 });
         assert_eq!(read.is_ok(), ok, "{read:?}");
     };
     check(vec![topic("a", 1, 9), topic("b", 2, 1), topic("c", 3, 1)], true);
@@ -189,6 +191,7 @@ fn golden_bytes() {
         topic: name("events"),
         topic_id: id(42),
         settings: TopicSettings { cleanup_policy: Some(CleanupPolicy::Compact), ..TopicSettings::default() },
+        partitions: None,
     });
     for (command, golden) in [(create, CREATE), (delete("events", 42), DELETE), (alter, ALTER)] {
         let bytes = command.encode();

@@ -97,7 +97,7 @@ fn a_damaged_partition_serves_and_takes_nothing() {
 fn stopping_refuses_what_waits() {
     let rig = Rig::new(options());
     rig.append(1, AckLevel::Durable).unwrap();
-    rig.partition.stop("the topic was deleted");
+    rig.partition.close(PartitionClosed::TopicDeleted { topic: rig.partition.name().topic.clone() });
     assert_eq!(rig.events.take(), ["1 failed"]);
     rig.settle();
     let refused = rig.append(2, AckLevel::None).unwrap_err();
