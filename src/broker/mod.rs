@@ -71,7 +71,12 @@ impl Broker {
     /// All topics of users, by name. The broker's own are there by name alone: see [`Broker::topic`].
     #[must_use]
     pub fn topics(&self) -> Vec<Arc<TopicHandle>> {
-        self.topics.read().iter().filter(|(name, _)| !name.is_internal()).map(|(_, handle)| Arc::clone(handle)).collect()
+        self.topics
+            .read()
+            .iter()
+            .filter(|(name, _)| !name.is_internal())
+            .map(|(_, handle)| Arc::clone(handle))
+            .collect()
     }
 
     /// A topic that users may publish to.

@@ -91,13 +91,7 @@ impl Broker {
 
     /// Changes a topic's settings and gives it more partitions; what is so already is no error. The reply comes when it
     /// is durable, and in force for every open partition. Blocks on files.
-    pub fn alter_topic(
-        self: &Arc<Self>,
-        topic: &TopicName,
-        change: TopicChange,
-        now: Timestamp,
-        reply: CommandReply,
-    ) {
+    pub fn alter_topic(self: &Arc<Self>, topic: &TopicName, change: TopicChange, now: Timestamp, reply: CommandReply) {
         if let Err(error) = refuse_internal(topic) {
             return reply.send(Err(error));
         }
@@ -170,6 +164,10 @@ impl Broker {
         now: Timestamp,
         reply: CommandReply,
     ) {
+        if let Err(error) = self.clear_places(&places) {
+            self.meta.lock().release(&places.topic);
+            return reply.send(Err(error));
+        }
         match self.make_partitions(&places, options, now) {
             Ok(partitions) => self.append_command(command, Some(Prepared { places, partitions }), now, reply.into()),
             Err(error) => {

@@ -11,7 +11,8 @@ use super::producers::Producers;
 use super::tail::Tail;
 use super::upkeep::Checkpoint;
 use crate::log::{
-    Cut, DamageReport, LogContext, LogError, LogOptions, PartitionFileError, PartitionFiles, PartitionLog, Recovered, RecoveryVisitor,
+    Cut, DamageReport, LogContext, LogError, LogOptions, PartitionFileError, PartitionFiles, PartitionLog, Recovered,
+    RecoveryVisitor,
 };
 use crate::record::BatchHeader;
 use crate::types::{Epoch, Offset, PartitionIndex, Timestamp, TopicId, TopicName, TopicPartition};

@@ -221,10 +221,7 @@ impl Metadata {
     /// The metadata as a snapshot keeps them.
     #[must_use]
     pub fn to_snapshot(&self) -> MetadataSnapshot {
-        MetadataSnapshot {
-            topics: self.topics.values().cloned().collect(),
-            next_producer_id: self.next_producer_id,
-        }
+        MetadataSnapshot { topics: self.topics.values().cloned().collect(), next_producer_id: self.next_producer_id }
     }
 
     /// The metadata a snapshot was taken of.
