@@ -202,6 +202,7 @@ impl<'a> Opening<'a> {
             topic: topics.values().find(|topic| topic.topic().name.as_str() == OFFSETS_TOPIC).map(|topic| &**topic),
             snapshots: snapshots.map(|snapshot| (snapshot.partition, snapshot)).collect(),
             topics: topics.values().map(|topic| (topic.topic().id, Arc::clone(topic))).collect(),
+            queue: &*self.context.queue,
         })
     }
 

@@ -43,6 +43,21 @@ fn with_a_snapshot_only_what_came_after_it_is_read() {
     assert_eq!(third.committed("c4", "events", 0), Some(4));
 }
 
+#[test]
+fn a_damaged_log_is_read_as_far_as_it_can_be_and_takes_nothing() {
+    let rig = with_eight(Rig::new());
+    let disk = rig.disk.fork();
+    let logs = [0, 1].map(|index| options().data_dir.join(format!("__offsets_p{index}/{:020}.log", 0)));
+    logs.iter().for_each(|path| disk.flip_bit(path, 80, 1).unwrap());
+    let again = open(&disk);
+    let found = committed_by_eight(&again);
+    let right = found.iter().zip(0..).filter(|(found, expected)| **found == Some(*expected)).count();
+    let none = found.iter().filter(|found| found.is_none()).count();
+    assert!(right + none == 8 && none <= 2, "{found:?}");
+    let refused = again.commit(&key("c0", "events", 0), 9, AckLevel::Durable);
+    assert!(matches!(refused, Err(BrokerError::StorageFailed(_))), "{refused:?}");
+}
+
 /// A snapshot speaks of a log that was put in place of another, or lost its end: the log is believed.
 #[test]
 fn a_snapshot_ahead_of_the_log_is_not_believed() {
