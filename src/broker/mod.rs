@@ -7,7 +7,6 @@
 pub mod dedup;
 pub mod delivery;
 mod description;
-
 mod directory_check;
 mod error;
 mod housekeeping;

@@ -27,7 +27,7 @@ impl Places {
 }
 
 impl Broker {
-    /// Makes empty partitions, durable when this returns. What there is of them where it fails is the caller's to
+    /// Makes empty partitions where nothing is, durable when this returns. What there is of them where it fails is the caller's to
     /// remove.
     pub(crate) fn make_partitions(
         &self,
@@ -35,7 +35,6 @@ impl Broker {
         options: PartitionOptions,
         now: Timestamp,
     ) -> Result<Vec<Arc<Partition>>, BrokerError> {
-        self.clear(places)?;
         let has_failed = Arc::new(AtomicBool::new(false));
         let job = |name: TopicPartition| {
             let files = self.directory.partition(&name);
@@ -58,7 +57,7 @@ impl Broker {
 
     /// Removes what an interrupted creation left where partitions go. Records of nobody are not ours to remove: where
     /// there are any, nothing is touched.
-    fn clear(&self, places: &Places) -> Result<(), BrokerError> {
+    pub(crate) fn clear_places(&self, places: &Places) -> Result<(), BrokerError> {
         let failed = |error: std::io::Error| BrokerError::StorageFailed(error.to_string().into());
         let names = places.names();
         for name in &names {

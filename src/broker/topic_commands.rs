@@ -164,6 +164,10 @@ impl Broker {
         now: Timestamp,
         reply: CommandReply,
     ) {
+        if let Err(error) = self.clear_places(&places) {
+            self.meta.lock().release(&places.topic);
+            return reply.send(Err(error));
+        }
         match self.make_partitions(&places, options, now) {
             Ok(partitions) => self.append_command(command, Some(Prepared { places, partitions }), now, reply.into()),
             Err(error) => {

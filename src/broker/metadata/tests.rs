@@ -78,6 +78,7 @@ fn agree(metadata: &Metadata) {
     let again = Metadata::from_snapshot(LIMITS, snapshot).expect("sound");
     assert_eq!(again.topics, metadata.topics);
     assert_eq!(again.names, metadata.names);
+    assert_eq!(again.next_producer_id, metadata.next_producer_id);
 }
 
 #[test]
@@ -132,6 +133,43 @@ fn altering() {
     ]);
 }
 
+fn grow(topic: &str, n: u128, partitions: u32) -> Command {
+    let (topic, topic_id, settings) = (name(topic), id(n), TopicSettings::default());
+    Command::AlterTopic(AlterTopic { topic, topic_id, settings, partitions: Some(partitions) })
+}
+
+#[test]
+fn growing() {
+    check(&[
+        (create("a", 1, 3), "apply", "+a"),
+        (grow("a", 1, 3), "done", "~a"),
+        (grow("a", 1, 2), "topic 'a' has 3 partitions: it can get more, not 2", "."),
+        (grow("a", 1, 0), "topic 'a' has 3 partitions: it can get more, not 0", "."),
+        (grow("a", 1, 9), "a topic has 1 to 8 partitions, not 9", "~a"),
+        (grow("a", 1, 9), "done", "~a"),
+        (alter("a", 1, Some(5)), "apply", "~a"),
+        (grow("b", 1, 4), "topic 'b' does not exist", "."),
+        (create("a", 7, 9), "done", "."),
+    ]);
+}
+
+fn allocate(next: i64) -> Command {
+    Command::AllocateProducerIds(AllocateProducerIds { next })
+}
+
+#[test]
+fn reserving_producer_ids() {
+    check(&[
+        (allocate(1_000), "apply", "0..1000"),
+        (allocate(1_000), "producer ids up to 1000 are given out; 1000 is no end of a new block", "."),
+        (allocate(-5), "producer ids up to 1000 are given out; -5 is no end of a new block", "."),
+        (create("a", 1, 3), "apply", "+a"),
+        (allocate(1_001), "apply", "1000..1001"),
+    ]);
+    let old = serde_json::from_str(r#"{"topics":[]}"#).expect("a snapshot from before there were ids");
+    assert_eq!(Metadata::from_snapshot(LIMITS, old).expect("sound").next_producer_id(), 0);
+}
+
 #[test]
 fn settings() {
     let check = |settings: TopicSettings, ok: bool| {
@@ -170,6 +208,8 @@ const CREATE: &str = r#"{"type":"create_topic","version":1,"topic":"events","top
 const DELETE: &str =
     r#"{"type":"delete_topic","version":1,"topic":"events","topic_id":"00000000-0000-0000-0000-00000000002a"}"#;
 const ALTER: &str = r#"{"type":"alter_topic","version":1,"topic":"events","topic_id":"00000000-0000-0000-0000-00000000002a","settings":{"cleanup_policy":"compact"}}"#;
+const GROW: &str = r#"{"type":"alter_topic","version":1,"topic":"events","topic_id":"00000000-0000-0000-0000-00000000002a","settings":{},"partitions":4}"#;
+const ALLOCATE: &str = r#"{"type":"allocate_producer_ids","version":1,"next":1000}"#;
 
 #[test]
 fn golden_bytes() {
@@ -193,7 +233,14 @@ fn golden_bytes() {
         settings: TopicSettings { cleanup_policy: Some(CleanupPolicy::Compact), ..TopicSettings::default() },
         partitions: None,
     });
-    for (command, golden) in [(create, CREATE), (delete("events", 42), DELETE), (alter, ALTER)] {
+    let commands = [
+        (create, CREATE),
+        (delete("events", 42), DELETE),
+        (alter, ALTER),
+        (grow("events", 42, 4), GROW),
+        (allocate(1_000), ALLOCATE),
+    ];
+    for (command, golden) in commands {
         let bytes = command.encode();
         assert_eq!(String::from_utf8(bytes).expect("text"), golden);
         assert_eq!(Command::decode(golden.as_bytes()).expect("decodes"), command);
@@ -236,6 +283,8 @@ fn any_command() -> impl Strategy<Value = Command> {
             n,
             retention_ms
         )),
+        (topic(), 0..6_u128, 0..4_u32).prop_map(|(topic, n, count)| grow(topic, n, count)),
+        (0..5_000_i64).prop_map(allocate),
     ]
 }
 

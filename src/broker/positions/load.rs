@@ -10,11 +10,14 @@ use super::shard::Shard;
 use super::snapshot::PositionsSnapshot;
 use crate::broker::BrokerError;
 use crate::broker::topic::{Slot, TopicHandle};
-use crate::replica::{Partition, Read, ReadFailure};
+use crate::replica::{Partition, Read, ReadFailure, WorkQueue, run_jobs};
 use crate::types::{Offset, TopicId};
 
 /// Bytes of `__offsets` read at a time.
 const READ_BYTES: usize = 1 << 20;
+
+/// Topics by their ids.
+type Topics = BTreeMap<TopicId, Arc<TopicHandle>>;
 
 /// What positions are read back from.
 #[derive(Debug)]
@@ -25,40 +28,39 @@ pub(in crate::broker) struct PositionsStart<'a> {
     /// Snapshots of its partitions, as far as they may be believed.
     pub(in crate::broker) snapshots: BTreeMap<u32, PositionsSnapshot>,
     /// All topics there are.
-    pub(in crate::broker) topics: BTreeMap<TopicId, Arc<TopicHandle>>,
+    pub(in crate::broker) topics: Topics,
+    /// Who gives the reading threads.
+    pub(in crate::broker) queue: &'a dyn WorkQueue,
 }
 
 impl Positions {
-    /// Reads the positions back. Blocks on files. A partition of `__offsets` that cannot be read is out of use: there is
-    /// no position in it, and none is taken.
+    /// Reads the positions back. Blocks on files. A partition of `__offsets` that cannot be opened or read takes none.
     pub(in crate::broker) fn open(mut start: PositionsStart<'_>) -> Positions {
         let positions = Positions::new(start.limits);
         let Some(topic) = start.topic else { return positions };
+        let topics = Arc::new(start.topics);
         let slots = (0..).zip(topic.slots());
-        let found = slots.map(|(index, slot)| match slot {
-            Slot::Open(partition) => {
-                let snapshot = start.snapshots.remove(&index);
-                match load(partition, snapshot, &start.topics) {
-                    Ok(shard) => (Some(Arc::clone(partition)), shard),
-                    Err(failure) => {
-                        tracing::error!(partition = %partition.name(), %failure, "positions cannot be read");
-                        let failure = BrokerError::StorageFailed(failure.to_string().into());
-                        (None, Shard::offline(failure))
-                    }
-                }
-            }
-            Slot::Offline(reason) => (None, Shard::offline(BrokerError::StorageFailed(Arc::clone(reason)))),
+        let jobs = slots.map(|(index, slot)| {
+            let (slot, snapshot, topics) = (slot.clone(), start.snapshots.remove(&index), Arc::clone(&topics));
+            move || open_slot(slot, snapshot, &topics)
         });
-        positions.attach(found.collect());
+        let jobs = jobs.collect();
+        positions.attach(run_jobs(start.queue, jobs));
         positions
     }
 }
 
-fn load(
-    partition: &Arc<Partition>,
-    snapshot: Option<PositionsSnapshot>,
-    topics: &BTreeMap<TopicId, Arc<TopicHandle>>,
-) -> Result<Shard, ReadFailure> {
+fn open_slot(slot: Slot, snapshot: Option<PositionsSnapshot>, topics: &Topics) -> (Option<Arc<Partition>>, Shard) {
+    match slot {
+        Slot::Open(partition) => {
+            let shard = load(&partition, snapshot, topics);
+            (Some(partition), shard)
+        }
+        Slot::Offline(reason) => (None, Shard::offline(BrokerError::StorageFailed(reason))),
+    }
+}
+
+fn load(partition: &Arc<Partition>, snapshot: Option<PositionsSnapshot>, topics: &Topics) -> Shard {
     let mut loading = Loading { shard: Shard::default(), topics };
     let offsets = partition.offsets();
     // A log that begins later says everything by itself, and the snapshot what was dropped before.
@@ -71,14 +73,14 @@ fn load(
         }
     }
     loading.shard.applied = loading.shard.applied.max(offsets.log_start());
-    loading.catch_up(partition)?;
+    loading.catch_up(partition);
     loading.correct();
-    Ok(loading.shard)
+    loading.shard
 }
 
 struct Loading<'a> {
     shard: Shard,
-    topics: &'a BTreeMap<TopicId, Arc<TopicHandle>>,
+    topics: &'a Topics,
 }
 
 impl Loading<'_> {
@@ -91,8 +93,20 @@ impl Loading<'_> {
         }
     }
 
-    /// Applies everything in the log from where the shard stands.
-    fn catch_up(&mut self, partition: &Arc<Partition>) -> Result<(), ReadFailure> {
+    /// Applies everything in the log from where the shard stands. What is damaged is passed over: an older position is
+    /// better than none, and the partition takes no newer one.
+    fn catch_up(&mut self, partition: &Arc<Partition>) {
+        while let Err(failure) = self.try_catch_up(partition) {
+            tracing::error!(partition = %partition.name(), %failure, "positions cannot be read; older ones stand in for them");
+            let resume = if let ReadFailure::Corrupt { resume, .. } = &failure { *resume } else { None };
+            match resume.filter(|resume| *resume > self.shard.applied) {
+                Some(resume) => self.shard.applied = resume,
+                None => return self.shard.refuse(BrokerError::StorageFailed(failure.to_string().into())),
+            }
+        }
+    }
+
+    fn try_catch_up(&mut self, partition: &Arc<Partition>) -> Result<(), ReadFailure> {
         loop {
             // What a repair gave up has no batch that would carry the shard over it.
             self.shard.applied = partition.behind_gap(self.shard.applied);

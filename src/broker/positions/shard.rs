@@ -79,6 +79,11 @@ impl Shard {
         Shard { failure: Some(failure), ..Shard::default() }
     }
 
+    /// Takes nothing any more.
+    pub(super) fn refuse(&mut self, failure: BrokerError) {
+        self.failure = Some(failure);
+    }
+
     /// The position, as far as anybody has been told of it.
     pub(super) fn committed(&self, place: &Place) -> Option<Offset> {
         let kept = self.kept.get(place).map(|kept| kept.position.offset);

@@ -1,7 +1,9 @@
 //! Tests of a whole broker without threads: its work waits until the test runs it.
 
+mod altering;
 mod full_disk;
 mod positions;
+mod producer_ids;
 mod recreated;
 mod restart;
 mod topics;

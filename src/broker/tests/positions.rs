@@ -53,7 +53,10 @@ impl Rig {
 
 /// A broker with two topics of ten records in each partition, and positions.
 fn started() -> Rig {
-    let rig = Rig::new();
+    start(Rig::new())
+}
+
+fn start(rig: Rig) -> Rig {
     rig.start_positions();
     rig.create("events", 2, 10);
     rig.create("orders", 1, 11);

@@ -1,5 +1,7 @@
 //! Positions after stops of every kind.
 
+use std::path::Path;
+
 use super::*;
 
 fn walked(rig: &Rig) -> u64 {
@@ -12,8 +14,8 @@ fn committed_by_eight(rig: &Rig) -> Vec<Option<u64>> {
     (0..8).map(|client| rig.committed(&format!("c{client}"), "events", client % 2)).collect()
 }
 
-fn with_eight() -> Rig {
-    let rig = started();
+fn with_eight(rig: Rig) -> Rig {
+    let rig = start(rig);
     for client in 0..8 {
         rig.commit(&key(&format!("c{client}"), "events", client % 2), client.into(), AckLevel::Durable).unwrap();
     }
@@ -22,7 +24,7 @@ fn with_eight() -> Rig {
 
 #[test]
 fn without_a_snapshot_the_logs_are_read() {
-    let rig = with_eight();
+    let rig = with_eight(Rig::new());
     let again = open(&rig.disk.power_cut(3));
     assert_eq!((walked(&again), committed_by_eight(&again)), (8, (0..8).map(Some).collect()));
     assert_eq!(again.commit(&key("c3", "events", 1), 2, AckLevel::Durable), Ok(3));
@@ -31,7 +33,7 @@ fn without_a_snapshot_the_logs_are_read() {
 
 #[test]
 fn with_a_snapshot_only_what_came_after_it_is_read() {
-    let rig = with_eight();
+    let rig = with_eight(Rig::new());
     rig.broker.snapshot_now(at(0)).unwrap();
     let again = open(&rig.disk.power_cut(3));
     assert_eq!((walked(&again), committed_by_eight(&again)), (0, (0..8).map(Some).collect()));
@@ -41,10 +43,25 @@ fn with_a_snapshot_only_what_came_after_it_is_read() {
     assert_eq!(third.committed("c4", "events", 0), Some(4));
 }
 
+#[test]
+fn a_damaged_log_is_read_as_far_as_it_can_be_and_takes_nothing() {
+    let rig = with_eight(Rig::new());
+    let disk = rig.disk.fork();
+    let logs = [0, 1].map(|index| options().data_dir.join(format!("__offsets_p{index}/{:020}.log", 0)));
+    logs.iter().for_each(|path| disk.flip_bit(path, 80, 1).unwrap());
+    let again = open(&disk);
+    let found = committed_by_eight(&again);
+    let right = found.iter().zip(0..).filter(|(found, expected)| **found == Some(*expected)).count();
+    let none = found.iter().filter(|found| found.is_none()).count();
+    assert!(right + none == 8 && none <= 2, "{found:?}");
+    let refused = again.commit(&key("c0", "events", 0), 9, AckLevel::Durable);
+    assert!(matches!(refused, Err(BrokerError::StorageFailed(_))), "{refused:?}");
+}
+
 /// A snapshot speaks of a log that was put in place of another, or lost its end: the log is believed.
 #[test]
 fn a_snapshot_ahead_of_the_log_is_not_believed() {
-    let rig = with_eight();
+    let rig = with_eight(Rig::new());
     let before = rig.disk.fork().kill();
     for client in 0..8 {
         rig.commit(&key(&format!("c{client}"), "events", client % 2), 10, AckLevel::Durable).unwrap();
@@ -160,10 +177,19 @@ fn kills_while_the_topic_is_made() {
 
 #[test]
 fn a_log_much_longer_than_what_it_says_is_made_shorter() {
-    let rig = with_eight();
+    for segment_bytes in [1_000, 1 << 20] {
+        let mut large = options();
+        large.partition.log.segment_bytes = segment_bytes;
+        check_shortened(&large);
+    }
+}
+
+fn check_shortened(options: &BrokerOptions) {
+    let open = |disk: &FaultyDisk| try_open(disk, 1, options.clone()).unwrap();
+    let rig = with_eight(open(&FaultyDisk::new()));
+    rig.commit(&key("dropped", "events", 0), 1, AckLevel::Durable).unwrap();
     rig.broker.snapshot_now(at(0)).unwrap();
     let old = rig.disk.fork();
-    rig.commit(&key("dropped", "events", 0), 1, AckLevel::Durable).unwrap();
     let mut now = 2_000_000;
     for value in 0..=10 {
         for client in 0..8 {
@@ -190,16 +216,24 @@ fn a_log_much_longer_than_what_it_says_is_made_shorter() {
     assert_eq!([held(0), held(1)], [(true, true); 2]);
     let expected = vec![Some(10); 8];
     assert_eq!(committed_by_eight(&rig), expected);
-    let bare = open(&rig.disk.power_cut(1));
+    let bare = open(&without_snapshots(rig.disk.power_cut(1)));
     assert_eq!((committed_by_eight(&bare), bare.committed("dropped", "events", 0)), (expected.clone(), None));
-    let stale = rig.disk.power_cut(2);
+    let stale = without_snapshots(rig.disk.power_cut(2));
     for path in old.paths().iter().filter(|path| path.starts_with("/snapshots")) {
         if let Ok(bytes) = old.read_all(path) {
             stale.write_all(path, &bytes).unwrap();
         }
     }
     let stale = open(&stale);
+    assert!(stale.summary.snapshot_used);
     assert_eq!((committed_by_eight(&stale), stale.committed("dropped", "events", 0)), (expected, None));
+}
+
+fn without_snapshots(disk: FaultyDisk) -> FaultyDisk {
+    if disk.exists(Path::new("/snapshots")).unwrap() {
+        disk.remove_dir_all(Path::new("/snapshots")).unwrap();
+    }
+    disk
 }
 
 fn weak(sync: SyncPolicy) -> BrokerOptions {
