@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::NativeListener;
+use super::answer::Answer;
 use super::connection::Connection;
 use super::errors::Refusal;
-use super::outbox::Answer;
 use super::subscription::{Start, SubscriptionKey};
 use crate::broker::metadata::TopicSettings;
 use crate::broker::{BrokerError, CommandReply, CreatedTopic, TopicHandle};
