@@ -8,8 +8,9 @@ use tokio::task::JoinSet;
 
 use super::connection::Connection;
 use super::errors::Refusal;
-use super::outbox::{Answer, Group, Outbox, Place};
-use super::publish::level;
+use super::answer::Answer;
+use super::outbox::{Entered, Group, Outbox, Place};
+use super::publish::{level, waiter};
 use super::reading::read;
 use crate::broker::publish::PublishError;
 use crate::broker::{Broker, BrokerError, PositionKey};
@@ -17,9 +18,11 @@ use crate::protocol::native::{
     CommitRequest, ErrorCode, FetchRequest, ListOffsetsRequest, PublishBatchRequest, reply,
 };
 use crate::record::ProducedBatch;
-use crate::replica::{AckLevel, AckSink, Partition, ReadFailure, Waiter};
+use crate::replica::{AckLevel, Partition, ReadFailure};
 use crate::types::{PartitionIndex, TopicName};
 
+/// Bytes of batches that a FETCH brings at most, however much it asks for; the first batch always goes.
+const FETCH_READ_BYTES_MAX: usize = 16 << 20;
 /// FETCH requests of one connection that may wait; the next one is read when one of them is answered.
 const FETCHES_MAX: usize = 64;
 
@@ -122,13 +125,8 @@ impl Connection<'_> {
             not_before: partition.offsets().log_end(),
             whole,
         };
-        let token = self.outbox.enter(group);
-        let appended = self.append_when_there_is_space(&topic, index, batch, ack, token).await;
-        match appended {
-            Ok(()) if ack == AckLevel::None => self.outbox.forget(token),
-            Ok(()) => {}
-            Err(refusal) => self.outbox.refuse(token, &refusal),
-        }
+        let entered = self.outbox.enter(group);
+        self.append_when_there_is_space(&topic, index, batch, ack, entered).await;
         Ok(())
     }
 
@@ -138,18 +136,18 @@ impl Connection<'_> {
         index: PartitionIndex,
         mut batch: ProducedBatch,
         ack: AckLevel,
-        token: u64,
-    ) -> Result<(), Refusal> {
+        entered: Entered<'_>,
+    ) {
         loop {
-            let waiter = Waiter { sink: Arc::clone(&self.outbox) as Arc<dyn AckSink>, token };
-            let broker = &self.listener.broker;
+            let (broker, waiter) = (&self.listener.broker, waiter(&self.outbox, &entered));
             match broker.append_batch(topic, Some(index), batch, ack, Some(waiter), self.listener.now()) {
-                Ok(_) => return Ok(()),
+                Ok(_) if ack == AckLevel::None => return entered.forget(),
+                Ok(_) => return entered.appended(),
                 Err(PublishError::QueueFull { batch: back, partition }) => {
                     batch = *back;
                     poll_fn(|context| partition.poll_space(context.waker())).await;
                 }
-                Err(error) => return Err(Refusal::from(&error)),
+                Err(error) => return entered.refuse(Refusal::from(&error)),
             }
         }
     }
@@ -163,7 +161,7 @@ fn owned(batch: &Bytes) -> BytesMut {
 /// Answers one FETCH when its turn has come.
 async fn fetch(partition: Arc<Partition>, request: FetchRequest, place: Place, outbox: Arc<Outbox>) {
     outbox.has_turn(place).await;
-    let answer = match fetched(&partition, request, &outbox).await {
+    let answer = match fetched(&partition, request).await {
         Ok(answer) => answer,
         Err(failure) => Answer::Refused(Refusal::from(&failure)),
     };
@@ -173,13 +171,12 @@ async fn fetch(partition: Arc<Partition>, request: FetchRequest, place: Place, o
 async fn fetched(
     partition: &Arc<Partition>,
     request: FetchRequest,
-    outbox: &Outbox,
 ) -> Result<Answer, ReadFailure> {
     let FetchRequest { topic, partition: index, offset, bytes_max, bytes_min, wait_max } = request;
     let mut patience = std::pin::pin!(tokio::time::sleep(wait_max));
     let mut waits = !wait_max.is_zero();
     loop {
-        let bytes_max = bytes_max.min(outbox.allowance());
+        let bytes_max = bytes_max.min(FETCH_READ_BYTES_MAX);
         let batches = read(partition, offset, bytes_max).await?;
         let bytes: usize = batches.iter().map(|batch| batch.bytes().len()).sum();
         let next_offset = batches.last().map_or(offset, |batch| batch.header().next_offset());

@@ -62,8 +62,8 @@ impl Pushing {
             let readable = poll_fn(|context| self.partition.poll_readable(*next, context.waker())).await;
             readable.map_err(ReadFailure::Closed)?;
             // Memory is for those who read: one who does not holds up the reading as well.
-            self.outbox.has_room().await;
-            match read(&self.partition, *next, READ_BYTES.min(self.outbox.allowance())).await {
+            self.outbox.data_may_be_read().await;
+            match read(&self.partition, *next, READ_BYTES).await {
                 Err(ReadFailure::OutOfRange { log_start, .. }) if log_start > *next => *next = log_start,
                 other => return other,
             }

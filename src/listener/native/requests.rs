@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::answer::Answer;
 use super::connection::Connection;
 use super::errors::Refusal;
-use super::outbox::Answer;
 use super::subscription::{Delivery, Start, SubscriptionKey};
 use crate::broker::PositionKey;
 use crate::protocol::native::{AckRequest, ErrorCode, Request, StartAt, SubscribeRequest, UnsubscribeRequest};

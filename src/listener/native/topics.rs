@@ -9,9 +9,9 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::NativeListener;
+use super::answer::Answer;
 use super::connection::Connection;
 use super::errors::Refusal;
-use super::outbox::Answer;
 use crate::broker::metadata::{CleanupPolicy, SettingsChange, TopicSettings};
 use crate::broker::{
     Broker, BrokerError, CommandReply, CreatedTopic, DescribedStatus, EffectiveSettings, PartitionDescription,
