@@ -2,6 +2,7 @@
 
 mod altering;
 mod full_disk;
+mod lost_files;
 mod producer_ids;
 mod recreated;
 mod restart;
