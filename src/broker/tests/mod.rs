@@ -4,6 +4,7 @@ mod altering;
 mod full_disk;
 mod lost_files;
 mod producer_ids;
+mod races;
 mod recreated;
 mod restart;
 mod topics;
