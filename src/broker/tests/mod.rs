@@ -3,7 +3,9 @@
 mod altering;
 mod full_disk;
 mod positions;
+mod lost_files;
 mod producer_ids;
+mod races;
 mod recreated;
 mod restart;
 mod topics;
