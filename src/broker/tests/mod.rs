@@ -1,6 +1,7 @@
 //! Tests of a whole broker without threads: its work waits until the test runs it.
 
 mod full_disk;
+mod publishing;
 mod recreated;
 mod restart;
 mod topics;
