@@ -32,7 +32,7 @@ pub(crate) fn remove_leftovers(directory: &DataDirectory, meta: &MetaLog, as_id:
         let was_deleted = directory.owner(&partition).is_some_and(|owner| meta.deleted.contains(&owner));
         if was_deleted || !directory.holds_records(&partition)? {
             tracing::warn!(%partition, "removing a directory that no topic owns: a creation or deletion was interrupted");
-            directory.set_deleted(&partition, as_id)?;
+            directory.set_deleted(std::slice::from_ref(&partition), as_id)?;
         } else {
             tracing::error!(%partition, "a directory with records belongs to no topic: it is left alone; move it away or restore the metadata that name it");
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::metadata::{DecodeError, MetadataError};
 use crate::log::{DirectoryError, LogError};
-use crate::replica::{AckFailure, AppendError, ReadFailure};
+use crate::replica::{AckFailure, AppendError, PartitionClosed, ReadFailure};
 use crate::types::{PartitionIndex, TopicName};
 
 /// Why a request failed.
@@ -52,6 +52,9 @@ pub enum BrokerError {
         /// Its name.
         topic: TopicName,
     },
+    /// Too many wait for the same thing. Retriable.
+    #[error("too many requests wait for this; try again")]
+    Overloaded,
     /// The device is full. Retriable.
     #[error("the device is full; try again once there is room")]
     StorageFull,
@@ -82,6 +85,7 @@ impl From<AckFailure> for BrokerError {
             AckFailure::StorageFull => BrokerError::StorageFull,
             AckFailure::StorageFailed(reason) => BrokerError::StorageFailed(reason),
             AckFailure::Truncated => BrokerError::NotLeader { hint: None },
+            AckFailure::Closed(PartitionClosed::TopicDeleted { topic }) => BrokerError::UnknownTopic { topic },
         }
     }
 }
@@ -95,6 +99,7 @@ impl From<AppendError> for BrokerError {
                 BrokerError::StorageFailed(error.to_string().into())
             }
             AppendError::StorageFailed(reason) => BrokerError::StorageFailed(reason),
+            AppendError::Closed(PartitionClosed::TopicDeleted { topic }) => BrokerError::UnknownTopic { topic },
         }
     }
 }

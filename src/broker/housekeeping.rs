@@ -45,8 +45,10 @@ impl Broker {
         let interval = self.options.snapshot_interval_ms;
         let mut schedule = self.schedule.lock();
         if schedule.taking.is_none() && interval > 0 && now >= schedule.next {
-            schedule.next = now.plus_millis(interval);
-            schedule.taking = Some(self.begin_snapshot());
+            schedule.taking = self.begin_snapshot();
+            if schedule.taking.is_some() {
+                schedule.next = now.plus_millis(interval);
+            }
         }
         if schedule.taking.as_ref().is_some_and(Taking::is_ready)
             && let Some(taking) = schedule.taking.take()
@@ -63,10 +65,10 @@ impl Broker {
         }
     }
 
-    /// Whether no partition has anything to write, to sync or under way.
+    /// Whether no partition has anything to write, to sync or under way, and no command has effects that are not there.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.open_partitions().iter().all(|partition| partition.is_idle())
+        self.open_partitions().iter().all(|partition| partition.is_idle()) && self.meta.lock().is_settled()
     }
 
     /// Writes a snapshot of what is durable now: the last act of a clean stop. Partitions that are not durable up to
@@ -76,32 +78,33 @@ impl Broker {
     /// [`SnapshotError`]; nothing is lost without one.
     pub fn snapshot_now(&self, now: Timestamp) -> Result<(), SnapshotError> {
         self.schedule.lock().taking = None;
-        let mut taking = self.take_checkpoints();
+        let Some(mut taking) = self.take_checkpoints() else { return Err(SnapshotError::Unsettled) };
         taking.partitions.retain(|(partition, checkpoint)| partition.is_durable(&checkpoint.point));
         self.finish_snapshot(taking, now)
     }
 
     /// Takes checkpoints and asks for what they tell of to become durable.
-    fn begin_snapshot(&self) -> Taking {
-        let taking = self.take_checkpoints();
+    fn begin_snapshot(&self) -> Option<Taking> {
+        let taking = self.take_checkpoints()?;
         for (partition, checkpoint) in &taking.partitions {
             if !partition.is_durable(&checkpoint.point) {
                 partition.request_durable();
             }
         }
-        taking
+        Some(taking)
     }
 
-    fn take_checkpoints(&self) -> Taking {
+    /// What there is to tell now; nothing while the effects of a command are not all there.
+    fn take_checkpoints(&self) -> Option<Taking> {
         let (applied, metadata) = {
             let meta = self.meta.lock();
-            (meta.applied, meta.metadata.to_snapshot())
-        };
+            meta.is_settled().then(|| (meta.applied, meta.metadata.to_snapshot()))
+        }?;
         let partitions = self.open_partitions().into_iter().map(|partition| {
             let checkpoint = partition.checkpoint();
             (partition, checkpoint)
         });
-        Taking { applied, metadata, partitions: partitions.collect() }
+        Some(Taking { applied, metadata, partitions: partitions.collect() })
     }
 
     fn finish_snapshot(&self, taking: Taking, now: Timestamp) -> Result<(), SnapshotError> {

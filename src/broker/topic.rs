@@ -23,14 +23,14 @@ pub enum Slot {
 pub struct TopicHandle {
     topic: Topic,
     slots: Vec<Slot>,
-    next_in_turn: AtomicU32,
+    next_in_turn: Arc<AtomicU32>,
     ids: Option<Arc<TopicIds>>,
 }
 
 impl TopicHandle {
     pub(crate) fn new(topic: Topic, slots: Vec<Slot>) -> TopicHandle {
         assert!(!slots.is_empty(), "a topic has a partition");
-        TopicHandle { topic, slots, next_in_turn: AtomicU32::new(0), ids: None }
+        TopicHandle { topic, slots, next_in_turn: Arc::default(), ids: None }
     }
 
     /// The same, with the message ids it remembers.
@@ -84,11 +84,20 @@ impl TopicHandle {
     /// The loading of its message ids, where that is to be done and nobody is at it.
     #[must_use]
     pub fn load_ids(&self) -> Option<LoadTask> {
-        let open = |slot: &Slot| match slot {
-            Slot::Open(partition) => Some(Arc::clone(partition)),
+        LoadTask::begin(self.ids.as_ref()?, || self.open_partitions().cloned().collect())
+    }
+
+    /// The topic after it was altered: with `more` partitions behind those it has. What it remembers goes on.
+    pub(crate) fn altered(&self, topic: Topic, more: Vec<Arc<Partition>>) -> TopicHandle {
+        let slots = self.slots.iter().cloned().chain(more.into_iter().map(Slot::Open)).collect();
+        TopicHandle { topic, slots, next_in_turn: Arc::clone(&self.next_in_turn), ids: self.ids.clone() }
+    }
+
+    pub(crate) fn open_partitions(&self) -> impl Iterator<Item = &Arc<Partition>> {
+        self.slots.iter().filter_map(|slot| match slot {
+            Slot::Open(partition) => Some(partition),
             Slot::Offline(_) => None,
-        };
-        LoadTask::begin(self.ids.as_ref()?, || self.slots.iter().filter_map(open).collect())
+        })
     }
 
     pub(crate) fn slots(&self) -> &[Slot] {

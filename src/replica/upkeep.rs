@@ -43,10 +43,12 @@ impl Partition {
         self.carry_out(effects);
     }
 
-    /// Changes how the partition behaves.
+    /// Changes how the partition behaves, from now on. Waits for a write under way.
     pub fn set_options(&self, options: PartitionOptions) {
         self.log.set_options(options.log);
-        self.state.lock().options = options;
+        let mut state = self.state.lock();
+        state.offsets.set_commits_written(!matches!(options.sync, SyncPolicy::Always));
+        state.options = options;
     }
 
     /// Where the partition is committed up to, and its producers there.
@@ -94,7 +96,9 @@ impl Partition {
             state.unsynced_bytes = 0;
             state.reach_durable(log_state.end, &mut effects);
         }
-        if let Err(error) = deleted {
+        if let Err(error) = deleted
+            && state.closed.is_none()
+        {
             self.settle_upkeep(&mut state, &error, now, &mut effects);
         }
         state.plan_work(&mut effects);

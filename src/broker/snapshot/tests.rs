@@ -131,7 +131,7 @@ fn the_file_is_plain() {
         r#"{"directory_id":"00000000-0000-0000-0000-000000000001","taken_at_ms":1767323045000,"#,
         r#""meta_applied":12,"metadata":{"topics":[{"topic":"events","#,
         r#""topic_id":"00000000-0000-0000-0000-00000000002a","partitions":1,"created_at_ms":5,"#,
-        r#""settings":{}}]},"partitions":[{"topic":"events","#,
+        r#""settings":{}}],"next_producer_id":0},"partitions":[{"topic":"events","#,
         r#""topic_id":"00000000-0000-0000-0000-00000000002a","partition":0,"#,
         r#""point":{"next_offset":3,"segment":0,"position":120,"next_batch":2,"#,
         r#""last_batch_position":0,"last_batch_crc":3735928559,"max_timestamp_ms":8},"#,

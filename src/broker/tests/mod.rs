@@ -1,6 +1,8 @@
 //! Tests of a whole broker without threads: its work waits until the test runs it.
 
+mod altering;
 mod full_disk;
+mod producer_ids;
 mod publishing;
 mod recreated;
 mod restart;
@@ -58,7 +60,7 @@ fn options() -> BrokerOptions {
             producers: ProducerLimits { producers_max: 100, expiry_ms: 1_000_000 },
             is_internal: false,
         },
-        topics: TopicDefaults { partitions: 3 },
+        topics: TopicDefaults { partitions: 3, message_bytes_max: 1 << 20 },
         publish: super::publish::PublishLimits::default(),
         limits: MetadataLimits { topics_max: 10, partitions_max: 8 },
     }

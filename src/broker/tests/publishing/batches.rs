@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use super::*;
-use crate::replica::AppendError;
+use crate::replica::{AppendError, PartitionClosed};
 
 fn rig() -> Rig {
     let rig = Rig::new();
@@ -16,7 +16,7 @@ fn admitted(rig: &Rig, value: &[u8]) -> ProducedBatch {
     let mut builder = BatchBuilder::new(BuilderOptions::default());
     builder.append(at(0), None, Some(value), &[]).unwrap();
     let bytes = BytesMut::from(&builder.finish_bytes().unwrap()[..]);
-    ProducedBatch::admit(bytes, &rig.broker.options().publish.admission(), at(0)).unwrap()
+    ProducedBatch::admit(bytes, &rig.broker.admission(), at(0)).unwrap()
 }
 
 #[test]
@@ -133,9 +133,9 @@ fn what_cannot_be_published_is_refused_with_a_reason() {
 #[test]
 fn a_batch_of_one_record_of_the_largest_message_is_never_too_large() {
     let rig = rig();
-    let limits = rig.broker.options().publish;
-    assert!(limits.batch_bytes_max < limits.message_bytes_max + 61, "its header alone would not fit");
-    let largest = vec![b'x'; limits.message_bytes_max];
+    let message_bytes_max = rig.broker.options().topics.message_bytes_max as usize;
+    assert!(rig.broker.options().publish.batch_bytes_max < message_bytes_max + 61, "its header alone would not fit");
+    let largest = vec![b'x'; message_bytes_max];
     let batch = admitted(&rig, &largest);
     rig.broker.append_batch(&name("orders"), None, batch, AckLevel::Durable, None, at(0)).unwrap();
     let larger = admitted(&rig, &[&largest[..], b"x"].concat());
@@ -157,6 +157,6 @@ fn batches_go_to_the_partition_named_or_in_turn() {
         [(0, 0), (1, 0), (0, 1), (2, 0)]
     );
     assert!(matches!(append(Some(3)), Err(PublishError::Broker(BrokerError::UnknownPartition { .. }))));
-    rig.partition("events", 1).stop("a reason");
-    assert!(matches!(append(Some(1)), Err(PublishError::Append(AppendError::StorageFailed(_)))));
+    rig.partition("events", 1).close(PartitionClosed::TopicDeleted { topic: name("events") });
+    assert!(matches!(append(Some(1)), Err(PublishError::Append(AppendError::Closed(_)))));
 }

@@ -152,7 +152,7 @@ fn a_topic_created_anew_knows_no_ids() {
     rig.delete("events");
     rig.create("events", 1, 11);
     publisher.flush();
-    assert_eq!(publisher.take_answers(), ["1 refused: the partition accepts no writes: the topic was deleted"]);
+    assert_eq!(publisher.take_answers(), ["1 refused: topic 'events' was deleted"]);
     assert_eq!(publisher.put(&rig, "events", "a"), "Gathered 0 at 0");
     assert_eq!(publisher.put(&rig, "events", "b"), "Gathered 0 at 1");
 }
