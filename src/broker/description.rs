@@ -76,7 +76,7 @@ impl BrokerOptions {
     pub fn effective_settings(&self, settings: &TopicSettings) -> EffectiveSettings {
         let options = self.partition_options(settings);
         let bytes = options.retention.bytes_max.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
-        let message_bytes_max = u32::try_from(self.publish.message_bytes_max).unwrap_or(u32::MAX);
+        let message_bytes_max = self.topics.message_bytes_max;
         EffectiveSettings {
             retention_ms: options.retention.age_ms_max.unwrap_or(UNLIMITED),
             retention_bytes: bytes.unwrap_or(UNLIMITED),

@@ -49,6 +49,8 @@ pub struct BrokerOptions {
 pub struct TopicDefaults {
     /// Partitions.
     pub partitions: u32,
+    /// The largest message, in bytes: the most that a topic's own setting may allow.
+    pub message_bytes_max: u32,
 }
 
 impl BrokerOptions {

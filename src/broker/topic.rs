@@ -75,20 +75,6 @@ impl TopicHandle {
         }
     }
 
-    /// The topic after it was altered: with `more` partitions behind those it has. What it remembers goes on.
-    pub(crate) fn altered(&self, topic: Topic, more: Vec<Arc<Partition>>) -> TopicHandle {
-        let slots = self.slots.iter().cloned().chain(more.into_iter().map(Slot::Open)).collect();
-        let (next_in_turn, ids) = (Arc::clone(&self.next_in_turn), self.ids.clone());
-        TopicHandle { topic, slots, next_in_turn, ids }
-    }
-
-    pub(crate) fn open_partitions(&self) -> impl Iterator<Item = &Arc<Partition>> {
-        self.slots.iter().filter_map(|slot| match slot {
-            Slot::Open(partition) => Some(partition),
-            Slot::Offline(_) => None,
-        })
-    }
-
     /// The message ids remembered of it; `None` where none are.
     #[must_use]
     pub fn dedup(&self) -> Option<&Arc<TopicIds>> {
@@ -99,6 +85,19 @@ impl TopicHandle {
     #[must_use]
     pub fn load_ids(&self) -> Option<LoadTask> {
         LoadTask::begin(self.ids.as_ref()?, || self.open_partitions().cloned().collect())
+    }
+
+    /// The topic after it was altered: with `more` partitions behind those it has. What it remembers goes on.
+    pub(crate) fn altered(&self, topic: Topic, more: Vec<Arc<Partition>>) -> TopicHandle {
+        let slots = self.slots.iter().cloned().chain(more.into_iter().map(Slot::Open)).collect();
+        TopicHandle { topic, slots, next_in_turn: Arc::clone(&self.next_in_turn), ids: self.ids.clone() }
+    }
+
+    pub(crate) fn open_partitions(&self) -> impl Iterator<Item = &Arc<Partition>> {
+        self.slots.iter().filter_map(|slot| match slot {
+            Slot::Open(partition) => Some(partition),
+            Slot::Offline(_) => None,
+        })
     }
 
     pub(crate) fn slots(&self) -> &[Slot] {

@@ -16,7 +16,7 @@ impl Partition {
     /// have its offset by now. The waiter is called only for one that is there.
     ///
     /// # Errors
-    /// [`AppendError::NotLeader`]; [`AppendError::StorageFailed`] for a record that is not durable and may never be.
+    /// [`AppendError::Closed`]; [`AppendError::NotLeader`]; [`AppendError::StorageFailed`] for a record that is not durable and may never be.
     pub fn wait_for(
         self: &Arc<Self>,
         offset: Offset,
@@ -26,6 +26,9 @@ impl Partition {
     ) -> Result<bool, AppendError> {
         let mut effects = Effects::default();
         let mut state = self.state.lock();
+        if let Some(closed) = &state.closed {
+            return Err(AppendError::Closed(closed.clone()));
+        }
         if !state.holds(offset, epoch, &self.log) {
             return Ok(false);
         }

@@ -51,9 +51,11 @@ pub(super) fn broker_options(config: &Config) -> BrokerOptions {
             producers: ProducerLimits { producers_max: PRODUCERS_MAX, expiry_ms },
             is_internal: false,
         },
-        topics: TopicDefaults { partitions: config.topics.default_partitions },
+        topics: TopicDefaults {
+            partitions: config.topics.default_partitions,
+            message_bytes_max: u32::try_from(config.topics.max_message_size).unwrap_or(u32::MAX),
+        },
         publish: PublishLimits {
-            message_bytes_max: config.topics.max_message_size,
             batch_bytes_max: config.topics.max_batch_size,
             dedup_window_ms: millis(config.topics.dedup_window),
         },

@@ -66,7 +66,7 @@ fn options(flavour: Flavour) -> BrokerOptions {
         tail_bytes: 1 << 16,
         open_segments_max: 4,
         partition,
-        topics: TopicDefaults { partitions: 1 },
+        topics: TopicDefaults { partitions: 1, message_bytes_max: 1 << 20 },
         publish: wiber::broker::publish::PublishLimits::default(),
         limits: MetadataLimits { topics_max: 100, partitions_max: 16 },
         positions: PositionLimits { partitions: 1, log_records_min: 20, ..PositionLimits::default() },

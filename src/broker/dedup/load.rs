@@ -78,9 +78,7 @@ pub struct LoadTask {
 impl LoadTask {
     /// The task, where the ids are not there and nobody is at it.
     pub(crate) fn begin(ids: &Arc<TopicIds>, partitions: impl FnOnce() -> Vec<Arc<Partition>>) -> Option<LoadTask> {
-        ids.loading
-            .try_claim()
-            .then(|| LoadTask { ids: Arc::clone(ids), partitions: partitions(), is_done: false })
+        ids.loading.try_claim().then(|| LoadTask { ids: Arc::clone(ids), partitions: partitions(), is_done: false })
     }
 
     /// Reads the logs back over the window. Blocks on files.

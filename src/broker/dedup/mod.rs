@@ -16,8 +16,6 @@
 
 mod index;
 mod load;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 use std::task::{Poll, Waker};
@@ -197,7 +195,11 @@ impl State {
         let is_quiet = self.warned_at.is_some_and(|at| now.since(at) < WARNING_INTERVAL_MS);
         if self.forgotten > 0 && !is_quiet {
             let (forgotten, remembered) = (self.forgotten, self.index.len());
-            tracing::warn!(forgotten, remembered, "message ids are forgotten before topics.dedup_window is over: too many");
+            tracing::warn!(
+                forgotten,
+                remembered,
+                "message ids are forgotten before topics.dedup_window is over: too many"
+            );
             (self.forgotten, self.warned_at) = (0, Some(now));
         }
     }

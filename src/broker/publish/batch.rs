@@ -1,7 +1,7 @@
 //! Whole record batches that a client built.
 
 use super::error::PublishError;
-use crate::broker::{Broker, BrokerError};
+use crate::broker::Broker;
 use crate::record::ProducedBatch;
 use crate::replica::{AckLevel, Ticket, Waiter};
 use crate::types::{PartitionIndex, Timestamp, TopicName};
@@ -18,9 +18,8 @@ pub struct Appended {
 impl Broker {
     /// Appends an admitted batch: to the partition named, else to the one whose turn it is. The waiter is answered as
     /// [`Partition::append`](crate::replica::Partition::append) says. Message ids in it are not deduplicated: a client
-    /// that builds batches has sequence numbers for that. Admission is to ask [`PublishLimits::admission`].
-    ///
-    /// [`PublishLimits::admission`]: super::PublishLimits::admission
+    /// that builds batches has sequence numbers for that. What is asked of it is
+    /// [`Broker::admission`].
     ///
     /// # Errors
     /// [`PublishError`]; nothing of the batch is then kept, and the waiter is never called.
@@ -33,10 +32,7 @@ impl Broker {
         waiter: Option<Waiter>,
         now: Timestamp,
     ) -> Result<Appended, PublishError> {
-        if topic.is_internal() {
-            return Err(BrokerError::InternalTopic { topic: topic.clone() }.into());
-        }
-        let handle = self.topic(topic)?;
+        let handle = self.user_topic(topic)?;
         let bytes_max = self.message_bytes_max(&handle);
         if let Some(bytes) = batch.largest_value_bytes().filter(|&bytes| bytes > bytes_max) {
             return Err(PublishError::MessageTooLarge { topic: topic.clone(), bytes, bytes_max });

@@ -25,8 +25,6 @@ const RECORD_OVERHEAD_BYTES: usize = 72 << 10;
 /// Bounds on what is published.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PublishLimits {
-    /// Bytes of a record's value at most; a topic may settle on less.
-    pub message_bytes_max: usize,
     /// Bytes of a batch that a client built at most. One that holds a single record of the largest value is never too
     /// large.
     pub batch_bytes_max: usize,
@@ -36,24 +34,24 @@ pub struct PublishLimits {
 
 impl Default for PublishLimits {
     fn default() -> PublishLimits {
-        PublishLimits { message_bytes_max: 1 << 20, batch_bytes_max: 1_048_588, dedup_window_ms: 120_000 }
-    }
-}
-
-impl PublishLimits {
-    /// What admission is to ask of a batch that a client built.
-    #[must_use]
-    pub fn admission(&self) -> AdmissionLimits {
-        let one_record = self.message_bytes_max.saturating_add(RECORD_OVERHEAD_BYTES);
-        AdmissionLimits { batch_bytes_max: self.batch_bytes_max.max(one_record), ..AdmissionLimits::default() }
+        PublishLimits { batch_bytes_max: 1_048_588, dedup_window_ms: 120_000 }
     }
 }
 
 impl Broker {
+    /// What admission is to ask of a batch that a client built.
+    #[must_use]
+    pub fn admission(&self) -> AdmissionLimits {
+        let options = self.options();
+        let one_record = (options.topics.message_bytes_max as usize).saturating_add(RECORD_OVERHEAD_BYTES);
+        let batch_bytes_max = options.publish.batch_bytes_max.max(one_record);
+        AdmissionLimits { batch_bytes_max, ..AdmissionLimits::default() }
+    }
+
     /// The largest value a record of this topic may have, in bytes.
     #[must_use]
     pub fn message_bytes_max(&self, topic: &TopicHandle) -> usize {
-        let limit = self.options().publish.message_bytes_max;
-        topic.topic().settings.message_bytes_max.map_or(limit, |own| limit.min(own as usize))
+        let limit = self.options().topics.message_bytes_max;
+        topic.topic().settings.message_bytes_max.map_or(limit, |own| limit.min(own)) as usize
     }
 }

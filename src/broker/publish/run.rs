@@ -7,7 +7,7 @@ use super::error::PublishError;
 use super::gathered::GatheredBatch;
 use super::repeat::{Repeat, Wait};
 use crate::broker::dedup::{Claim, ID_BYTES_MAX, Reservation, TopicIds};
-use crate::broker::{Broker, BrokerError, TopicHandle};
+use crate::broker::{Broker, TopicHandle, refuse_internal};
 use crate::replica::AckLevel;
 use crate::types::{PartitionIndex, Timestamp};
 
@@ -91,12 +91,9 @@ impl<P> PublishRun<P> {
     /// Takes in a topic to publish to.
     ///
     /// # Errors
-    /// [`BrokerError::InternalTopic`].
+    /// [`BrokerError::InternalTopic`](crate::broker::BrokerError::InternalTopic).
     pub fn enter(&mut self, broker: &Broker, handle: Arc<TopicHandle>) -> Result<TopicSlot, PublishError> {
-        let topic = &handle.topic().name;
-        if topic.is_internal() {
-            return Err(BrokerError::InternalTopic { topic: topic.clone() }.into());
-        }
+        refuse_internal(&handle.topic().name)?;
         let message_bytes_max = broker.message_bytes_max(&handle);
         self.topics.push((handle, message_bytes_max));
         Ok(TopicSlot(self.topics.len() - 1))

@@ -2,9 +2,10 @@
 
 mod altering;
 mod full_disk;
-mod positions;
 mod lost_files;
+mod positions;
 mod producer_ids;
+mod publishing;
 mod races;
 mod recreated;
 mod restart;
@@ -63,7 +64,7 @@ fn options() -> BrokerOptions {
             producers: ProducerLimits { producers_max: 100, expiry_ms: 1_000_000 },
             is_internal: false,
         },
-        topics: TopicDefaults { partitions: 3 },
+        topics: TopicDefaults { partitions: 3, message_bytes_max: 1 << 20 },
         publish: super::publish::PublishLimits::default(),
         limits: MetadataLimits { topics_max: 10, partitions_max: 8 },
         positions: PositionLimits { partitions: 2, positions_max: 10, expiry_ms: 1_000_000, log_records_min: 20 },

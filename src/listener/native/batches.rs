@@ -6,17 +6,15 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use tokio::task::JoinSet;
 
+use super::answer::Answer;
 use super::connection::Connection;
 use super::errors::Refusal;
-use super::answer::Answer;
 use super::outbox::{Entered, Group, Outbox, Place};
 use super::publish::{level, waiter};
 use super::reading::read;
 use crate::broker::publish::PublishError;
 use crate::broker::{Broker, BrokerError, PositionKey};
-use crate::protocol::native::{
-    CommitRequest, ErrorCode, FetchRequest, ListOffsetsRequest, PublishBatchRequest, reply,
-};
+use crate::protocol::native::{CommitRequest, ErrorCode, FetchRequest, ListOffsetsRequest, PublishBatchRequest, reply};
 use crate::record::ProducedBatch;
 use crate::replica::{AckLevel, Partition, ReadFailure};
 use crate::types::{PartitionIndex, TopicName};
@@ -109,10 +107,10 @@ impl Connection<'_> {
         request: PublishBatchRequest<'_>,
     ) -> Result<(), Refusal> {
         let broker = &self.listener.broker;
-        let topic = TopicName::new(request.topic)
-            .map_err(|error| Refusal::new(ErrorCode::InvalidTopic, error.to_string()))?;
+        let topic =
+            TopicName::new(request.topic).map_err(|error| Refusal::new(ErrorCode::InvalidTopic, error.to_string()))?;
         let handle = self.listener.topic(&topic).await?;
-        let limits = broker.options().publish.admission();
+        let limits = broker.admission();
         let admitted = ProducedBatch::admit(owned(request.batch), &limits, self.listener.now());
         let batch = admitted.map_err(|error| Refusal::new(ErrorCode::InvalidBatch, error.to_string()))?;
         let index = request.partition.unwrap_or_else(|| handle.choose_partition(None));
@@ -168,10 +166,7 @@ async fn fetch(partition: Arc<Partition>, request: FetchRequest, place: Place, o
     outbox.answer(place, answer);
 }
 
-async fn fetched(
-    partition: &Arc<Partition>,
-    request: FetchRequest,
-) -> Result<Answer, ReadFailure> {
+async fn fetched(partition: &Arc<Partition>, request: FetchRequest) -> Result<Answer, ReadFailure> {
     let FetchRequest { topic, partition: index, offset, bytes_max, bytes_min, wait_max } = request;
     let mut patience = std::pin::pin!(tokio::time::sleep(wait_max));
     let mut waits = !wait_max.is_zero();
@@ -206,11 +201,8 @@ async fn list_offsets(broker: &Broker, request: ListOffsetsRequest<'_>) -> Resul
     let key = client_id.map(|id| PositionKey { client_id: id.into(), topic: topic.clone(), partition: index });
     let committed = key.map(|key| broker.committed(&key));
     let offsets = partition.offsets();
-    let bounds = reply::Bounds {
-        partition: index,
-        log_start: offsets.log_start(),
-        high_watermark: offsets.high_watermark(),
-    };
+    let bounds =
+        reply::Bounds { partition: index, log_start: offsets.log_start(), high_watermark: offsets.high_watermark() };
     let listed = reply::ListedOffsets { bounds, log_end: offsets.log_end(), committed, at_time };
     Ok(Answer::Listed { topic, listed })
 }

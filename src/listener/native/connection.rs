@@ -66,7 +66,7 @@ pub(super) async fn run(
     let stream = Arc::new(stream);
     let outbox = Outbox::new(number, Arc::clone(&stream), listener.surroundings.clone());
     let limits = FrameLimits::for_messages(listener.options.message_bytes_max)
-        .with_batches(listener.broker.options().publish.admission().batch_bytes_max);
+        .with_batches(listener.broker.admission().batch_bytes_max);
     let mut connection = Connection {
         listener,
         outbox: Arc::clone(&outbox),

@@ -4,8 +4,8 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use super::NativeListener;
-use super::errors::Refusal;
 use super::answer::Answer;
+use super::errors::Refusal;
 use super::outbox::{Entered, Group, Outbox, Place};
 use crate::broker::BrokerError;
 use crate::broker::publish::{self, Added, GatheredBatch, Publish, PublishError, Repeat, TopicSlot, Wait};

@@ -8,6 +8,7 @@ mod reading;
 mod restart;
 mod sequences;
 mod uncommitted;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
