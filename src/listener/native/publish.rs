@@ -4,8 +4,9 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use super::NativeListener;
+use super::answer::Answer;
 use super::errors::Refusal;
-use super::outbox::{Answer, Group, Outbox, Place};
+use super::outbox::{Entered, Group, Outbox, Place};
 use crate::broker::BrokerError;
 use crate::broker::publish::{self, Added, GatheredBatch, Publish, PublishError, Repeat, TopicSlot, Wait};
 use crate::protocol::native::{AckLevel as WireAck, ErrorCode, PublishRequest};
@@ -97,10 +98,7 @@ impl PublishRun {
                 places: batch.take_places(),
                 not_before: batch.partition().offsets().log_end(),
             };
-            let token = outbox.enter(group);
-            if let Err(refusal) = append(listener, outbox, token, batch).await {
-                outbox.refuse(token, &refusal);
-            }
+            append(listener, outbox, outbox.enter(group), batch).await;
         }
     }
 }
@@ -135,18 +133,15 @@ impl Publishing<'_> {
 async fn append(
     listener: &NativeListener,
     outbox: &Arc<Outbox>,
-    token: u64,
+    entered: Entered<'_>,
     mut batch: GatheredBatch<Place>,
-) -> Result<(), Refusal> {
+) {
     loop {
-        match batch.append(Some(waiter(outbox, token)), listener.now()) {
-            Ok(Some(_)) if batch.ack() == AckLevel::None => {
-                outbox.forget(token);
-                return Ok(());
-            }
-            Ok(Some(_)) => return Ok(()),
+        match batch.append(Some(waiter(outbox, &entered)), listener.now()) {
+            Ok(Some(_)) if batch.ack() == AckLevel::None => return entered.forget(),
+            Ok(Some(_)) => return entered.appended(),
             Ok(None) => poll_fn(|context| batch.poll_space(context.waker())).await,
-            Err(error) => return Err(Refusal::from(&error)),
+            Err(error) => return entered.refuse(Refusal::from(&error)),
         }
     }
 }
@@ -160,10 +155,11 @@ fn answer_repeat(outbox: &Arc<Outbox>, repeat: &Repeat, publishing: &Publishing<
     // It makes nothing readable: no DATA has to wait for its answer.
     let not_before = Offset::MAX;
     let (topic, partition) = (repeat.topic().clone(), repeat.partition());
-    let token = outbox.enter(Group { topic, partition, places: vec![place], not_before });
-    let stored = repeat.wait_for(publishing.ack, Some(waiter(outbox, token)));
-    if !matches!(stored, Ok(true)) {
-        outbox.forget(token);
+    let entered = outbox.enter(Group { topic, partition, places: vec![place], not_before });
+    let stored = repeat.wait_for(publishing.ack, Some(waiter(outbox, &entered)));
+    match stored {
+        Ok(true) => entered.appended(),
+        Ok(false) | Err(_) => entered.forget(),
     }
     stored.map_err(|error| Refusal::from(&error))
 }
@@ -179,8 +175,8 @@ async fn wait_for(listener: &NativeListener, wait: Wait) {
     }
 }
 
-fn waiter(outbox: &Arc<Outbox>, token: u64) -> Waiter {
-    Waiter { sink: Arc::clone(outbox) as Arc<dyn AckSink>, token }
+fn waiter(outbox: &Arc<Outbox>, entered: &Entered<'_>) -> Waiter {
+    Waiter { sink: Arc::clone(outbox) as Arc<dyn AckSink>, token: entered.token() }
 }
 
 fn level(asked: Option<WireAck>, default: AckLevel) -> AckLevel {

@@ -43,6 +43,26 @@ pub enum FrameType {
     Unsubscribe = 6,
     /// Append a record.
     Publish = 7,
+    /// Delete a topic and all its records.
+    DeleteTopic = 8,
+    /// Ask which topics there are, or what one of them is.
+    Metadata = 9,
+    /// Read record batches, waiting for them where there are none yet.
+    Fetch = 10,
+    /// Keep a client's position.
+    Commit = 11,
+    /// Append a record batch.
+    PublishBatch = 12,
+    /// Ask for a producer id.
+    InitProducer = 13,
+    /// Change a topic's settings or raise its number of partitions.
+    AlterTopic = 14,
+    /// Ask for the offsets of a partition.
+    ListOffsets = 15,
+    /// Have a partition's record batches pushed.
+    SubscribeBatches = 16,
+    /// Record batches, pushed to a subscriber.
+    Batch = 17,
 }
 
 impl FrameType {
@@ -57,6 +77,16 @@ impl FrameType {
             5 => Some(FrameType::Subscribe),
             6 => Some(FrameType::Unsubscribe),
             7 => Some(FrameType::Publish),
+            8 => Some(FrameType::DeleteTopic),
+            9 => Some(FrameType::Metadata),
+            10 => Some(FrameType::Fetch),
+            11 => Some(FrameType::Commit),
+            12 => Some(FrameType::PublishBatch),
+            13 => Some(FrameType::InitProducer),
+            14 => Some(FrameType::AlterTopic),
+            15 => Some(FrameType::ListOffsets),
+            16 => Some(FrameType::SubscribeBatches),
+            17 => Some(FrameType::Batch),
             _ => None,
         }
     }
