@@ -5,6 +5,7 @@
 
 mod commands;
 mod corpus;
+mod dedup;
 mod harness;
 mod kill;
 mod life;
