@@ -445,3 +445,6 @@ impl AckSink for Outbox {
         self.flush(&mut state);
     }
 }
+
+#[cfg(test)]
+mod tests;
