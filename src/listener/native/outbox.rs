@@ -467,3 +467,6 @@ impl AckSink for Outbox {
         self.flush(&mut state);
     }
 }
+
+#[cfg(test)]
+mod tests;
