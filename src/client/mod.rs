@@ -16,11 +16,18 @@
 //! # }
 //! ```
 
+mod admin;
+mod chance;
 mod connection;
 mod error;
 mod message;
+mod producer;
 mod publish;
+mod reading;
+mod record;
+mod subscriber;
 mod subscription;
+mod topics;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -29,14 +36,25 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::protocol::native::{AckLevel, Frame, FrameType, Properties, StartAt};
+use crate::protocol::native::{Frame, FrameType, Properties};
 use connection::{Command, Connection, Route};
 use publish::Window;
 
+pub use crate::protocol::native::{AckLevel, ErrorCode, StartAt};
+pub use crate::record::{Compression, RecordHeader};
+pub use crate::types::{Offset, PartitionIndex, Timestamp, TopicName};
+pub use admin::{FetchOptions, Fetched};
 pub use error::ClientError;
 pub use message::Message;
+pub use producer::{Delivery, IN_FLIGHT_MAX, Producer, ProducerOptions, ProducerRecord};
 pub use publish::{NewRecord, Position, Publishing};
+pub use record::Record;
+pub use subscriber::{DeliveryMode, OutOfRange, Partitions, Subscriber, SubscriberOptions};
 pub use subscription::{SubscribeOptions, Subscription};
+pub use topics::{
+    Change, CleanupPolicy, EffectiveSettings, OffsetsQuery, PartitionDescription, PartitionOffsets, PartitionStatus,
+    TopicAlteration, TopicDescription, TopicSettings, TopicSummary,
+};
 
 /// How to reach a broker, and how much may be under way.
 #[derive(Debug, Clone)]
@@ -95,9 +113,9 @@ impl Client {
         let connecting = TcpStream::connect((options.host.as_str(), options.port));
         let stream = match timeout(options.connect_timeout, connecting).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(source)) => return Err(ClientError::Unreachable { address, source }),
+            Ok(Err(source)) => return Err(ClientError::Unreachable { address, source: Arc::new(source) }),
             Err(elapsed) => {
-                let source = elapsed.into();
+                let source = Arc::new(elapsed.into());
                 return Err(ClientError::Unreachable { address, source });
             }
         };

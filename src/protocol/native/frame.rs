@@ -43,6 +43,26 @@ pub enum FrameType {
     Unsubscribe = 6,
     /// Append a record.
     Publish = 7,
+    /// See the protocol.
+    DeleteTopic = 8,
+    /// See the protocol.
+    Metadata = 9,
+    /// See the protocol.
+    Fetch = 10,
+    /// See the protocol.
+    Commit = 11,
+    /// See the protocol.
+    PublishBatch = 12,
+    /// See the protocol.
+    InitProducer = 13,
+    /// See the protocol.
+    AlterTopic = 14,
+    /// See the protocol.
+    ListOffsets = 15,
+    /// See the protocol.
+    SubscribeBatches = 16,
+    /// See the protocol.
+    Batch = 17,
 }
 
 impl FrameType {
@@ -57,6 +77,16 @@ impl FrameType {
             5 => Some(FrameType::Subscribe),
             6 => Some(FrameType::Unsubscribe),
             7 => Some(FrameType::Publish),
+            8 => Some(FrameType::DeleteTopic),
+            9 => Some(FrameType::Metadata),
+            10 => Some(FrameType::Fetch),
+            11 => Some(FrameType::Commit),
+            12 => Some(FrameType::PublishBatch),
+            13 => Some(FrameType::InitProducer),
+            14 => Some(FrameType::AlterTopic),
+            15 => Some(FrameType::ListOffsets),
+            16 => Some(FrameType::SubscribeBatches),
+            17 => Some(FrameType::Batch),
             _ => None,
         }
     }

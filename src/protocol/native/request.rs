@@ -229,7 +229,7 @@ impl<'a> Request<'a> {
             FrameType::Subscribe => subscribe(frame).map(Request::Subscribe),
             FrameType::Unsubscribe => unsubscribe(frame).map(Request::Unsubscribe),
             FrameType::CreateTopic => create_topic(frame).map(Request::CreateTopic),
-            FrameType::Data => Err(RequestError::NotARequest(FrameType::Data)),
+            kind => Err(RequestError::NotARequest(kind)),
         }
     }
 }
