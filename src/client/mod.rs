@@ -21,6 +21,7 @@ mod chance;
 mod connection;
 mod error;
 mod message;
+mod outgoing;
 mod producer;
 mod publish;
 mod reading;
@@ -34,10 +35,11 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::protocol::native::{Frame, FrameType, Properties};
-use connection::{Command, Connection, Route};
+use connection::{BatchSink, Command, Connection, ReplyTo, Route};
 use publish::Window;
 
 pub use crate::protocol::native::{AckLevel, ErrorCode, StartAt};
@@ -100,6 +102,7 @@ pub struct Client {
     commands: mpsc::Sender<Command>,
     end: Arc<OnceLock<String>>,
     window: Window,
+    task: AbortHandle,
 }
 
 impl Client {
@@ -109,6 +112,11 @@ impl Client {
     /// [`ClientError::Unreachable`] where there is no connection, [`ClientError::TimedOut`] or
     /// [`ClientError::Protocol`] where what answers, if anything, is no broker.
     pub async fn connect(options: ClientOptions) -> Result<Client, ClientError> {
+        Client::connect_with(options, None).await
+    }
+
+    /// Connects; BATCH frames go to the sink.
+    async fn connect_with(options: ClientOptions, batches: Option<BatchSink>) -> Result<Client, ClientError> {
         let address = format!("{}:{}", options.host, options.port);
         let connecting = TcpStream::connect((options.host.as_str(), options.port));
         let stream = match timeout(options.connect_timeout, connecting).await {
@@ -123,11 +131,11 @@ impl Client {
         drop(stream.set_nodelay(true));
         let (commands, queue) = mpsc::channel(COMMANDS_AHEAD);
         let end = Arc::new(OnceLock::new());
-        let connection = Connection::new(stream, queue, Arc::clone(&end), options.request_timeout);
-        tokio::spawn(connection.run());
+        let connection = Connection::new(stream, queue, Arc::clone(&end), options.request_timeout, batches);
+        let task = tokio::spawn(connection.run()).abort_handle();
         let window = Window::new(options.window_frames, options.window_bytes);
         let patience = options.connect_timeout;
-        let client = Client { options: Arc::new(options), commands, end, window };
+        let client = Client { options: Arc::new(options), commands, end, window, task };
         match timeout(patience, client.heartbeat()).await {
             Ok(answered) => answered.map(|()| client),
             Err(_) => Err(ClientError::TimedOut { after: patience }),
@@ -171,7 +179,7 @@ impl Client {
             kind: FrameType::Publish,
             properties,
             body,
-            reply: (!unanswered).then_some(reply),
+            reply: (!unanswered).then_some(ReplyTo::Waiter(reply)),
             route: None,
             permits: Some(permits),
         };
@@ -217,6 +225,11 @@ impl Client {
         Ok(())
     }
 
+    /// Ends the connection at once, with everything under way.
+    fn cut(&self) {
+        self.task.abort();
+    }
+
     /// Sends a request and waits for its reply.
     async fn request(
         &self,
@@ -229,7 +242,7 @@ impl Client {
             kind,
             properties,
             body: bytes::Bytes::new(),
-            reply: Some(reply),
+            reply: Some(ReplyTo::Waiter(reply)),
             route,
             permits: None,
         })
