@@ -21,6 +21,8 @@ pub(super) struct Batch {
     pub(super) is_in_doubt: bool,
     /// What it is, or is to be, stamped with; kept over attempts, so that the broker knows it again.
     pub(super) stamp: Option<ProducerStamp>,
+    /// How many were numbered before it in its partition.
+    pub(super) place: u64,
     pub(super) outcome: Arc<Outcome>,
     records_count: u32,
     content: Content,
@@ -40,6 +42,7 @@ impl Batch {
             reserved: 0,
             is_in_doubt: false,
             stamp: None,
+            place: 0,
             outcome: Arc::new(Outcome::default()),
             records_count: 0,
             content: Content::Open(BatchBuilder::new(options)),

@@ -47,6 +47,8 @@ pub(super) struct Lane {
     identity: Option<Identity>,
     /// Of the next batch that is numbered.
     next: Sequence,
+    /// How many were numbered so far.
+    numbered: u64,
     /// What follows the last batch stored, and which that was.
     expected: Sequence,
     stored_id: Option<u64>,
@@ -87,6 +89,7 @@ impl Lane {
             flights_max,
             identity,
             next: Sequence::FIRST,
+            numbered: 0,
             expected: Sequence::FIRST,
             stored_id: None,
             again: VecDeque::new(),
@@ -106,7 +109,14 @@ impl Lane {
         !self.is_settling
             && !self.wants_identity
             && self.flights.len() < flights_max
+            && self.is_remembered(flights_max as u64)
             && self.rest_until.is_none_or(|until| until <= now)
+    }
+
+    /// Whether the broker will still know the oldest batch under way after one more: answers may overtake one another.
+    fn is_remembered(&self, flights_max: u64) -> bool {
+        let next = self.again.front().filter(|batch| batch.stamp.is_some()).map_or(self.numbered, |batch| batch.place);
+        self.flights.front().is_none_or(|oldest| next - oldest.batch.place < flights_max)
     }
 
     /// Until when it rests after a refusal.
@@ -152,6 +162,8 @@ impl Lane {
             batch.stamp =
                 Some(ProducerStamp { id: identity.id, epoch: identity.epoch, base_sequence: Some(self.next) });
             self.next = self.next.plus(batch.records_count());
+            batch.place = self.numbered;
+            self.numbered += 1;
         }
     }
 
@@ -159,6 +171,7 @@ impl Lane {
     pub(super) fn take_back_number(&mut self, batch: &Batch) {
         if let Some(base) = batch.stamp.and_then(|stamp| stamp.base_sequence) {
             self.next = base;
+            self.numbered -= 1;
         }
     }
 

@@ -53,7 +53,8 @@ async fn check(script: &[Act], change: impl FnOnce(&mut ProducerOptions)) -> Scr
 
 #[tokio::test]
 async fn everything_is_stored_once_and_in_order_whatever_happens_on_the_way() {
-    use Act::{AnswerLate, CutAfter, CutBefore, ForgetProducers, OutOfOrder, Refuse, Take};
+    use Act::{AnswerLate, CutAfter, CutBefore, ForgetProducers, Refuse, Take};
+    const OUT_OF_ORDER: Act = Refuse(ErrorCode::OutOfOrderSequence);
     let overloaded = Refuse(ErrorCode::Overloaded);
     let scripts: &[&[Act]] = &[
         &[],
@@ -67,8 +68,8 @@ async fn everything_is_stored_once_and_in_order_whatever_happens_on_the_way() {
         &[Take, Refuse(ErrorCode::StorageFull), Refuse(ErrorCode::ShuttingDown), Refuse(ErrorCode::TimedOut)],
         &[Take, AnswerLate, Take, AnswerLate],
         &[Take, AnswerLate, overloaded, Take],
-        &[Take, OutOfOrder],
-        &[Take, Take, OutOfOrder, OutOfOrder],
+        &[Take, OUT_OF_ORDER],
+        &[Take, Take, OUT_OF_ORDER, OUT_OF_ORDER],
         &[Take, ForgetProducers],
     ];
     for script in scripts {
@@ -111,7 +112,7 @@ async fn a_refusal_for_good_fails_its_batch_and_no_other() {
 #[tokio::test]
 async fn what_is_in_doubt_is_never_sent_under_another_number() {
     // The first batch is taken and its answer lost; then the broker calls it out of order.
-    let broker = Scripted::start(1, &[Act::Take, Act::CutAfter, Act::OutOfOrder]).await;
+    let broker = Scripted::start(1, &[Act::Take, Act::CutAfter, Act::Refuse(ErrorCode::OutOfOrderSequence)]).await;
     let producer = Producer::new(options(&broker)).await.expect("connected");
     let results = send(&producer, 10).await;
     let mut stored = broker.values(0);

@@ -33,8 +33,6 @@ pub(crate) enum Act {
     AnswerLate,
     /// Taken, after the broker forgot all it knew of producers.
     ForgetProducers,
-    /// Refused as out of order, whatever its sequence.
-    OutOfOrder,
 }
 
 /// The stand-in. Topic `t` exists.
@@ -257,10 +255,7 @@ impl Scripted {
         match act {
             Act::Refuse(code) => {
                 refuse(out, frame, code);
-                return true;
-            }
-            Act::OutOfOrder => {
-                refuse(out, frame, ErrorCode::OutOfOrderSequence);
+                out.put(session.late.take().unwrap_or_default());
                 return true;
             }
             Act::Ignore => return true,
