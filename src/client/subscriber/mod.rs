@@ -43,7 +43,7 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    /// Connects and subscribes; when it returns, every subscription holds.
+    /// Connects and finds where to start; when it returns, the place of every partition is settled.
     ///
     /// # Errors
     /// [`ClientError::InvalidOptions`], [`ClientError::Refused`] for a topic or partition that does not exist,

@@ -12,6 +12,8 @@ pub(super) enum Stage {
     Idle,
     /// The partition's offsets, or the subscription, were asked for.
     Asked,
+    /// Where to start is known.
+    Placed,
     /// Batches come.
     Subscribed,
 }
@@ -53,34 +55,41 @@ impl Position {
         Position { stage: Stage::Idle, start, next, has_begun: false }
     }
 
-    /// Whether the partition's offsets decide where to go on: not where the broker is asked to find the start.
-    pub(super) fn needs_offsets(&self) -> bool {
-        self.next.is_some()
-    }
-
-    /// Where the subscription is to start.
-    pub(super) fn start(&self) -> StartAt {
+    /// What is to be asked of the partition's offsets to find where to start.
+    pub(super) fn query(&self) -> StartAt {
         self.next.map_or(self.start, StartAt::Offset)
     }
 
-    /// Finds where to go on in what the log holds now.
+    /// The next offset to be handed out, once it is known.
+    pub(super) fn next(&self) -> Option<Offset> {
+        self.next
+    }
+
+    /// Finds where to start, or to go on, in what the log holds now.
     pub(super) fn place(&mut self, offsets: &PartitionOffsets, policy: OutOfRange) -> Result<Gap, ClientError> {
-        let Some(wanted) = self.next else { return Ok(Gap::None) };
-        if wanted < offsets.log_start {
+        let wanted = self.next.unwrap_or_else(|| match self.start {
+            StartAt::Offset(offset) => offset,
+            StartAt::Begin => offsets.log_start,
+            StartAt::End => offsets.high_watermark,
+            StartAt::Committed => offsets.committed.unwrap_or(offsets.log_start).min(offsets.log_end),
+            StartAt::Time(_) => offsets.at_time.unwrap_or(offsets.high_watermark),
+        });
+        self.stage = Stage::Placed;
+        let (next, gap) = if wanted < offsets.log_start {
             let next = match policy {
                 OutOfRange::Earliest => offsets.log_start,
                 OutOfRange::Latest => offsets.high_watermark,
                 OutOfRange::Fail => return Err(ClientError::RecordsGone { wanted, log_start: offsets.log_start }),
             };
-            self.next = Some(next);
-            return Ok(Gap::Gone { wanted, next });
-        }
-        // A start above the end was asked for and waits; a position above it can only come from a log that was cut.
-        if self.has_begun && wanted > offsets.log_end {
-            self.next = Some(offsets.log_end);
-            return Ok(Gap::Lost { wanted, next: offsets.log_end });
-        }
-        Ok(Gap::None)
+            (next, Gap::Gone { wanted, next })
+        } else if self.has_begun && wanted > offsets.log_end {
+            // A start above the end was asked for and waits; a position there can only come from a log that was cut.
+            (offsets.log_end, Gap::Lost { wanted, next: offsets.log_end })
+        } else {
+            (wanted, Gap::None)
+        };
+        self.next = Some(next);
+        Ok(gap)
     }
 
     /// The subscription holds, from this offset on.
@@ -129,17 +138,37 @@ mod tests {
     #[test]
     fn nothing_is_handed_out_twice() {
         let mut position = Position::new(StartAt::End);
-        assert!(!position.needs_offsets());
         assert_eq!(position.advance(offset(3)), None, "not subscribed");
+        assert_eq!(position.place(&log(0, 5), OutOfRange::Fail).expect("in range"), Gap::None);
         assert_eq!(position.subscribed(offset(5)), Gap::None);
         assert_eq!(position.advance(offset(5)), None);
         assert_eq!(position.advance(offset(7)), Some(offset(5)));
         assert_eq!(position.advance(offset(6)), None);
         position.lost();
-        assert_eq!(position.start(), StartAt::Offset(offset(7)));
+        assert_eq!(position.query(), StartAt::Offset(offset(7)));
         assert_eq!(position.place(&log(0, 9), OutOfRange::Fail).expect("in range"), Gap::None);
         assert_eq!(position.subscribed(offset(7)), Gap::None);
         assert_eq!(position.advance(offset(9)), Some(offset(7)));
+    }
+
+    #[test]
+    fn every_start_has_its_place() {
+        let found = PartitionOffsets { committed: Some(offset(6)), at_time: Some(offset(7)), ..log(4, 8) };
+        let time = StartAt::Time(crate::types::Timestamp::from_millis(1));
+        for (start, offsets, expected) in [
+            (StartAt::Begin, found, 4),
+            (StartAt::End, found, 8),
+            (StartAt::Committed, found, 6),
+            (StartAt::Committed, log(4, 8), 4),
+            (StartAt::Committed, PartitionOffsets { committed: Some(offset(9)), ..found }, 8),
+            (time, found, 7),
+            (time, log(4, 8), 8),
+            (StartAt::Offset(offset(9)), found, 9),
+        ] {
+            let mut position = Position::new(start);
+            assert_eq!(position.place(&offsets, OutOfRange::Fail).expect("in range"), Gap::None);
+            assert_eq!(position.next(), Some(offset(expected)), "{start:?}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::position::{Gap, Position, Stage};
 use crate::client::chance::{Backoff, Chance};
 use crate::client::connection::{Answer, BatchSink, Command, PushedBatch, ReplyTo};
 use crate::client::topics::about;
-use crate::client::{Client, ClientError, admin, error, reading, start_pairs};
+use crate::client::{Client, ClientError, admin, error, reading};
 use crate::protocol::native::{ErrorCode, Frame, FrameType, Properties, StartAt};
 use crate::record::BatchHeader;
 use crate::types::{Offset, PartitionIndex, TopicName};
@@ -43,7 +43,7 @@ pub(super) struct Task {
     skipped: Arc<AtomicU64>,
     room: Arc<Semaphore>,
     positions: BTreeMap<PartitionIndex, Position>,
-    /// Told once everything is subscribed for the first time, or cannot be.
+    /// Told once every partition has its place for the first time, or cannot have one.
     started: Option<oneshot::Sender<Result<(), ClientError>>>,
     link: Option<Link>,
     connecting: Option<Work<Link>>,
@@ -205,34 +205,41 @@ impl Task {
         if self.refresh_at <= now && !self.is_refreshing {
             self.is_refreshing = self.request(FrameType::Metadata, about(self.topic.as_str(), &[]), Purpose::Topic);
         }
-        let idle: Vec<_> = self.positions.iter().filter(|(_, position)| position.stage == Stage::Idle).collect();
-        for partition in idle.into_iter().map(|(partition, _)| *partition).collect::<Vec<_>>() {
+        let has_started = self.started.is_none();
+        let waits = |stage| stage == Stage::Idle || (stage == Stage::Placed && has_started);
+        let waiting: Vec<_> = self.positions.iter().filter(|(_, position)| waits(position.stage)).collect();
+        for partition in waiting.into_iter().map(|(partition, _)| *partition).collect::<Vec<_>>() {
             self.ask(partition);
         }
     }
 
-    /// Asks for what a partition's subscription needs next.
+    /// Asks for what a partition needs next: first the place to start, then, once all have theirs, the batches. Over one
+    /// connection replies come behind batches that nobody reads as long as `subscribe` has not returned.
     fn ask(&mut self, partition: PartitionIndex) {
-        let needs_offsets = self.positions.get(&partition).is_some_and(Position::needs_offsets);
-        let is_asked = if needs_offsets {
-            let properties = about(self.topic.as_str(), &[("partition", partition.to_string())]);
-            self.request(FrameType::ListOffsets, properties, Purpose::Offsets(partition))
-        } else {
-            self.subscribe(partition)
+        let Some(position) = self.positions.get(&partition) else { return };
+        let client_id = self.options.client.client_id.clone().map(|id| ("client_id", id));
+        let mut pairs = vec![("partition", partition.to_string())];
+        let (kind, purpose) = match (position.stage, position.next()) {
+            (Stage::Placed, Some(next)) => {
+                pairs.push(("offset", next.to_string()));
+                pairs.push(("auto_ack", (self.options.mode == DeliveryMode::AtMostOnce).to_string()));
+                pairs.extend(client_id);
+                (FrameType::SubscribeBatches, Purpose::Subscription(partition))
+            }
+            _ => {
+                match position.query() {
+                    StartAt::Committed => pairs.extend(client_id),
+                    StartAt::Time(time) => pairs.push(("wiber.time", time.to_string())),
+                    StartAt::Offset(_) | StartAt::Begin | StartAt::End => {}
+                }
+                (FrameType::ListOffsets, Purpose::Offsets(partition))
+            }
         };
-        if let Some(position) = self.positions.get_mut(&partition).filter(|_| is_asked) {
+        if self.request(kind, about(self.topic.as_str(), &pairs), purpose)
+            && let Some(position) = self.positions.get_mut(&partition)
+        {
             position.stage = Stage::Asked;
         }
-    }
-
-    fn subscribe(&mut self, partition: PartitionIndex) -> bool {
-        let Some(position) = self.positions.get(&partition) else { return false };
-        let mut pairs = vec![("partition", partition.to_string())];
-        pairs.extend(start_pairs(position.start()));
-        pairs.extend(self.options.client.client_id.clone().map(|id| ("client_id", id)));
-        pairs.push(("auto_ack", (self.options.mode == DeliveryMode::AtMostOnce).to_string()));
-        let properties = about(self.topic.as_str(), &pairs);
-        self.request(FrameType::SubscribeBatches, properties, Purpose::Subscription(partition))
     }
 
     fn request(&mut self, kind: FrameType, properties: Result<Properties, ClientError>, purpose: Purpose) -> bool {
@@ -323,8 +330,8 @@ impl Task {
                 self.backoff.reset();
             }
         }
-        let is_started = !self.positions.is_empty() && self.positions.values().all(|p| p.stage == Stage::Subscribed);
-        if is_started && let Some(started) = self.started.take() {
+        let is_placed = !self.positions.is_empty() && self.positions.values().all(|p| p.stage == Stage::Placed);
+        if is_placed && let Some(started) = self.started.take() {
             drop(started.send(Ok(())));
         }
         Ok(())
@@ -374,11 +381,6 @@ impl Task {
         let Some(position) = self.positions.get_mut(&partition) else { return Ok(()) };
         let gap = position.place(&offsets, policy)?;
         self.tell(partition, gap);
-        if !self.subscribe(partition)
-            && let Some(position) = self.positions.get_mut(&partition)
-        {
-            position.lost();
-        }
         Ok(())
     }
 
