@@ -116,7 +116,7 @@ fn options(dir: &Path, sync: SyncPolicy) -> BrokerOptions {
             producers: ProducerLimits { producers_max: 1_000, expiry_ms: i64::MAX },
             is_internal: false,
         },
-        topics: TopicDefaults { partitions: 1 },
+        topics: TopicDefaults { partitions: 1, message_bytes_max: 1 << 20 },
         limits: MetadataLimits { topics_max: 10, partitions_max: 10 },
     }
 }
