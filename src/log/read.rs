@@ -123,7 +123,7 @@ impl PartitionLog {
         let log_start = self.log_start();
         match error {
             ReadError::Log(_) if from < log_start => ReadError::BelowLogStart { from, log_start },
-            _ => error,
+            ReadError::Log(_) | ReadError::BelowLogStart { .. } | ReadError::Corrupt { .. } => error,
         }
     }
 

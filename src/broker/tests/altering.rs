@@ -213,7 +213,7 @@ fn a_power_cut_at_every_step_of_altering() {
             assert_eq!(again.values("events", 0), ["kept"], "{context}");
             (0..count).for_each(|index| again.publish("events", index, "works"));
             let dirs = again.data_dirs().into_iter().filter(|dir| dir.starts_with("events")).count();
-            assert_eq!(dirs as u32, count, "{context}: what was prepared in vain is gone");
+            assert_eq!(dirs, count as usize, "{context}: what was prepared in vain is gone");
             assert_eq!(again.alter("events", grown_to(6)), "alter: events with 6", "{context}");
         }
     }

@@ -2,8 +2,10 @@
 
 mod altering;
 mod full_disk;
+mod lost_files;
 mod producer_ids;
 mod publishing;
+mod races;
 mod recreated;
 mod restart;
 mod topics;
