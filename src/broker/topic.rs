@@ -22,13 +22,13 @@ pub enum Slot {
 pub struct TopicHandle {
     topic: Topic,
     slots: Vec<Slot>,
-    next_in_turn: AtomicU32,
+    next_in_turn: Arc<AtomicU32>,
 }
 
 impl TopicHandle {
     pub(crate) fn new(topic: Topic, slots: Vec<Slot>) -> TopicHandle {
         assert!(!slots.is_empty(), "a topic has a partition");
-        TopicHandle { topic, slots, next_in_turn: AtomicU32::new(0) }
+        TopicHandle { topic, slots, next_in_turn: Arc::default() }
     }
 
     /// The topic's metadata.
@@ -65,6 +65,19 @@ impl TopicHandle {
             Some(key) => partition_for_key(key, self.topic.partitions),
             None => PartitionIndex(self.next_in_turn.fetch_add(1, Ordering::Relaxed) % self.topic.partitions),
         }
+    }
+
+    /// The topic after it was altered: with `more` partitions behind those it has. What it remembers goes on.
+    pub(crate) fn altered(&self, topic: Topic, more: Vec<Arc<Partition>>) -> TopicHandle {
+        let slots = self.slots.iter().cloned().chain(more.into_iter().map(Slot::Open)).collect();
+        TopicHandle { topic, slots, next_in_turn: Arc::clone(&self.next_in_turn) }
+    }
+
+    pub(crate) fn open_partitions(&self) -> impl Iterator<Item = &Arc<Partition>> {
+        self.slots.iter().filter_map(|slot| match slot {
+            Slot::Open(partition) => Some(partition),
+            Slot::Offline(_) => None,
+        })
     }
 
     pub(crate) fn slots(&self) -> &[Slot] {

@@ -43,6 +43,12 @@ pub enum LogError {
         /// What is damaged.
         report: DamageReport,
     },
+    /// The partition was deleted, or closed otherwise.
+    #[error("{dir} is closed")]
+    Closed {
+        /// The partition's directory.
+        dir: PathBuf,
+    },
     /// `partition.json` cannot be used.
     #[error("{path}: {source}")]
     PartitionFile {

@@ -213,7 +213,8 @@ impl PartitionLog {
         }
         let (log, index) = (self.files.log(record.base), self.files.index(record.base));
         let disk = &*self.context.disk;
-        let opened = self.context.handles.get(&log, || SealedReader::open(disk, &log, &index, record.base));
+        let open = || SealedReader::open(disk, &log, &index, record.base);
+        let opened = self.context.handles.get(&log, open, || self.check_open().is_ok());
         let reader = opened.map_err(|error| LogError::io("open", &log, error))?;
         let end_position = record.sealed.map_or(u64::MAX, |sealed| sealed.bytes);
         let end_offset = next_base.unwrap_or(Offset::MAX);

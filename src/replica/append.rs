@@ -60,6 +60,9 @@ impl Partition {
     }
 
     fn check_status(&self, state: &State) -> Result<(), AppendError> {
+        if let Some(closed) = &state.closed {
+            return Err(AppendError::Closed(closed.clone()));
+        }
         match &state.status {
             PartitionStatus::Leader if state.options.is_internal || self.context.reserve.is_open() => Ok(()),
             PartitionStatus::Leader => Err(AppendError::StorageFull),

@@ -1,6 +1,9 @@
 //! Tests of a whole broker without threads: its work waits until the test runs it.
 
+mod altering;
 mod full_disk;
+mod positions;
+mod producer_ids;
 mod recreated;
 mod restart;
 mod topics;
@@ -13,6 +16,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::metadata::{MetadataLimits, TopicSettings};
+use super::positions::PositionLimits;
 use super::*;
 use crate::disk::Disk;
 use crate::disk::faulty::FaultyDisk;
@@ -57,8 +61,9 @@ fn options() -> BrokerOptions {
             producers: ProducerLimits { producers_max: 100, expiry_ms: 1_000_000 },
             is_internal: false,
         },
-        topics: TopicDefaults { partitions: 3 },
+        topics: TopicDefaults { partitions: 3, message_bytes_max: 1 << 20 },
         limits: MetadataLimits { topics_max: 10, partitions_max: 8 },
+        positions: PositionLimits { partitions: 2, positions_max: 10, expiry_ms: 1_000_000, log_records_min: 20 },
     }
 }
 

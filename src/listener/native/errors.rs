@@ -4,7 +4,7 @@ use crate::broker::BrokerError;
 use crate::broker::metadata::MetadataError;
 use crate::protocol::native::ErrorCode;
 use crate::replica::producers::SequenceError;
-use crate::replica::{AckFailure, AppendError, ReadFailure};
+use crate::replica::{AckFailure, AppendError, PartitionClosed, ReadFailure};
 
 /// A refusal as it goes out.
 #[derive(Debug, Clone)]
@@ -28,7 +28,12 @@ impl From<&BrokerError> for Refusal {
             BrokerError::PartitionOffline { .. } | BrokerError::StorageFailed(_) => ErrorCode::StorageFailed,
             BrokerError::InternalTopic { .. } => ErrorCode::InvalidTopic,
             BrokerError::Metadata(error) => metadata_code(error),
-            BrokerError::TopicBusy { .. } => ErrorCode::Overloaded,
+            BrokerError::InvalidClientId { .. } => ErrorCode::InvalidProperty,
+            BrokerError::OffsetOutOfRange { log_start, high_watermark, .. } => {
+                let details = vec![("log_start", log_start.to_string()), ("log_end", high_watermark.to_string())];
+                return Refusal { code: ErrorCode::OffsetOutOfRange, text: error.to_string(), details };
+            }
+            BrokerError::TopicBusy { .. } | BrokerError::Overloaded => ErrorCode::Overloaded,
             BrokerError::StorageFull => ErrorCode::StorageFull,
             BrokerError::NotLeader { hint } => {
                 let details = hint.iter().map(|leader| ("leader", leader.clone())).collect();
@@ -44,8 +49,10 @@ fn metadata_code(error: &MetadataError) -> ErrorCode {
         MetadataError::TopicExists { .. } => ErrorCode::TopicExists,
         MetadataError::UnknownTopic { .. } | MetadataError::TopicIdDiffers { .. } => ErrorCode::UnknownTopic,
         MetadataError::TooManyTopics { .. } => ErrorCode::LimitExceeded,
-        MetadataError::PartitionsOutOfRange { .. } | MetadataError::InvalidSetting(_) => ErrorCode::InvalidProperty,
-        MetadataError::TopicIdInUse { .. } => ErrorCode::Internal,
+        MetadataError::PartitionsOutOfRange { .. }
+        | MetadataError::PartitionsOnlyGrow { .. }
+        | MetadataError::InvalidSetting(_) => ErrorCode::InvalidProperty,
+        MetadataError::TopicIdInUse { .. } | MetadataError::ProducerIdsBehind { .. } => ErrorCode::Internal,
     }
 }
 
@@ -56,6 +63,7 @@ impl From<&AppendError> for Refusal {
                 let details = hint.iter().map(|leader| ("leader", leader.clone())).collect();
                 return Refusal { code: ErrorCode::NotLeader, text: error.to_string(), details };
             }
+            AppendError::Closed(closed) => return Refusal::from(closed),
             AppendError::Fenced { .. } => ErrorCode::FencedEpoch,
             AppendError::QueueFull(_) => ErrorCode::Overloaded,
             AppendError::StorageFull => ErrorCode::StorageFull,
@@ -73,8 +81,17 @@ impl From<&AckFailure> for Refusal {
             AckFailure::StorageFull => ErrorCode::StorageFull,
             AckFailure::StorageFailed(_) => ErrorCode::StorageFailed,
             AckFailure::Truncated => ErrorCode::NotLeader,
+            AckFailure::Closed(closed) => return Refusal::from(closed),
         };
         Refusal::new(code, failure.to_string())
+    }
+}
+
+impl From<&PartitionClosed> for Refusal {
+    fn from(closed: &PartitionClosed) -> Refusal {
+        match closed {
+            PartitionClosed::TopicDeleted { .. } => Refusal::new(ErrorCode::UnknownTopic, closed.to_string()),
+        }
     }
 }
 
@@ -93,6 +110,7 @@ impl From<&ReadFailure> for Refusal {
                 details: resume.iter().map(|offset| ("wiber.resume", offset.to_string())).collect(),
             },
             ReadFailure::Log(_) => Refusal::new(ErrorCode::StorageFailed, text),
+            ReadFailure::Closed(closed) => Refusal::from(closed),
         }
     }
 }

@@ -91,8 +91,11 @@ async fn push(topic: TopicName, start: Start, id: SubscriptionId, outbox: Arc<Ou
     let mut position = from;
     let pushing = Pushing { topic, partition: Arc::clone(&partition), id, outbox: Arc::clone(&outbox) };
     loop {
-        poll_fn(|context| partition.poll_readable(position, context.waker())).await;
-        match read(&partition, position).await {
+        let read = match poll_fn(|context| partition.poll_readable(position, context.waker())).await {
+            Ok(()) => read(&partition, position).await,
+            Err(closed) => Err(ReadFailure::Closed(closed)),
+        };
+        match read {
             Ok(batches) => {
                 for batch in batches {
                     position = pushing.push_batch(&batch, position).await;
@@ -100,6 +103,7 @@ async fn push(topic: TopicName, start: Start, id: SubscriptionId, outbox: Arc<Ou
             }
             // Retention was faster than the reader.
             Err(ReadFailure::OutOfRange { log_start, .. }) if log_start > position => position = log_start,
+            Err(failure @ ReadFailure::Closed(_)) => return outbox.tell(&Refusal::from(&failure)),
             Err(failure) => {
                 tracing::warn!(partition = %partition.name(), %failure, "a subscription ended");
                 outbox.tell(&Refusal::from(&failure));

@@ -77,6 +77,7 @@ impl AckSink for Events {
                 Err(AckFailure::StorageFull) => self.note(format!("{token} full")),
                 Err(AckFailure::StorageFailed(_)) => self.note(format!("{token} failed")),
                 Err(AckFailure::Truncated) => self.note(format!("{token} truncated")),
+                Err(AckFailure::Closed(_)) => self.note(format!("{token} closed")),
             }
         }
     }

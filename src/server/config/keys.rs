@@ -155,6 +155,8 @@ settings! {
         open_segments_max: usize = "256", integer(8, 100_000);
         /// Hours after which an idempotent producer that sent nothing is forgotten.
         producer_expiry_hours: u64 = "168", integer(1, 87_600);
+        /// Hours after which a position that its client did not move is forgotten.
+        position_expiry_hours: u64 = "168", integer(1, 87_600);
     }
     /// Topics and their limits.
     topics: TopicsConfig {
