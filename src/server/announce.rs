@@ -30,7 +30,7 @@ pub(super) fn announce(config: &Config, console: &Console, broker: &Broker, addr
     announce_absent_listeners(config);
     let topic = broker.topics().first().map(|handle| handle.topic().name.clone());
     if let Some(topic) = topic.filter(|_| console.is_terminal) {
-        let client = with_address(&console.client_command, config, address);
+        let client = with_address(&console.client_command, address);
         tracing::info!(
             "try it in another terminal: {client} publish {topic} hello --partition 0 && {client} subscribe {topic}"
         );
@@ -51,12 +51,12 @@ fn announce_absent_listeners(config: &Config) {
 }
 
 /// The client's command with the flags it needs to find this server.
-fn with_address(command: &str, config: &Config, address: &str) -> String {
+fn with_address(command: &str, address: &str) -> String {
     let (host, port) = address.rsplit_once(':').unwrap_or(("127.0.0.1", address));
-    let host = if matches!(host, "0.0.0.0" | "[::]") { "127.0.0.1" } else { host };
-    let host = if host == "127.0.0.1" { String::new() } else { format!(" --host {host}") };
-    let is_usual = port == "9999" && config.server.port == 9999;
-    let port = if is_usual { String::new() } else { format!(" --port {port}") };
+    let host = host.trim_matches(['[', ']']);
+    let is_usual = matches!(host, "127.0.0.1" | "0.0.0.0" | "::");
+    let host = if is_usual { String::new() } else { format!(" --host {host}") };
+    let port = if port == "9999" { String::new() } else { format!(" --port {port}") };
     format!("{command}{host}{port}")
 }
 
@@ -82,4 +82,23 @@ pub(super) fn report(broker: &Broker, summary: &OpenSummary) {
         }
     }
     tracing::debug!(partitions = summary.partitions.len(), snapshot = summary.snapshot_used, dir = %broker.directory().path().display(), "data opened");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_address;
+
+    #[test]
+    fn a_client_is_told_what_it_does_not_guess() {
+        for (address, expected) in [
+            ("127.0.0.1:9999", "c"),
+            ("127.0.0.1:7", "c --port 7"),
+            ("0.0.0.0:9999", "c"),
+            ("[::]:9999", "c"),
+            ("[::1]:7", "c --host ::1 --port 7"),
+            ("10.0.0.1:9999", "c --host 10.0.0.1"),
+        ] {
+            assert_eq!(with_address("c", address), expected);
+        }
+    }
 }

@@ -84,11 +84,11 @@ pub enum ConfigError {
         /// Where it was named.
         origin: Origin,
         /// Its name.
-        section: String,
+        section: Box<str>,
         /// What may have been meant.
-        suggestion: Option<String>,
+        suggestion: Option<Box<str>>,
         /// Those there are.
-        known: String,
+        known: Box<str>,
     },
     /// A key there is none of.
     #[error("{origin}: unknown key '{key}'{}; section '{section}' has {known}", meant(suggestion.as_deref()))]
@@ -96,13 +96,13 @@ pub enum ConfigError {
         /// Where it was named.
         origin: Origin,
         /// `section.name`.
-        key: String,
+        key: Box<str>,
         /// The section.
-        section: String,
+        section: Box<str>,
         /// What may have been meant.
-        suggestion: Option<String>,
+        suggestion: Option<Box<str>>,
         /// The names there are in it.
-        known: String,
+        known: Box<str>,
     },
     /// A `--set` that is no pair.
     #[error("{origin}: '{text}' must be section.key=value, such as server.port=9990")]
@@ -134,13 +134,13 @@ pub enum ConfigError {
         /// Its value.
         value: u64,
         /// `at most …`, or `another port`.
-        expected: String,
+        expected: Box<str>,
         /// `section.name` of the second.
         other: &'static str,
         /// Its value.
         limit: u64,
         /// Where the second was given.
-        other_origin: Origin,
+        other_origin: Box<Origin>,
     },
 }
 

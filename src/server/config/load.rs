@@ -216,9 +216,8 @@ fn refused(key: &Key, value: &str, origin: Origin, hint: &str) -> ConfigError {
 
 /// The error for a section, or a key of it, that there is none of.
 pub(super) fn unknown(origin: &Origin, section: &str, name: Option<&str>) -> ConfigError {
-    let spelled = |key: &Key| match origin {
-        Origin::Variable(_) => key.variable(),
-        _ => key.path.to_owned(),
+    let spelled = |key: &Key| -> Box<str> {
+        if matches!(origin, Origin::Variable(_)) { key.variable().into() } else { key.path.into() }
     };
     let names: Vec<&str> = KEYS.iter().filter(|key| key.section == section).map(|key| key.name).collect();
     let near_section = nearest(section, SECTIONS.iter().copied());
@@ -229,17 +228,17 @@ pub(super) fn unknown(origin: &Origin, section: &str, name: Option<&str>) -> Con
             let meant = here.or_else(elsewhere);
             ConfigError::UnknownKey {
                 origin: origin.clone(),
-                key: format!("{section}.{name}"),
-                section: section.to_owned(),
+                key: format!("{section}.{name}").into(),
+                section: section.into(),
                 suggestion: meant.map(|index| spelled(&KEYS[index])),
-                known: names.join(", "),
+                known: names.join(", ").into(),
             }
         }
         _ => {
             let key = near_section.zip(name).and_then(|(section, name)| find(section, name));
-            let suggestion = key.map(|index| spelled(&KEYS[index])).or(near_section.map(str::to_owned));
-            let (origin, section) = (origin.clone(), section.to_owned());
-            ConfigError::UnknownSection { origin, section, suggestion, known: SECTIONS.join(", ") }
+            let suggestion = key.map(|index| spelled(&KEYS[index])).or(near_section.map(Box::from));
+            let (origin, section) = (origin.clone(), section.into());
+            ConfigError::UnknownSection { origin, section, suggestion, known: SECTIONS.join(", ").into() }
         }
     }
 }

@@ -114,8 +114,8 @@ impl Values {
     }
 
     fn conflict(&mut self, key: &'static str, value: u64, expected: &str, other: &'static str, limit: u64) {
-        let (origin, other_origin) = (self.origin(key), self.origin(other));
-        let expected = expected.to_owned();
+        let (origin, other_origin) = (self.origin(key), Box::new(self.origin(other)));
+        let expected = expected.into();
         self.errors.push(ConfigError::Conflict { origin, key, value, expected, other, limit, other_origin });
     }
 }
