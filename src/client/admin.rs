@@ -134,13 +134,7 @@ impl Client {
             ("wiber.time", time.as_deref()),
         ])?;
         let reply = self.request(FrameType::ListOffsets, properties, None).await?;
-        Ok(PartitionOffsets {
-            log_start: error::offset(&reply, "log_start")?,
-            high_watermark: error::offset(&reply, "high_watermark")?,
-            log_end: error::offset(&reply, "log_end")?,
-            committed: maybe(&reply, "committed")?,
-            at_time: maybe(&reply, "offset")?,
-        })
+        offsets(&reply)
     }
 
     /// Reads records from an offset on.
@@ -204,6 +198,17 @@ fn commit_properties(
         ("client_id", Some(client_id)),
         ("offset", Some(&offset)),
     ])
+}
+
+/// The offsets that a LIST_OFFSETS was answered with.
+pub(super) fn offsets(reply: &Frame) -> Result<PartitionOffsets, ClientError> {
+    Ok(PartitionOffsets {
+        log_start: error::offset(reply, "log_start")?,
+        high_watermark: error::offset(reply, "high_watermark")?,
+        log_end: error::offset(reply, "log_end")?,
+        committed: maybe(reply, "committed")?,
+        at_time: maybe(reply, "offset")?,
+    })
 }
 
 /// An offset that may be missing or -1.

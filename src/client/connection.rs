@@ -33,7 +33,8 @@ const READ_BYTES: usize = 64 << 10;
 const READ_BYTES_MIN: usize = 8 << 10;
 
 /// What a broker may send: far more than any shipped limit.
-const LIMITS: FrameLimits = FrameLimits { properties_bytes_max: 64 << 20, body_bytes_max: 256 << 20 };
+const LIMITS: FrameLimits =
+    FrameLimits { properties_bytes_max: 64 << 20, body_bytes_max: 256 << 20, batch_bytes_max: 256 << 20 };
 
 /// What a handle asks of the connection.
 #[derive(Debug)]

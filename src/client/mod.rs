@@ -194,21 +194,11 @@ impl Client {
     /// [`ClientError::Refused`], and what every call may meet.
     pub async fn subscribe(&self, topic: &str, options: SubscribeOptions) -> Result<Subscription, ClientError> {
         let partition = options.partition.to_string();
-        let (offset, start) = match options.start {
-            StartAt::Offset(offset) => (Some(offset.to_string()), None),
-            StartAt::Begin => (None, Some("begin".to_owned())),
-            StartAt::End => (None, Some("end".to_owned())),
-            StartAt::Committed => (None, Some("committed".to_owned())),
-            StartAt::Time(time) => (None, Some(time.to_string())),
-        };
-        let properties = given([
-            ("topic", Some(topic)),
-            ("client_id", self.options.client_id.as_deref()),
-            ("partition", Some(&partition)),
-            ("offset", offset.as_deref()),
-            ("wiber.start", start.as_deref()),
-            ("auto_ack", Some(if options.auto_ack { "true" } else { "false" })),
-        ])?;
+        let mut pairs = vec![("partition", partition)];
+        pairs.extend(self.options.client_id.clone().map(|id| ("client_id", id)));
+        pairs.extend(start_pairs(options.start));
+        pairs.push(("auto_ack", options.auto_ack.to_string()));
+        let properties = topics::about(topic, &pairs)?;
         let (sender, messages) = mpsc::channel(self.options.messages_ahead.max(1));
         let route = Route { topic: topic.to_owned(), partition: options.partition, sender };
         let reply = self.request(FrameType::Subscribe, properties, Some(route)).await?;
@@ -223,6 +213,11 @@ impl Client {
     pub async fn heartbeat(&self) -> Result<(), ClientError> {
         self.request(FrameType::Heartbeat, Properties::EMPTY, None).await?;
         Ok(())
+    }
+
+    /// Whether the connection is gone.
+    fn is_closed(&self) -> bool {
+        self.commands.is_closed()
     }
 
     /// Ends the connection at once, with everything under way.
@@ -263,6 +258,17 @@ impl Client {
 
 /// Requests handed to the connection's task but not yet taken by it.
 const COMMANDS_AHEAD: usize = 256;
+
+/// The property that says where a subscription starts.
+fn start_pairs(start: StartAt) -> Option<(&'static str, String)> {
+    Some(match start {
+        StartAt::Offset(offset) => ("offset", offset.to_string()),
+        StartAt::Begin => ("wiber.start", "begin".to_owned()),
+        StartAt::End => ("wiber.start", "end".to_owned()),
+        StartAt::Committed => ("wiber.start", "committed".to_owned()),
+        StartAt::Time(time) => ("wiber.start", time.to_string()),
+    })
+}
 
 /// The properties that have a value.
 fn given<const N: usize>(pairs: [(&str, Option<&str>); N]) -> Result<Properties, ClientError> {

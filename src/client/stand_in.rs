@@ -57,7 +57,7 @@ fn answer(frame: &Frame, stored: &mut BTreeMap<u64, bytes::Bytes>, out: &mut Byt
         Request::Heartbeat => reply::heartbeat(out, sequence, NOW),
         Request::CreateTopic(create) => {
             let partitions = create.partitions.unwrap_or(1);
-            reply::create_topic_ack(out, sequence, NOW, create.topic.as_str(), partitions);
+            reply::topic_ack(out, sequence, NOW, create.topic.as_str(), partitions);
         }
         Request::Publish(publish) if publish.topic != "t" => {
             reply::error_ack(out, sequence, NOW, ErrorCode::UnknownTopic, "no such topic", &[]);
@@ -87,5 +87,16 @@ fn answer(frame: &Frame, stored: &mut BTreeMap<u64, bytes::Bytes>, out: &mut Byt
             reply::unsubscribe_ack(out, sequence, NOW, "t", partition, "");
         }
         Request::Ack(_) => {}
+        Request::DeleteTopic(_)
+        | Request::AlterTopic(_)
+        | Request::Metadata(_)
+        | Request::Fetch(_)
+        | Request::Commit(_)
+        | Request::PublishBatch(_)
+        | Request::InitProducer
+        | Request::ListOffsets(_)
+        | Request::SubscribeBatches(_) => {
+            reply::error_ack(out, sequence, NOW, ErrorCode::UnknownType, "not played here", &[]);
+        }
     }
 }

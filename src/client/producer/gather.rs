@@ -227,7 +227,7 @@ impl Gather {
             Ok(queue) => queue,
             Err(error) => return Ok(Added::NoPartition(error)),
         };
-        let limit = self.limits.batch_bytes.min(topic.message_bytes_max);
+        let limit = self.limits.batch_bytes;
         state.append(queue, record, bytes, limit, &self.limits, &self.wake).map(Added::Delivery)
     }
 

@@ -23,7 +23,7 @@ pub struct ProducerOptions {
     /// How long a batch that is not full waits for more records. None at all: whatever there is leaves as soon as fewer
     /// than `in_flight` batches of the partition are under way.
     pub linger: Duration,
-    /// Bytes at which a batch is full, before compression. A larger record goes alone. Bounded besides by the topic's
+    /// Bytes at which a batch is full, before compression. A larger record goes alone.
     /// largest message.
     pub batch_bytes: usize,
     /// Records at which a batch is full.

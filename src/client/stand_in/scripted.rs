@@ -217,7 +217,12 @@ impl Scripted {
             FrameType::ListOffsets => {
                 let (start, end) = self.with(|state| (state.partitions[partition].start, state.partitions[partition].end));
                 let (start, end) = (start.to_string(), end.to_string());
-                succeed(out, frame, &[("log_start", start), ("high_watermark", end.clone()), ("log_end", end)], b"");
+                let mut pairs = vec![("log_start", start), ("high_watermark", end.clone()), ("log_end", end)];
+                if let Some(client_id) = frame.properties.get("client_id") {
+                    let committed = self.committed(client_id, partition);
+                    pairs.push(("committed", committed.map_or("-1".to_owned(), |offset| offset.to_string())));
+                }
+                succeed(out, frame, &pairs, b"");
             }
             FrameType::Commit => {
                 let client_id = frame.properties.get("client_id").expect("given");
@@ -230,17 +235,7 @@ impl Scripted {
                 succeed(out, frame, &[("offset", kept.to_string())], b"");
             }
             FrameType::SubscribeBatches => {
-                let client_id = frame.properties.get("client_id").unwrap_or_default();
-                let start = self.with(|state| {
-                    let log = &state.partitions[partition];
-                    let kept = state.committed.get(&format!("{client_id} {partition}")).copied().unwrap_or(0);
-                    let start = match frame.properties.get("wiber.start") {
-                        Some("end") => log.end,
-                        Some("committed") => kept,
-                        _ => number("offset").unwrap_or(0),
-                    };
-                    start.max(log.start)
-                });
+                let start = number("offset").expect("given").max(self.with(|state| state.partitions[partition].start));
                 session.positions.insert(partition, start);
                 succeed(out, frame, &[("start_offset", start.to_string())], b"");
             }

@@ -1,10 +1,13 @@
 //! The broker's errors as this protocol's codes.
 
+use bytes::BytesMut;
+
 use crate::broker::BrokerError;
 use crate::broker::metadata::MetadataError;
-use crate::protocol::native::ErrorCode;
+use crate::protocol::native::{ErrorCode, reply};
 use crate::replica::producers::SequenceError;
 use crate::replica::{AckFailure, AppendError, ReadFailure};
+use crate::types::Timestamp;
 
 /// A refusal as it goes out.
 #[derive(Debug, Clone)]
@@ -17,6 +20,12 @@ pub(super) struct Refusal {
 impl Refusal {
     pub(super) fn new(code: ErrorCode, text: impl Into<String>) -> Refusal {
         Refusal { code, text: text.into(), details: Vec::new() }
+    }
+
+    /// Writes it as a frame.
+    pub(super) fn encode(&self, bytes: &mut BytesMut, sequence: u64, now: Timestamp) {
+        let details: Vec<_> = self.details.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        reply::error_ack(bytes, sequence, now, self.code, &self.text, &details);
     }
 }
 

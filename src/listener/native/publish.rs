@@ -5,8 +5,9 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use super::NativeListener;
+use super::answer::Answer;
 use super::errors::Refusal;
-use super::outbox::{Answer, Group, Outbox, Place};
+use super::outbox::{Entered, Group, Outbox, Place};
 use crate::broker::TopicHandle;
 use crate::protocol::native::{AckLevel as WireAck, ErrorCode, PublishRequest};
 use crate::record::{BatchBuilder, BuilderOptions, ProducedBatch};
@@ -121,13 +122,10 @@ impl PublishRun {
         for (key, mut open) in std::mem::take(&mut self.batches) {
             let not_before = open.partition.offsets().log_end();
             let group = Group { topic: key.topic, partition: key.partition, places: open.places, not_before };
-            let token = outbox.enter(group);
-            let outcome = match open.builder.finish() {
-                Ok(batch) => append(listener, outbox, &open.partition, open.ack, token, batch).await,
-                Err(error) => Err(Refusal::new(ErrorCode::Internal, error.to_string())),
-            };
-            if let Err(refusal) = outcome {
-                outbox.refuse(token, &refusal);
+            let entered = outbox.enter(group);
+            match open.builder.finish() {
+                Ok(batch) => append(listener, outbox, &open.partition, open.ack, entered, batch).await,
+                Err(error) => entered.refuse(Refusal::new(ErrorCode::Internal, error.to_string())),
             }
         }
     }
@@ -138,22 +136,19 @@ async fn append(
     outbox: &Arc<Outbox>,
     partition: &Arc<Partition>,
     ack: AckLevel,
-    token: u64,
+    entered: Entered<'_>,
     mut batch: ProducedBatch,
-) -> Result<(), Refusal> {
+) {
     loop {
-        let waiter = Waiter { sink: Arc::clone(outbox) as Arc<dyn AckSink>, token };
+        let waiter = Waiter { sink: Arc::clone(outbox) as Arc<dyn AckSink>, token: entered.token() };
         match partition.append(batch, ack, Some(waiter), listener.now()) {
-            Ok(_) if ack == AckLevel::None => {
-                outbox.forget(token);
-                return Ok(());
-            }
-            Ok(_) => return Ok(()),
+            Ok(_) if ack == AckLevel::None => return entered.forget(),
+            Ok(_) => return entered.appended(),
             Err(AppendError::QueueFull(back)) => {
                 batch = *back;
                 poll_fn(|context| partition.poll_space(context.waker())).await;
             }
-            Err(error) => return Err(Refusal::from(&error)),
+            Err(error) => return entered.refuse(Refusal::from(&error)),
         }
     }
 }

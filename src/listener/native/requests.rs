@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::NativeListener;
+use super::answer::Answer;
 use super::connection::Connection;
 use super::errors::Refusal;
-use super::outbox::Answer;
 use super::subscription::{Start, SubscriptionKey};
 use crate::broker::metadata::TopicSettings;
 use crate::broker::{BrokerError, CommandReply, CreatedTopic, TopicHandle};
@@ -19,7 +19,6 @@ use crate::types::{Offset, TopicName};
 /// How often a change of a topic that is being changed is tried, and the pause between two tries.
 const BUSY_TRIES: usize = 200;
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
-const HOUR_MS: i64 = 3_600_000;
 
 impl Connection<'_> {
     pub(super) async fn handle(&mut self, sequence: u64, request: Request<'_>) {
@@ -33,6 +32,17 @@ impl Connection<'_> {
             Request::Unsubscribe(request) => self.unsubscribe(request),
             Request::Ack(_) => return,
             Request::Publish(_) => Answer::Silence,
+            Request::DeleteTopic(_)
+            | Request::AlterTopic(_)
+            | Request::Metadata(_)
+            | Request::Fetch(_)
+            | Request::Commit(_)
+            | Request::PublishBatch(_)
+            | Request::InitProducer
+            | Request::ListOffsets(_)
+            | Request::SubscribeBatches(_) => {
+                Answer::Refused(Refusal::new(ErrorCode::UnknownType, "not served by this version"))
+            }
         };
         self.outbox.answer_next(sequence, answer);
     }
@@ -108,8 +118,7 @@ impl NativeListener {
     }
 
     async fn create_topic(&self, request: &CreateTopicRequest) -> Result<CreatedTopic, Refusal> {
-        let retention_ms =
-            request.retention_hours.map(|hours| if hours == 0 { -1 } else { i64::from(hours) * HOUR_MS });
+        let retention_ms = request.settings.retention_ms.flatten();
         let settings = TopicSettings { retention_ms, ..TopicSettings::default() };
         self.make_topic(&request.topic, request.partitions, settings).await
     }

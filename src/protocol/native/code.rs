@@ -55,6 +55,8 @@ error_codes! {
     InvalidTopic = "invalid_topic", false;
     /// A steering property is missing, given twice, unknown, or has no valid value.
     InvalidProperty = "invalid_property", false;
+    /// A record batch that breaks the rules of its format, or is larger than allowed.
+    InvalidBatch = "invalid_batch", false;
     /// The offset lies outside the log; `log_start` and `log_end` say what there is.
     OffsetOutOfRange = "offset_out_of_range", false;
     /// The connection holds no such subscription.

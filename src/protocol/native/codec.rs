@@ -33,17 +33,35 @@ pub struct FrameLimits {
     pub properties_bytes_max: usize,
     /// Largest body, in bytes.
     pub body_bytes_max: usize,
+    /// Largest body of a frame that carries record batches, in bytes.
+    pub batch_bytes_max: usize,
 }
 
 impl FrameLimits {
     /// The limits of a server whose messages may have `body_bytes_max` bytes: 64 KiB of properties beside them.
     #[must_use]
     pub const fn for_messages(body_bytes_max: usize) -> FrameLimits {
-        FrameLimits { properties_bytes_max: 64 << 10, body_bytes_max }
+        FrameLimits { properties_bytes_max: 64 << 10, body_bytes_max, batch_bytes_max: body_bytes_max }
     }
 
-    const fn frame_bytes_max(self) -> usize {
-        self.properties_bytes_max.saturating_add(self.body_bytes_max).saturating_add(FRAME_BYTES_MIN)
+    /// The same, with record batches of so many bytes.
+    #[must_use]
+    pub const fn with_batches(mut self, batch_bytes_max: usize) -> FrameLimits {
+        self.batch_bytes_max = batch_bytes_max;
+        self
+    }
+
+    /// The largest body of a frame of this type.
+    const fn body_bytes_max(self, message_type: u32) -> usize {
+        match FrameType::from_wire(message_type) {
+            Some(FrameType::PublishBatch | FrameType::Batch) => self.batch_bytes_max,
+            _ => self.body_bytes_max,
+        }
+    }
+
+    const fn frame_bytes_max(self, message_type: u32) -> usize {
+        let body_bytes_max = self.body_bytes_max(message_type);
+        self.properties_bytes_max.saturating_add(body_bytes_max).saturating_add(FRAME_BYTES_MIN)
     }
 }
 
@@ -211,7 +229,7 @@ impl FrameCodec {
             return Some(Decoded::Fatal(Fatal::Length { total }));
         }
         let fixed = FixedPart { total, message_type: u32_at(src, 4)?, sequence: u64_at(src, 8)? };
-        let allowed = self.limits.frame_bytes_max();
+        let allowed = self.limits.frame_bytes_max(fixed.message_type);
         if total_bytes > allowed {
             return Some(self.too_large(fixed, "frame", total_bytes, allowed));
         }
@@ -243,7 +261,7 @@ impl FrameCodec {
         if body_bytes != total_bytes - FRAME_BYTES_MIN - properties_bytes {
             return Some(self.malformed(fixed, fault));
         }
-        let allowed = self.limits.body_bytes_max;
+        let allowed = self.limits.body_bytes_max(fixed.message_type);
         if body_bytes > allowed {
             return Some(self.too_large(fixed, "body", body_bytes, allowed));
         }

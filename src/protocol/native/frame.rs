@@ -43,25 +43,25 @@ pub enum FrameType {
     Unsubscribe = 6,
     /// Append a record.
     Publish = 7,
-    /// See the protocol.
+    /// Delete a topic and all its records.
     DeleteTopic = 8,
-    /// See the protocol.
+    /// Ask which topics there are, or what one of them is.
     Metadata = 9,
-    /// See the protocol.
+    /// Read record batches, waiting for them where there are none yet.
     Fetch = 10,
-    /// See the protocol.
+    /// Keep a client's position.
     Commit = 11,
-    /// See the protocol.
+    /// Append a record batch.
     PublishBatch = 12,
-    /// See the protocol.
+    /// Ask for a producer id.
     InitProducer = 13,
-    /// See the protocol.
+    /// Change a topic's settings or raise its number of partitions.
     AlterTopic = 14,
-    /// See the protocol.
+    /// Ask for the offsets of a partition.
     ListOffsets = 15,
-    /// See the protocol.
+    /// Have a partition's record batches pushed.
     SubscribeBatches = 16,
-    /// See the protocol.
+    /// Record batches, pushed to a subscriber.
     Batch = 17,
 }
 

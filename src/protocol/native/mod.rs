@@ -19,7 +19,9 @@ pub use frame::{FRAME_BYTES_MIN, Frame, FrameType};
 pub use properties::{MalformedProperties, Properties, PropertyPairs};
 pub use reply::DataRecord;
 pub use request::{
-    AckLevel, AckRequest, CLIENT_ID_HEADER, CreateTopicRequest, ID_HEADER, PublishRequest, Request, RequestError,
-    StartAt, SubscribeRequest, UnsubscribeRequest,
+    AckLevel, AckRequest, AlterTopicRequest, CLIENT_ID_HEADER, CleanupPolicy, CommitRequest, CreateTopicRequest,
+    DeleteTopicRequest, FETCH_BYTES_DEFAULT, FETCH_BYTES_MAX, FETCH_WAIT_MAX, FetchRequest, ID_HEADER,
+    ListOffsetsRequest, MetadataRequest, PublishBatchRequest, PublishRequest, Request, RequestError, SettingsRequest,
+    StartAt, SubscribeRequest, TOPICS_LISTED_MAX, UnsubscribeRequest,
 };
 pub use writer::{EncodeError, FrameWriter};

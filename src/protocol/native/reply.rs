@@ -10,7 +10,7 @@ use super::code::ErrorCode;
 use super::frame::FrameType;
 use super::request::{CLIENT_ID_HEADER, ID_HEADER};
 use super::writer::{EncodeError, FrameWriter};
-use crate::types::{Offset, PartitionIndex, Timestamp};
+use crate::types::{Offset, PartitionIndex, ProducerEpoch, ProducerId, Timestamp};
 
 /// The property that stands for a null value.
 pub const TOMBSTONE: &str = "wiber.tombstone";
@@ -47,8 +47,8 @@ pub struct DataRecord<'a> {
     pub value: Option<&'a [u8]>,
 }
 
-/// The answer to a CREATE_TOPIC that is done.
-pub fn create_topic_ack(dst: &mut BytesMut, sequence: u64, now: Timestamp, topic: &str, partitions: u32) {
+/// The answer to a CREATE_TOPIC, DELETE_TOPIC or ALTER_TOPIC that is done.
+pub fn topic_ack(dst: &mut BytesMut, sequence: u64, now: Timestamp, topic: &str, partitions: u32) {
     let mut ack = success(dst, sequence, now, topic);
     ack.number("partitions", u64::from(partitions));
     finish(ack);
@@ -99,6 +99,156 @@ pub fn unsubscribe_ack(
     ack.number("partition", u64::from(partition.0));
     ack.text("client_id", client_id);
     finish(ack);
+}
+
+/// The answer to a PUBLISH_BATCH.
+#[derive(Debug, Clone, Copy)]
+pub struct PublishedBatch {
+    /// The partition.
+    pub partition: PartitionIndex,
+    /// The offset of the batch's first record.
+    pub offset: Offset,
+    /// The offset behind its last record.
+    pub next_offset: Offset,
+    /// Whether the batch was there already.
+    pub is_duplicate: bool,
+}
+
+/// The answer to a PUBLISH_BATCH whose records have reached what was asked for.
+pub fn publish_batch_ack(dst: &mut BytesMut, sequence: u64, now: Timestamp, topic: &str, published: &PublishedBatch) {
+    let mut ack = success(dst, sequence, now, topic);
+    ack.number("partition", u64::from(published.partition.0));
+    ack.number("offset", published.offset.get());
+    ack.number("wiber.next_offset", published.next_offset.get());
+    if published.is_duplicate {
+        ack.pair(b"wiber.duplicate", b"true");
+    }
+    finish(ack);
+}
+
+/// Where a partition's log begins and ends for its readers.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// The partition.
+    pub partition: PartitionIndex,
+    /// The oldest offset kept.
+    pub log_start: Offset,
+    /// The offset behind the last record that readers may see.
+    pub high_watermark: Offset,
+}
+
+/// The answer to a FETCH; its body is the batches, one behind the other.
+///
+/// # Errors
+/// [`EncodeError::TooLong`] for batches that no frame can hold; `dst` is then as before.
+pub fn fetch_ack<'b>(
+    dst: &mut BytesMut,
+    sequence: u64,
+    now: Timestamp,
+    topic: &str,
+    bounds: &Bounds,
+    next_offset: Offset,
+    batches: impl Iterator<Item = &'b [u8]> + Clone,
+) -> Result<(), EncodeError> {
+    let mut ack = success(dst, sequence, now, topic);
+    ack.number("partition", u64::from(bounds.partition.0));
+    ack.number("log_start", bounds.log_start.get());
+    ack.number("high_watermark", bounds.high_watermark.get());
+    ack.number("wiber.next_offset", next_offset.get());
+    ack.finish_with(batches)
+}
+
+/// Record batches, pushed to a subscriber; the sequence number is the base offset of the first.
+///
+/// # Errors
+/// [`EncodeError::TooLong`] for batches that no frame can hold; `dst` is then as before.
+pub fn batch<'b>(
+    dst: &mut BytesMut,
+    base_offset: Offset,
+    now: Timestamp,
+    topic: &str,
+    partition: PartitionIndex,
+    batches: impl Iterator<Item = &'b [u8]> + Clone,
+) -> Result<(), EncodeError> {
+    let mut frame = FrameWriter::new(dst, FrameType::Batch, base_offset.get(), now);
+    frame.pair(b"topic", topic.as_bytes());
+    frame.number("partition", u64::from(partition.0));
+    frame.finish_with(batches)
+}
+
+/// The answer to a COMMIT that is kept: the position kept now.
+pub fn commit_ack(
+    dst: &mut BytesMut,
+    sequence: u64,
+    now: Timestamp,
+    topic: &str,
+    partition: PartitionIndex,
+    client_id: &str,
+    offset: Offset,
+) {
+    let mut ack = success(dst, sequence, now, topic);
+    ack.number("partition", u64::from(partition.0));
+    ack.text("client_id", client_id);
+    ack.number("offset", offset.get());
+    finish(ack);
+}
+
+/// The answer to a LIST_OFFSETS. What was not asked for is `None`; what is not there is `Some(None)`, -1 on the wire.
+#[derive(Debug, Clone, Copy)]
+pub struct ListedOffsets {
+    /// Where the log begins and ends for readers.
+    pub bounds: Bounds,
+    /// Where the next record goes.
+    pub log_end: Offset,
+    /// The position kept for the client.
+    pub committed: Option<Option<Offset>>,
+    /// The first record of the time asked for, or later.
+    pub at_time: Option<Option<Offset>>,
+}
+
+/// The answer to a LIST_OFFSETS.
+pub fn list_offsets_ack(dst: &mut BytesMut, sequence: u64, now: Timestamp, topic: &str, listed: &ListedOffsets) {
+    let mut ack = success(dst, sequence, now, topic);
+    ack.number("partition", u64::from(listed.bounds.partition.0));
+    ack.number("log_start", listed.bounds.log_start.get());
+    ack.number("high_watermark", listed.bounds.high_watermark.get());
+    ack.number("log_end", listed.log_end.get());
+    for (name, asked) in [("committed", listed.committed), ("offset", listed.at_time)] {
+        match asked {
+            Some(Some(offset)) => ack.number(name, offset.get()),
+            Some(None) => ack.pair(name.as_bytes(), b"-1"),
+            None => {}
+        }
+    }
+    finish(ack);
+}
+
+/// The answer to an INIT_PRODUCER.
+pub fn init_producer_ack(dst: &mut BytesMut, sequence: u64, now: Timestamp, id: ProducerId, epoch: ProducerEpoch) {
+    let mut ack = FrameWriter::new(dst, FrameType::Ack, sequence, now);
+    ack.pair(b"status", b"success");
+    ack.text("wiber.producer_id", &id.to_string());
+    ack.text("wiber.producer_epoch", &epoch.to_string());
+    finish(ack);
+}
+
+/// The answer to a METADATA: JSON. `next` is the name behind which the list goes on.
+///
+/// # Errors
+/// [`EncodeError::TooLong`] for metadata that no frame can hold; `dst` is then as before.
+pub fn metadata_ack(
+    dst: &mut BytesMut,
+    sequence: u64,
+    now: Timestamp,
+    next: Option<&str>,
+    json: &[u8],
+) -> Result<(), EncodeError> {
+    let mut ack = FrameWriter::new(dst, FrameType::Ack, sequence, now);
+    ack.pair(b"status", b"success");
+    if let Some(next) = next {
+        ack.text("wiber.next", next);
+    }
+    ack.finish(json)
 }
 
 /// The answer to a request that is refused. `details` are further properties, such as `leader` or `log_start`.

@@ -10,6 +10,20 @@ use super::code::ErrorCode;
 use super::frame::{Frame, FrameType};
 use super::properties::PropertyPairs;
 use crate::types::{InvalidTopicName, Offset, PartitionIndex, Timestamp, TopicName};
+use steering::{Steering, number, shortened};
+
+pub use batches::{
+    CommitRequest, FETCH_BYTES_DEFAULT, FETCH_BYTES_MAX, FETCH_WAIT_MAX, FetchRequest, ListOffsetsRequest,
+    PublishBatchRequest,
+};
+pub use topics::{
+    AlterTopicRequest, CleanupPolicy, CreateTopicRequest, DeleteTopicRequest, MetadataRequest, SettingsRequest,
+    TOPICS_LISTED_MAX,
+};
+
+mod batches;
+mod steering;
+mod topics;
 
 /// The header under which a record's `id` is stored.
 pub const ID_HEADER: &str = "wiber.id";
@@ -31,17 +45,24 @@ pub enum Request<'a> {
     Ack(AckRequest<'a>),
     /// A sign of life; answered with one of the same sequence number.
     Heartbeat,
-}
-
-/// CREATE_TOPIC.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CreateTopicRequest {
-    /// The topic's name.
-    pub topic: TopicName,
-    /// How many partitions, at least 1; `None` leaves it to `topics.default_partitions`.
-    pub partitions: Option<u32>,
-    /// How long records are kept, in hours, 0 for ever; `None` leaves it to `topics.retention_hours`.
-    pub retention_hours: Option<u32>,
+    /// Delete a topic.
+    DeleteTopic(DeleteTopicRequest),
+    /// Ask which topics there are, or what one of them is.
+    Metadata(MetadataRequest),
+    /// Read record batches.
+    Fetch(FetchRequest),
+    /// Keep a client's position.
+    Commit(CommitRequest<'a>),
+    /// Append a record batch.
+    PublishBatch(PublishBatchRequest<'a>),
+    /// Ask for a producer id.
+    InitProducer,
+    /// Change a topic.
+    AlterTopic(AlterTopicRequest),
+    /// Ask for the offsets of a partition.
+    ListOffsets(ListOffsetsRequest<'a>),
+    /// Have a partition's record batches pushed.
+    SubscribeBatches(SubscribeRequest<'a>),
 }
 
 /// PUBLISH. The payload is the frame's body.
@@ -211,7 +232,7 @@ impl RequestError {
         }
     }
 
-    fn invalid(name: &'static str, value: &str, expected: &'static str) -> RequestError {
+    pub(super) fn invalid(name: &'static str, value: &str, expected: &'static str) -> RequestError {
         RequestError::Invalid { name, value: shortened(value), expected }
     }
 }
@@ -228,8 +249,17 @@ impl<'a> Request<'a> {
             FrameType::Heartbeat => Ok(Request::Heartbeat),
             FrameType::Subscribe => subscribe(frame).map(Request::Subscribe),
             FrameType::Unsubscribe => unsubscribe(frame).map(Request::Unsubscribe),
-            FrameType::CreateTopic => create_topic(frame).map(Request::CreateTopic),
-            kind => Err(RequestError::NotARequest(kind)),
+            FrameType::PublishBatch => batches::publish_batch(frame).map(Request::PublishBatch),
+            FrameType::Fetch => batches::fetch(frame).map(Request::Fetch),
+            FrameType::Commit => batches::commit(frame).map(Request::Commit),
+            FrameType::ListOffsets => batches::list_offsets(frame).map(Request::ListOffsets),
+            FrameType::SubscribeBatches => subscribe(frame).map(Request::SubscribeBatches),
+            FrameType::CreateTopic => topics::create_topic(frame).map(Request::CreateTopic),
+            FrameType::DeleteTopic => topics::delete_topic(frame).map(Request::DeleteTopic),
+            FrameType::AlterTopic => topics::alter_topic(frame).map(Request::AlterTopic),
+            FrameType::Metadata => topics::metadata(frame).map(Request::Metadata),
+            FrameType::InitProducer => Steering::of(frame, &[]).map(|_| Request::InitProducer),
+            FrameType::Data | FrameType::Batch => Err(RequestError::NotARequest(frame.kind)),
         }
     }
 }
@@ -257,13 +287,7 @@ impl<'a> PublishRequest<'a> {
 
 fn publish(frame: &Frame) -> Result<PublishRequest<'_>, RequestError> {
     let steering = Steering::of(frame, &["wiber.ack"])?;
-    let ack = match steering.wiber_ack {
-        Some(name) => Some(
-            AckLevel::from_name(name)
-                .ok_or_else(|| RequestError::invalid("wiber.ack", name, "'none', 'leader' or 'durable'"))?,
-        ),
-        None => None,
-    };
+    let ack = ack_level(&steering)?;
     Ok(PublishRequest {
         topic: steering.topic()?,
         partition: steering.partition()?,
@@ -275,38 +299,17 @@ fn publish(frame: &Frame) -> Result<PublishRequest<'_>, RequestError> {
     })
 }
 
-fn create_topic(frame: &Frame) -> Result<CreateTopicRequest, RequestError> {
-    let steering = Steering::of(frame, &[])?;
-    let (mut partitions, mut retention_hours) = (None, None);
-    for (name, value) in &frame.properties {
-        match name {
-            "partitions" => {
-                let expected = "a number from 1";
-                let count = number(value).and_then(|n| u32::try_from(n).ok());
-                let count = count.filter(|&n| n > 0);
-                let count = count.ok_or_else(|| RequestError::invalid("partitions", value, expected));
-                set_once(&mut partitions, "partitions", count?)?;
-            }
-            "retention_hours" => {
-                let expected = "a number of hours, or 0 for ever";
-                let hours = number(value).and_then(|n| u32::try_from(n).ok());
-                let hours = hours.ok_or_else(|| RequestError::invalid("retention_hours", value, expected));
-                set_once(&mut retention_hours, "retention_hours", hours?)?;
-            }
-            _ => {}
-        }
-    }
-    Ok(CreateTopicRequest { topic: TopicName::new(steering.topic()?)?, partitions, retention_hours })
+/// What the reply is to wait for, where the request says.
+fn ack_level(steering: &Steering<'_>) -> Result<Option<AckLevel>, RequestError> {
+    let Some(name) = steering.wiber_ack else { return Ok(None) };
+    let expected = "'none', 'leader' or 'durable'";
+    AckLevel::from_name(name).map(Some).ok_or_else(|| RequestError::invalid("wiber.ack", name, expected))
 }
 
 fn subscribe(frame: &Frame) -> Result<SubscribeRequest<'_>, RequestError> {
     let steering = Steering::of(frame, &["wiber.start"])?;
     let start = match (steering.offset, steering.wiber_start) {
-        (Some(value), _) => StartAt::Offset(
-            number(value)
-                .and_then(Offset::new)
-                .ok_or_else(|| RequestError::invalid("offset", value, "an offset, from 0"))?,
-        ),
+        (Some(_), _) => StartAt::Offset(steering.offset()?),
         (None, Some(value)) => StartAt::from_name(value).ok_or_else(|| {
             let expected = "'begin', 'end', 'committed' or milliseconds since 1970";
             RequestError::invalid("wiber.start", value, expected)
@@ -320,8 +323,8 @@ fn subscribe(frame: &Frame) -> Result<SubscribeRequest<'_>, RequestError> {
         Some(value) => return Err(RequestError::invalid("auto_ack", value, "true or false")),
     };
     Ok(SubscribeRequest {
-        topic: TopicName::new(steering.topic()?)?,
-        partition: steering.partition()?.unwrap_or(PartitionIndex(0)),
+        topic: steering.topic_name()?,
+        partition: steering.partition_or_first()?,
         client_id: steering.client_id.unwrap_or_default(),
         start,
         auto_ack,
@@ -332,8 +335,8 @@ fn subscribe(frame: &Frame) -> Result<SubscribeRequest<'_>, RequestError> {
 fn unsubscribe(frame: &Frame) -> Result<UnsubscribeRequest<'_>, RequestError> {
     let steering = Steering::of(frame, &[])?;
     Ok(UnsubscribeRequest {
-        topic: TopicName::new(steering.topic()?)?,
-        partition: steering.partition()?.unwrap_or(PartitionIndex(0)),
+        topic: steering.topic_name()?,
+        partition: steering.partition_or_first()?,
         client_id: steering.client_id.unwrap_or_default(),
     })
 }
@@ -341,80 +344,7 @@ fn unsubscribe(frame: &Frame) -> Result<UnsubscribeRequest<'_>, RequestError> {
 fn ack(frame: &Frame) -> Result<AckRequest<'_>, RequestError> {
     let steering = Steering::of(frame, &[])?;
     let offset = Offset::new(frame.sequence).ok_or(RequestError::Missing("offset"))?;
-    Ok(AckRequest { topic: steering.topic()?, partition: steering.partition()?.unwrap_or(PartitionIndex(0)), offset })
-}
-
-/// The steering properties of a frame, each at most once.
-#[derive(Default)]
-struct Steering<'a> {
-    topic: Option<&'a str>,
-    client_id: Option<&'a str>,
-    partition: Option<&'a str>,
-    key: Option<&'a str>,
-    id: Option<&'a str>,
-    offset: Option<&'a str>,
-    auto_ack: Option<&'a str>,
-    version: Option<&'a str>,
-    wiber_ack: Option<&'a str>,
-    wiber_start: Option<&'a str>,
-}
-
-impl<'a> Steering<'a> {
-    /// Collects them; `own` are the `wiber.*` names that mean something to this request.
-    fn of(frame: &'a Frame, own: &[&str]) -> Result<Steering<'a>, RequestError> {
-        let mut steering = Steering::default();
-        for (name, value) in &frame.properties {
-            match name {
-                "topic" => set_once(&mut steering.topic, "topic", value)?,
-                "client_id" => set_once(&mut steering.client_id, "client_id", value)?,
-                "partition" => set_once(&mut steering.partition, "partition", value)?,
-                "key" => set_once(&mut steering.key, "key", value)?,
-                "id" => set_once(&mut steering.id, "id", value)?,
-                "offset" => set_once(&mut steering.offset, "offset", value)?,
-                "auto_ack" => set_once(&mut steering.auto_ack, "auto_ack", value)?,
-                "version" => steering.version = Some(value),
-                _ if !name.starts_with("wiber.") => {}
-                _ if !own.contains(&name) => return Err(RequestError::Unknown(shortened(name))),
-                "wiber.ack" => set_once(&mut steering.wiber_ack, "wiber.ack", value)?,
-                "wiber.start" => set_once(&mut steering.wiber_start, "wiber.start", value)?,
-                _ => return Err(RequestError::Unknown(shortened(name))),
-            }
-        }
-        Ok(steering)
-    }
-
-    fn topic(&self) -> Result<&'a str, RequestError> {
-        self.topic.ok_or(RequestError::Missing("topic"))
-    }
-
-    fn partition(&self) -> Result<Option<PartitionIndex>, RequestError> {
-        let Some(value) = self.partition else {
-            return Ok(None);
-        };
-        let index = number(value).and_then(|n| u32::try_from(n).ok());
-        match index {
-            Some(index) => Ok(Some(PartitionIndex(index))),
-            None => Err(RequestError::invalid("partition", value, "a number from 0")),
-        }
-    }
-}
-
-fn set_once<T>(slot: &mut Option<T>, name: &'static str, value: T) -> Result<(), RequestError> {
-    match slot.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(RequestError::Twice(name)),
-    }
-}
-
-/// A number of digits alone: no sign, no blanks.
-fn number(text: &str) -> Option<u64> {
-    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    if digits { text.parse().ok() } else { None }
-}
-
-/// A peer's text as an error shows it.
-fn shortened(text: &str) -> String {
-    text.chars().take(64).collect()
+    Ok(AckRequest { topic: steering.topic()?, partition: steering.partition_or_first()?, offset })
 }
 
 #[cfg(test)]

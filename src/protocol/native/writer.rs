@@ -126,17 +126,27 @@ impl<'a> FrameWriter<'a> {
     ///
     /// # Errors
     /// [`EncodeError::TooLong`] where 4 bytes cannot hold the length; the buffer is then as before.
-    pub fn finish(mut self, body: &[u8]) -> Result<(), EncodeError> {
+    pub fn finish(self, body: &[u8]) -> Result<(), EncodeError> {
+        self.finish_with(std::iter::once(body))
+    }
+
+    /// As [`FrameWriter::finish`], with a body in pieces.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn finish_with<'b>(mut self, pieces: impl Iterator<Item = &'b [u8]> + Clone) -> Result<(), EncodeError> {
+        let body_bytes: usize = pieces.clone().map(<[u8]>::len).sum();
         let properties_bytes = self.dst.len() - self.start - FIXED_BYTES;
-        let total_bytes = FRAME_BYTES_MIN + properties_bytes + body.len();
+        let total_bytes = FRAME_BYTES_MIN + properties_bytes + body_bytes;
         let total_length = u32::try_from(total_bytes).map_err(|_| EncodeError::TooLong)?;
         // Each part is smaller than the total, which fits.
         let length_of = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX).to_be_bytes();
         let fixed = &mut self.dst[self.start..];
         fixed[0..4].copy_from_slice(&total_length.to_be_bytes());
         fixed[24..28].copy_from_slice(&length_of(properties_bytes));
-        self.dst.extend_from_slice(&length_of(body.len()));
-        self.dst.extend_from_slice(body);
+        self.dst.reserve(4 + body_bytes);
+        self.dst.extend_from_slice(&length_of(body_bytes));
+        pieces.for_each(|piece| self.dst.extend_from_slice(piece));
         self.finished = true;
         Ok(())
     }

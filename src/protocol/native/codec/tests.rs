@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: FrameLimits = FrameLimits { properties_bytes_max: 100, body_bytes_max: 200 };
+const LIMITS: FrameLimits = FrameLimits { properties_bytes_max: 100, body_bytes_max: 200, batch_bytes_max: 300 };
 
 fn bytes_of(hex: &str) -> Vec<u8> {
     let digits: Vec<u8> = hex.bytes().filter(|b| !b.is_ascii_whitespace()).collect();
@@ -152,7 +152,7 @@ fn frames_that_make_no_sense_are_answered_and_skipped() {
     check(&lying(36, 7, 4, b"a=bc", 0, 36), malformed, true);
     check(&lying(36, 7, 4, b"abc\0", 0, 36), malformed, true);
     check(&lying(36, 7, 4, b"a=\xff\0", 0, 36), malformed, true);
-    for kind in [0, 8, u32::MAX] {
+    for kind in [0, 18, u32::MAX] {
         check(&lying(32, kind, 0, b"", 0, 32), ErrorCode::UnknownType, true);
     }
 }
@@ -161,6 +161,7 @@ fn frames_that_make_no_sense_are_answered_and_skipped() {
 fn frames_larger_than_allowed_are_answered_and_dropped_up_to_16_mib() {
     let large = ErrorCode::MessageTooLarge;
     check(&lying(333, 7, 0, b"", 301, 333), large, true);
+    check(&lying(333, 12, 0, b"", 301, 333), large, true);
     check(&lying(133, 7, 101, b"", 0, 133), large, true);
     check(&lying(233, 7, 0, b"", 201, 233), large, true);
     let whole: Vec<u8> = lying(232, 7, 0, b"", 200, 232);

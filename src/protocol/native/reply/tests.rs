@@ -32,7 +32,7 @@ fn acks() {
     let p = PartitionIndex(2);
     let ack = FrameType::Ack;
     check(ack, 1, "status=success topic=t partitions=3", |dst| {
-        create_topic_ack(dst, 1, NOW, "t", 3);
+        topic_ack(dst, 1, NOW, "t", 3);
     });
     check(ack, 2, "status=success topic=t partition=2 offset=9223372036854775807", |dst| {
         publish_ack(dst, 2, NOW, "t", p, Offset::MAX);

@@ -30,13 +30,13 @@ fn create_topic() {
     let parsed = |pairs: &[(&str, &str)]| {
         let frame = frame(FrameType::CreateTopic, pairs);
         match Request::parse(&frame) {
-            Ok(Request::CreateTopic(request)) => (request.partitions, request.retention_hours),
+            Ok(Request::CreateTopic(request)) => (request.partitions, request.settings.retention_ms.flatten()),
             other => panic!("{other:?}"),
         }
     };
     assert_eq!(parsed(&[("topic", "a")]), (None, None));
     let all = [("topic", "a"), ("partitions", "3"), ("retention_hours", "24"), ("version", "1.0")];
-    assert_eq!(parsed(&all), (Some(3), Some(24)));
+    assert_eq!(parsed(&all), (Some(3), Some(24 * 3_600_000)));
 
     let kind = FrameType::CreateTopic;
     refused(kind, &[], ErrorCode::InvalidProperty, "'topic' is missing");
@@ -49,6 +49,107 @@ fn create_topic() {
     refused(kind, &pairs, ErrorCode::InvalidProperty, "'retention_hours'");
     let pairs = [("topic", "a"), ("wiber.ack", "none")];
     refused(kind, &pairs, ErrorCode::InvalidProperty, "wiber.ack");
+}
+
+#[test]
+fn settings_of_a_topic() {
+    let kind = FrameType::AlterTopic;
+    let full = [
+        ("topic", "a"),
+        ("partitions", "9"),
+        ("wiber.retention_ms", "-1"),
+        ("wiber.retention_bytes", ""),
+        ("wiber.max_message_size", "100"),
+        ("wiber.cleanup_policy", "compact,delete"),
+        ("wiber.segment_bytes", "4096"),
+    ];
+    let alter = frame(kind, &full);
+    let Ok(Request::AlterTopic(request)) = Request::parse(&alter) else { panic!("{alter:?}") };
+    assert_eq!(request.partitions, Some(9));
+    let expected = SettingsRequest {
+        retention_ms: Some(Some(-1)),
+        retention_bytes: Some(None),
+        message_bytes_max: Some(Some(100)),
+        cleanup_policy: Some(Some(CleanupPolicy::CompactAndDelete)),
+        segment_bytes: Some(Some(4096)),
+    };
+    assert_eq!(request.settings, expected);
+    let create = frame(FrameType::CreateTopic, &full);
+    let Ok(Request::CreateTopic(request)) = Request::parse(&create) else { panic!("{create:?}") };
+    assert_eq!(request.settings, expected);
+
+    for (name, bad) in [
+        ("wiber.retention_ms", "-2"),
+        ("wiber.retention_bytes", "1.5"),
+        ("wiber.max_message_size", "0"),
+        ("wiber.cleanup_policy", "never"),
+        ("wiber.segment_bytes", "1023"),
+    ] {
+        refused(kind, &[("topic", "a"), (name, bad)], ErrorCode::InvalidProperty, name);
+    }
+    let twice = [("topic", "a"), ("wiber.retention_ms", "1"), ("wiber.retention_ms", "1")];
+    refused(kind, &twice, ErrorCode::InvalidProperty, "given twice");
+    let both = [("topic", "a"), ("retention_hours", "1"), ("wiber.retention_ms", "1")];
+    refused(FrameType::CreateTopic, &both, ErrorCode::InvalidProperty, "'retention_hours'");
+}
+
+#[test]
+fn metadata() {
+    let parsed = |pairs: &[(&str, &str)]| match Request::parse(&frame(FrameType::Metadata, pairs)) {
+        Ok(Request::Metadata(request)) => request,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(parsed(&[]), MetadataRequest::List { after: None, limit: 1_000 });
+    let page = [("wiber.after", "orders"), ("wiber.limit", "7")];
+    assert_eq!(parsed(&page), MetadataRequest::List { after: Some("orders".to_owned()), limit: 7 });
+    assert_eq!(parsed(&[("topic", "a")]), MetadataRequest::Topic(topic("a")));
+    for bad in ["0", "10001", "many"] {
+        refused(FrameType::Metadata, &[("wiber.limit", bad)], ErrorCode::InvalidProperty, "wiber.limit");
+    }
+}
+
+#[test]
+fn fetch() {
+    let parsed = |pairs: &[(&str, &str)]| match Request::parse(&frame(FrameType::Fetch, pairs)) {
+        Ok(Request::Fetch(request)) => (request.bytes_max, request.bytes_min, request.wait_max.as_millis()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(parsed(&[("topic", "a"), ("offset", "3")]), (1 << 20, 1, 0));
+    let full = [
+        ("topic", "a"),
+        ("offset", "3"),
+        ("wiber.max_bytes", "1000"),
+        ("wiber.min_bytes", "2000"),
+        ("wiber.max_wait_ms", "60000"),
+    ];
+    assert_eq!(parsed(&full), (1000, 1000, 60_000));
+    let kind = FrameType::Fetch;
+    refused(kind, &[("topic", "a")], ErrorCode::InvalidProperty, "'offset' is missing");
+    for (name, bad) in
+        [("wiber.max_bytes", "0"), ("wiber.max_bytes", "16777217"), ("wiber.max_wait_ms", "60001"), ("offset", "-1")]
+    {
+        let mut pairs = vec![("topic", "a"), (name, bad)];
+        if name != "offset" {
+            pairs.push(("offset", "0"));
+        }
+        refused(kind, &pairs, ErrorCode::InvalidProperty, name);
+    }
+}
+
+#[test]
+fn commit_and_list_offsets() {
+    let pairs = [("topic", "a"), ("partition", "2"), ("client_id", "me"), ("offset", "7")];
+    let commit = frame(FrameType::Commit, &pairs);
+    let Ok(Request::Commit(request)) = Request::parse(&commit) else { panic!("{commit:?}") };
+    assert_eq!((request.client_id, request.partition, request.offset.get()), ("me", PartitionIndex(2), 7));
+    for missing in ["topic", "client_id", "offset"] {
+        let rest: Vec<_> = pairs.into_iter().filter(|(name, _)| *name != missing).collect();
+        refused(FrameType::Commit, &rest, ErrorCode::InvalidProperty, missing);
+    }
+
+    let list = frame(FrameType::ListOffsets, &[("topic", "a"), ("client_id", ""), ("wiber.time", "5")]);
+    let Ok(Request::ListOffsets(request)) = Request::parse(&list) else { panic!("{list:?}") };
+    assert_eq!((request.client_id, request.time), (None, Some(Timestamp::from_millis(5))));
 }
 
 #[test]
