@@ -33,8 +33,6 @@ pub(super) enum Failure {
     BadLine { number: u64, fault: String },
     #[error("ended before topic '{topic}' had acknowledged {}", records(*missing))]
     Interrupted { topic: String, missing: u64 },
-    #[error("topic '{topic}' has no partition {partition}: it has {partitions}")]
-    NoPartition { topic: String, partition: u32, partitions: usize },
     #[error("cannot read {path:?}: {source}")]
     Input { path: PathBuf, source: io::Error },
     #[error("cannot write to standard output: {0}")]
@@ -91,7 +89,6 @@ impl Failure {
             Failure::Request { source, .. } | Failure::Line { source, .. } => hint_of(source),
             Failure::BadLine { .. } => Some("The lines before it were published, this one and what follows were not."),
             Failure::Interrupted { .. } => Some("Those records may be stored or not: read the topic's end to see."),
-            Failure::NoPartition { .. } => Some("Partitions count from 0; 'wiber-client topics describe' shows them."),
             Failure::Input { .. } => Some("Name a file that can be read, or '-' for standard input."),
             Failure::Output(_) | Failure::Signal(_) | Failure::Runtime(_) => None,
         }
@@ -101,7 +98,6 @@ impl Failure {
         match self {
             Failure::Usage(_) => USAGE,
             Failure::Unreachable(_) | Failure::NoBroker { .. } => 3,
-            Failure::NoPartition { .. } => 4,
             Failure::Request { source, .. } | Failure::Line { source, .. } => match refusal_of(source) {
                 Some(ErrorCode::UnknownTopic | ErrorCode::UnknownPartition) => 4,
                 _ => 1,
@@ -122,7 +118,6 @@ impl Failure {
             | Failure::NoBroker { source, .. }
             | Failure::Request { source, .. }
             | Failure::Line { source, .. } => refusal_of(source),
-            Failure::NoPartition { .. } => Some(ErrorCode::UnknownPartition),
             Failure::Usage(_)
             | Failure::BadLine { .. }
             | Failure::Interrupted { .. }

@@ -22,10 +22,13 @@ pub(super) async fn interrupted() -> io::Result<()> {
 pub(super) async fn output_closed() {
     #[cfg(unix)]
     {
+        use std::os::fd::AsFd;
         use tokio::io::Interest;
-        use tokio::io::unix::AsyncFd;
+        use tokio::net::unix::pipe::Sender;
+        // Nothing is ever written here, so that the pipe may stay one whose writes block.
+        let output = io::stdout().as_fd().try_clone_to_owned().and_then(Sender::from_owned_fd_unchecked);
         // What cannot be waited for, such as a file, is never closed.
-        if let Ok(output) = AsyncFd::with_interest(io::stdout(), Interest::ERROR)
+        if let Ok(output) = output
             && output.ready(Interest::ERROR).await.is_ok()
         {
             return;

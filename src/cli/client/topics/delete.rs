@@ -5,9 +5,8 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use clap::Args;
 use serde_json::json;
 
-use crate::cli::client::Context;
 use crate::cli::client::failure::Failure;
-use crate::cli::client::output;
+use crate::cli::client::{Context, note, output};
 use crate::client::ClientError;
 
 /// Delete a topic with everything in it
@@ -39,7 +38,7 @@ impl Delete {
             let bytes: u64 = partitions.iter().filter_map(|partition| partition.bytes).sum();
             let asked = format!("Delete topic '{topic}' ({} partitions, {bytes} bytes) for good? [y/N] ", partitions.len());
             if !agreed(&asked, &mut io::stdin().lock())? {
-                super::super::note("Nothing was deleted");
+                note("Nothing was deleted");
                 return Ok(());
             }
         }
