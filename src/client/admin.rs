@@ -170,12 +170,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::InvalidOptions`] without a client id; [`ClientError::Refused`], and what every call may meet.
-    pub async fn commit(
-        &self,
-        topic: &str,
-        partition: PartitionIndex,
-        offset: Offset,
-    ) -> Result<Offset, ClientError> {
+    pub async fn commit(&self, topic: &str, partition: PartitionIndex, offset: Offset) -> Result<Offset, ClientError> {
         let properties = commit_properties(self.options.client_id.as_deref(), topic, partition, offset)?;
         let reply = self.request(FrameType::Commit, properties, None).await?;
         error::offset(&reply, "offset")

@@ -1,20 +1,56 @@
-//! The client library: an async connection to a broker over the native protocol.
+//! The client library: a broker's topics from an application, over the native protocol.
 //!
-//! A [`Client`] is a cheap handle; one task per connection (`connection`) owns the socket. Publishing is pipelined: a
-//! window of requests is in flight, and each [`Publishing`] resolves when its own reply comes. It never reconnects by
-//! itself: a lost connection shows in every call that depended on it.
+//! - [`Client`]: one connection. Topics are created, described, altered and deleted, offsets listed, records fetched,
+//!   positions committed; single records published ([`Client::publish`]) and subscribed to ([`Client::subscribe`]).
+//!   It never reconnects by itself: a lost connection shows in every call that depended on it.
+//! - [`Producer`]: records in batches, each stored once and in order, whatever happens to the connection.
+//! - [`Subscriber`]: the records of a topic as a stream, each handed out once and in order, whatever happens to the
+//!   connection; positions are kept at the broker.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), wiber::client::ClientError> {
-//! use wiber::client::{Client, ClientOptions, NewRecord};
+//! use wiber::client::{Client, ClientOptions};
+//! use wiber::client::{Producer, ProducerOptions, ProducerRecord, Subscriber, SubscriberOptions};
 //!
 //! let client = Client::connect(ClientOptions::default()).await?;
 //! client.create_topic("orders", Some(3), None).await?;
-//! let position = client.publish("orders", NewRecord::new("hello")).await?.await?;
-//! println!("stored at {position:?}");
+//!
+//! let producer = Producer::new(ProducerOptions::default()).await?;
+//! let delivery = producer.send("orders", ProducerRecord::new("two coffees").key("table-7")).await?;
+//! println!("stored at {:?}", delivery.await?);
+//!
+//! let mut subscriber = Subscriber::subscribe(SubscriberOptions::default(), "orders").await?;
+//! while let Some(record) = subscriber.next().await {
+//!     println!("{:?}", record?.value);
+//! }
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! To see every record at least once, also after a restart of the application, keep the position after the work is done:
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), wiber::client::ClientError> {
+//! use wiber::client::{ClientOptions, DeliveryMode, StartAt, Subscriber, SubscriberOptions};
+//!
+//! let options = SubscriberOptions {
+//!     client: ClientOptions { client_id: Some("kitchen".to_owned()), ..ClientOptions::default() },
+//!     start: StartAt::Committed,
+//!     mode: DeliveryMode::AtLeastOnce,
+//!     ..SubscriberOptions::default()
+//! };
+//! let mut subscriber = Subscriber::subscribe(options, "orders").await?;
+//! while let Some(record) = subscriber.next().await {
+//!     let record = record?;
+//!     // … the work …
+//!     subscriber.commit(&record).await?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Everything runs on the Tokio runtime it is called in; each connection has one task there (`connection`), and so has
+//! each producer and each subscriber.
 
 mod admin;
 mod chance;

@@ -110,7 +110,8 @@ mod tests {
             let filled = outgoing.chunks_vectored(&mut slices);
             let all: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
             let step = all.min(1_000);
-            let gathered: Vec<u8> = slices[..filled].iter().flat_map(|slice| slice.iter().copied()).take(step).collect();
+            let gathered: Vec<u8> =
+                slices[..filled].iter().flat_map(|slice| slice.iter().copied()).take(step).collect();
             written.extend_from_slice(&gathered);
             outgoing.advance(step);
         }

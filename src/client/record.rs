@@ -52,16 +52,6 @@ impl BatchReader {
         }
     }
 
-    /// The partition the records are of.
-    pub(super) fn partition(&self) -> PartitionIndex {
-        self.partition
-    }
-
-    /// The offset after everything read.
-    pub(super) fn next_offset(&self) -> Offset {
-        self.next_offset
-    }
-
     fn read(&mut self) -> Result<Option<Record>, ClientError> {
         loop {
             if let Some(records) = &mut self.current {
@@ -156,7 +146,7 @@ mod tests {
                 let mut reader = BatchReader::new(topic.clone(), PartitionIndex(2), bytes.clone(), from);
                 let offsets: Vec<u64> = reader.by_ref().map(|r| r.expect("whole").offset.get()).collect();
                 assert_eq!(offsets, (from.get()..10).collect::<Vec<_>>());
-                assert_eq!(reader.next_offset().get(), from.get().max(10));
+                assert_eq!(reader.next_offset.get(), from.get().max(10));
             }
         }
     }

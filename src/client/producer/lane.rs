@@ -124,11 +124,6 @@ impl Lane {
         self.rest_until
     }
 
-    /// Whether batches are under way, or wait to go again.
-    pub(super) fn is_busy(&self) -> bool {
-        !self.flights.is_empty() || !self.again.is_empty()
-    }
-
     /// Whether nothing can go on before there is a new identity.
     pub(super) fn wants_identity(&self) -> bool {
         self.wants_identity

@@ -24,7 +24,6 @@ pub struct ProducerOptions {
     /// than `in_flight` batches of the partition are under way.
     pub linger: Duration,
     /// Bytes at which a batch is full, before compression. A larger record goes alone.
-    /// largest message.
     pub batch_bytes: usize,
     /// Records at which a batch is full.
     pub batch_records: u32,

@@ -218,7 +218,8 @@ impl Task {
     fn wake_at(&self, lingering: Option<Instant>, now: Instant) -> Option<Instant> {
         let is_busy = !self.asked.is_empty() || self.gather.has_outstanding();
         let look = if is_busy { Some(self.look_at) } else { self.refresh_at(now) };
-        let resting = self.lanes.iter().filter_map(|sender| sender.lane.rest_until()).filter(|until| *until > now).min();
+        let resting =
+            self.lanes.iter().filter_map(|sender| sender.lane.rest_until()).filter(|until| *until > now).min();
         let asking = self.asked.iter().filter_map(|asked| asked.not_before).filter(|until| *until > now).min();
         let reconnecting = self.reconnect_at.filter(|_| self.link.is_none() && self.connecting.is_none() && is_busy);
         [lingering, look, resting, asking, reconnecting].into_iter().flatten().min()
@@ -337,9 +338,9 @@ impl Task {
     fn batch_answered(&mut self, index: usize, answer: Answer) {
         let now = Instant::now();
         let sender = &mut self.lanes[index];
-        let result = answer.result.and_then(|reply| {
-            Ok(Stored { partition: sender.partition, base: error::offset(&reply, "offset")? })
-        });
+        let result = answer
+            .result
+            .and_then(|reply| Ok(Stored { partition: sender.partition, base: error::offset(&reply, "offset")? }));
         let code = result.as_ref().err().and_then(ClientError::code);
         if matches!(code, Some(ErrorCode::UnknownTopic | ErrorCode::UnknownPartition)) {
             self.gather.forget(&sender.topic);

@@ -202,7 +202,12 @@ impl Scripted {
                     state.producer_ids += 1;
                     state.producer_ids
                 });
-                succeed(out, frame, &[("wiber.producer_id", id.to_string()), ("wiber.producer_epoch", "0".into())], b"");
+                succeed(
+                    out,
+                    frame,
+                    &[("wiber.producer_id", id.to_string()), ("wiber.producer_epoch", "0".into())],
+                    b"",
+                );
             }
             FrameType::Metadata => {
                 let partitions: Vec<String> = (0..self.with(|state| state.partitions.len()))
@@ -215,7 +220,8 @@ impl Scripted {
                 succeed(out, frame, &[], body.as_bytes());
             }
             FrameType::ListOffsets => {
-                let (start, end) = self.with(|state| (state.partitions[partition].start, state.partitions[partition].end));
+                let (start, end) =
+                    self.with(|state| (state.partitions[partition].start, state.partitions[partition].end));
                 let (start, end) = (start.to_string(), end.to_string());
                 let mut pairs = vec![("log_start", start), ("high_watermark", end.clone()), ("log_end", end)];
                 if let Some(client_id) = frame.properties.get("client_id") {
@@ -302,7 +308,8 @@ impl State {
         let end = self.partitions[partition].end;
         if let Some(stamp) = header.producer {
             let base = stamp.base_sequence.expect("given").get();
-            let known = self.producers.entry((partition, stamp.id.get())).or_insert(Known { next: base, ..Known::default() });
+            let known =
+                self.producers.entry((partition, stamp.id.get())).or_insert(Known { next: base, ..Known::default() });
             if let Some((_, offset)) = known.recent.iter().find(|(sequence, _)| *sequence == base) {
                 return Ok(*offset);
             }

@@ -81,7 +81,11 @@ enum Event {
 }
 
 impl Link {
-    async fn connect(options: crate::client::ClientOptions, room: Arc<Semaphore>, bytes: u32) -> Result<Link, ClientError> {
+    async fn connect(
+        options: crate::client::ClientOptions,
+        room: Arc<Semaphore>,
+        bytes: u32,
+    ) -> Result<Link, ClientError> {
         let (queue, answers) = mpsc::unbounded_channel();
         let (sink, batches) = mpsc::unbounded_channel();
         let sink = BatchSink { queue: sink, room, bytes_max: bytes };

@@ -73,11 +73,8 @@ async fn everything_comes_once_and_in_order_though_the_connection_is_lost() {
 #[tokio::test]
 async fn what_was_not_committed_comes_again() {
     let broker = stored(1, 10).await;
-    let careful = || SubscriberOptions {
-        mode: DeliveryMode::AtLeastOnce,
-        start: StartAt::Committed,
-        ..options(&broker)
-    };
+    let careful =
+        || SubscriberOptions { mode: DeliveryMode::AtLeastOnce, start: StartAt::Committed, ..options(&broker) };
     let mut subscriber = Subscriber::subscribe(careful(), "t").await.expect("subscribed");
     let records = read(&mut subscriber, 6, &mut [0]).await;
     assert_eq!(subscriber.commit(&records[2]).await.expect("kept").get(), 3);
