@@ -152,7 +152,9 @@ fn hint_of(error: &ClientError) -> Option<&'static str> {
         return Some("This passes: run the command again later.");
     }
     if code == ErrorCode::UnknownTopic {
-        return Some("Create it with 'wiber-client create-topic', or see what there is with 'wiber-client topics list'.");
+        return Some(
+            "Create it with 'wiber-client create-topic', or see what there is with 'wiber-client topics list'.",
+        );
     }
     if code == ErrorCode::UnknownPartition {
         return Some("Partitions count from 0; 'wiber-client topics describe' shows them.");

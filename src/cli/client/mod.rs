@@ -137,7 +137,8 @@ impl Context {
 
 /// Writes a line to standard error. Nobody can be told where that fails.
 fn note(text: impl std::fmt::Display) {
-    drop(writeln!(io::stderr().lock(), "{text}"));
+    // In one write, so that lines of several processes stay whole.
+    drop(io::stderr().lock().write_all(format!("{text}\n").as_bytes()));
 }
 
 #[cfg(test)]

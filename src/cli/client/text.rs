@@ -51,7 +51,8 @@ mod tests {
 
     #[test]
     fn times_to_wait() {
-        let check = |text: &str, ms: Option<u64>| assert_eq!(seconds(text).ok(), ms.map(Duration::from_millis), "{text}");
+        let check =
+            |text: &str, ms: Option<u64>| assert_eq!(seconds(text).ok(), ms.map(Duration::from_millis), "{text}");
         check("5", Some(5_000));
         check("0.25", Some(250));
         for bad in ["0", "-1", "", "x", "NaN", "inf", "1e300"] {

@@ -177,7 +177,13 @@ mod tests {
         assert!(found.check_for_lines().is_err(), "an id for many lines");
         assert!(pattern(r#"{"wiber.ttl": 5}"#).expect("valid").check_for_lines().is_err());
         assert!(pattern(r#"{"a": 5}"#).expect("valid").check_for_lines().is_ok());
-        for bad in [r#"{"key": "x"}"#, r#"{"topic": "x"}"#, r#"{"client_id": "x"}"#, r#"{"partition": "x"}"#, r#"{"wiber.ack": "x"}"#] {
+        for bad in [
+            r#"{"key": "x"}"#,
+            r#"{"topic": "x"}"#,
+            r#"{"client_id": "x"}"#,
+            r#"{"partition": "x"}"#,
+            r#"{"wiber.ack": "x"}"#,
+        ] {
             let failure = pattern(bad).expect_err(bad);
             assert!(matches!(failure, Failure::Usage(_)), "{failure}");
         }

@@ -103,7 +103,9 @@ mod tests {
 
     #[test]
     fn what_is_no_format_is_told() {
-        for (format, named) in [("{", "'{'"), ("a}", "'}'"), ("{Key}", "{Key}"), ("{}", "{value}"), ("{key", "'{'"), (r"\x", "\\x")] {
+        for (format, named) in
+            [("{", "'{'"), ("a}", "'}'"), ("{Key}", "{Key}"), ("{}", "{value}"), ("{key", "'{'"), (r"\x", "\\x")]
+        {
             let fault = Format::parse(format).expect_err(format);
             assert!(fault.contains(named), "{fault:?} lacks {named:?}");
         }

@@ -125,7 +125,10 @@ impl Source {
         let topic = self.topic;
         for reader in self.readers {
             let closed = reader.close().await;
-            closed.map_err(|source| Failure::Request { doing: format!("keep the position in topic '{topic}'"), source })?;
+            closed.map_err(|source| Failure::Request {
+                doing: format!("keep the position in topic '{topic}'"),
+                source,
+            })?;
         }
         Ok(())
     }

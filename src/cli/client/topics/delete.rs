@@ -36,7 +36,8 @@ impl Delete {
         if !self.yes {
             let partitions = client.describe_topic(topic).await.map_err(failed)?.partitions;
             let bytes: u64 = partitions.iter().filter_map(|partition| partition.bytes).sum();
-            let asked = format!("Delete topic '{topic}' ({} partitions, {bytes} bytes) for good? [y/N] ", partitions.len());
+            let asked =
+                format!("Delete topic '{topic}' ({} partitions, {bytes} bytes) for good? [y/N] ", partitions.len());
             if !agreed(&asked, &mut io::stdin().lock())? {
                 note("Nothing was deleted");
                 return Ok(());
@@ -64,7 +65,9 @@ mod tests {
 
     #[test]
     fn only_a_yes_is_a_yes() {
-        for (answer, expected) in [("y\n", true), (" YES \n", true), ("yes", true), ("", false), ("n\n", false), ("yet\n", false)] {
+        for (answer, expected) in
+            [("y\n", true), (" YES \n", true), ("yes", true), ("", false), ("n\n", false), ("yet\n", false)]
+        {
             assert_eq!(agreed("?", &mut answer.as_bytes()).expect("read"), expected, "{answer:?}");
         }
     }

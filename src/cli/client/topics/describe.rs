@@ -109,9 +109,7 @@ fn to_json(topic: &TopicDescription) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::{
-        CleanupPolicy, EffectiveSettings, PartitionIndex, PartitionStatus, Timestamp, TopicSettings,
-    };
+    use crate::client::{CleanupPolicy, EffectiveSettings, PartitionIndex, PartitionStatus, Timestamp, TopicSettings};
 
     fn sample() -> TopicDescription {
         let partition = |index, status, reason: Option<&str>| PartitionDescription {
@@ -173,6 +171,9 @@ PARTITION  STATUS  EPOCH  LOG START  HIGH WATERMARK  LOG END  BYTES  REASON
         assert_eq!(json["settings"], json!({ "retention_ms": -1 }));
         assert_eq!(json["effective"]["segment_bytes"], Value::Null);
         assert_eq!(json["partitions"][1]["reason"], "the disk failed");
-        assert_eq!((&json["partitions"][0]["log_end"], &json["created_at_ms"]), (&json!(60), &json!(1_764_547_200_000_u64)));
+        assert_eq!(
+            (&json["partitions"][0]["log_end"], &json["created_at_ms"]),
+            (&json!(60), &json!(1_764_547_200_000_u64))
+        );
     }
 }

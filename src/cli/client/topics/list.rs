@@ -29,9 +29,9 @@ impl List {
                 write_table(out, &columns, &rows)
             }
             Output::Json => {
-                let list = topics.iter().map(
-                    |t| json!({ "topic": t.topic, "topic_id": t.topic_id, "partitions": t.partitions }),
-                );
+                let list = topics
+                    .iter()
+                    .map(|t| json!({ "topic": t.topic, "topic_id": t.topic_id, "partitions": t.partitions }));
                 writeln!(out, "{}", json!({ "topics": list.collect::<Vec<Value>>() }))
             }
         };
