@@ -7,6 +7,7 @@
 mod client_library;
 mod commands;
 mod corpus;
+mod dedup;
 mod harness;
 mod kill;
 mod life;

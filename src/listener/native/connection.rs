@@ -9,12 +9,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout, timeout_at};
 
 use super::answer::Answer;
+use super::batches::Fetches;
 use super::correlation::{self, ConnectionNumber, Noted};
 use super::errors::Refusal;
 use super::incoming::Incoming;
 use super::outbox::{Outbox, shutting_down};
 use super::publish::PublishRun;
 use super::subscription::Subscriptions;
+use super::topics::TopicCommands;
 use super::{NativeListener, farewell};
 use crate::protocol::native::{AckLevel, Decoded, ErrorCode, Frame, FrameCodec, FrameLimits, FrameType, Request};
 
@@ -29,9 +31,11 @@ const REQUESTS_UNCHECKED: usize = 64;
 
 /// A connection as its requests see it.
 pub(super) struct Connection<'a> {
-    pub(super) listener: &'a NativeListener,
+    pub(super) listener: &'a Arc<NativeListener>,
     pub(super) outbox: Arc<Outbox>,
     pub(super) subscriptions: Subscriptions,
+    pub(super) commands: TopicCommands,
+    pub(super) fetches: Fetches,
     codec: FrameCodec,
     incoming: Incoming,
     /// Whether a valid frame has come.
@@ -61,11 +65,14 @@ pub(super) async fn run(
 ) -> io::Result<&'static str> {
     let stream = Arc::new(stream);
     let outbox = Outbox::new(number, Arc::clone(&stream), listener.surroundings.clone());
-    let limits = FrameLimits::for_messages(listener.options.message_bytes_max);
+    let limits = FrameLimits::for_messages(listener.options.message_bytes_max)
+        .with_batches(listener.broker.admission().batch_bytes_max);
     let mut connection = Connection {
         listener,
         outbox: Arc::clone(&outbox),
         subscriptions: Subscriptions::default(),
+        commands: TopicCommands::default(),
+        fetches: Fetches::default(),
         codec: FrameCodec::new(limits),
         incoming: Incoming::default(),
         is_greeted: false,
@@ -177,6 +184,7 @@ impl Connection<'_> {
         match Request::parse(frame) {
             Ok(Request::Publish(request)) => {
                 self.is_greeted = true;
+                self.commands.done().await;
                 run.add(self.listener, &self.outbox, frame.sequence, frame.timestamp, &request).await;
             }
             Ok(request) => {

@@ -56,6 +56,8 @@ pub(super) struct Group {
     pub(super) places: Vec<Place>,
     /// None of their records has a lower offset: the log's end before they were appended.
     pub(super) not_before: Offset,
+    /// A client built the batch, of so many records: one answer is for all of them.
+    pub(super) whole: Option<u64>,
 }
 
 /// Encoded DATA of a subscription.
@@ -281,6 +283,16 @@ impl Outbox {
         self.until(|state| state.first > place.0).await;
     }
 
+    /// Waits until all before this place is answered, and until there is room: the next answer to go is its own.
+    pub(super) async fn has_turn(&self, place: Place) {
+        self.until(|state| state.first >= place.0 && state.bytes.len() < BUFFERED_BYTES_MAX).await;
+    }
+
+    /// Waits until there is room for more DATA.
+    pub(super) async fn data_may_be_read(&self) {
+        self.until(|state| state.bytes.len() < BUFFERED_BYTES_MAX).await;
+    }
+
     /// Waits until this DATA may be sent.
     pub(super) async fn data_may_go(&self, data: &Data<'_>) {
         self.until(|state| state.may_go(data)).await;
@@ -352,7 +364,7 @@ impl Outbox {
         while let Some(Slot { sequence, answer: Some(answer), noted }) =
             state.answers.pop_front_if(|slot| slot.answer.is_some())
         {
-            state.overtaken -= usize::from(matches!(answer, Answer::Published { .. }));
+            state.overtaken -= usize::from(answer.is_of_publish());
             state.kept_bytes -= answer.kept_bytes();
             answer.encode(&mut state.bytes, sequence, now);
             state.first += 1;
@@ -392,7 +404,7 @@ impl State {
         if let Some(slot) = self.answers.get_mut(index)
             && slot.answer.is_none()
         {
-            self.overtaken += usize::from(matches!(answer, Answer::Published { .. }));
+            self.overtaken += usize::from(answer.is_of_publish());
             self.kept_bytes += answer.kept_bytes();
             slot.answer = Some(answer);
         }
@@ -403,6 +415,16 @@ impl State {
         let Some(group) = self.groups.remove(&token) else { return };
         for (number, place) in (0_u64..).zip(group.places) {
             let answer = match &outcome {
+                Ok(base) if let Some(records) = group.whole => Answer::PublishedBatch {
+                    topic: group.topic.clone(),
+                    published: reply::PublishedBatch {
+                        partition: group.partition,
+                        offset: *base,
+                        next_offset: base.plus(records),
+                        // What is appended now lies behind all that was there.
+                        is_duplicate: *base < group.not_before,
+                    },
+                },
                 Ok(base) => Answer::Published {
                     topic: group.topic.clone(),
                     partition: group.partition,
@@ -445,3 +467,6 @@ impl AckSink for Outbox {
         self.flush(&mut state);
     }
 }
+
+#[cfg(test)]
+mod tests;
