@@ -11,5 +11,6 @@ mod life;
 mod load;
 mod order;
 mod power;
+mod protocol;
 mod refusals;
 mod round_trip;
