@@ -248,6 +248,19 @@ impl Peer {
         assert_eq!((reply.properties.len(), reply.body.len()), (0, 0), "{reply:?}");
     }
 
+    /// The same where other frames may come first: each is handed on.
+    pub(crate) fn is_alive_among(&mut self, others: &mut dyn FnMut(Raw)) {
+        let number = 0xA11_4F;
+        self.send(&[frame(HEARTBEAT, number, &[])]);
+        loop {
+            let next = self.next();
+            if (next.kind, next.sequence) == (HEARTBEAT, number) {
+                return;
+            }
+            others(next);
+        }
+    }
+
     /// Creates a topic.
     pub(crate) fn create(&mut self, topic: &str, partitions: u32) {
         let partitions = partitions.to_string();
