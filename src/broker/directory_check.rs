@@ -2,6 +2,7 @@
 
 use super::error::OpenError;
 use super::meta_log::MetaLog;
+use super::open::META_TOPIC;
 use crate::disk::Disk;
 use crate::log::{DataDirectory, PARTITION_FILE};
 use crate::types::{TopicId, TopicPartition};
@@ -26,13 +27,13 @@ pub(crate) fn remove_leftovers(directory: &DataDirectory, meta: &MetaLog, as_id:
     for partition in directory.partitions()? {
         let topic = meta.metadata.topic(&partition.topic);
         let is_owned = topic.is_some_and(|topic| partition.partition.0 < topic.partitions);
-        if is_owned || partition.topic.is_internal() {
+        if is_owned || partition.topic.as_str() == META_TOPIC {
             continue;
         }
         let was_deleted = directory.owner(&partition).is_some_and(|owner| meta.deleted.contains(&owner));
         if was_deleted || !directory.holds_records(&partition)? {
             tracing::warn!(%partition, "removing a directory that no topic owns: a creation or deletion was interrupted");
-            directory.set_deleted(&partition, as_id)?;
+            directory.set_deleted(std::slice::from_ref(&partition), as_id)?;
         } else {
             tracing::error!(%partition, "a directory with records belongs to no topic: it is left alone; move it away or restore the metadata that name it");
         }

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::metadata::{DecodeError, MetadataError};
+use super::positions::CLIENT_ID_BYTES_MAX;
 use crate::log::{DirectoryError, LogError};
-use crate::replica::{AckFailure, AppendError, ReadFailure};
-use crate::types::{PartitionIndex, TopicName};
+use crate::replica::{AckFailure, AppendError, PartitionClosed, ReadFailure};
+use crate::types::{Offset, PartitionIndex, TopicName};
 
 /// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +53,25 @@ pub enum BrokerError {
         /// Its name.
         topic: TopicName,
     },
+    /// Too many wait for the same thing. Retriable.
+    #[error("too many requests wait for this; try again")]
+    Overloaded,
+    /// No client has such an id.
+    #[error("a client id has 1 to {CLIENT_ID_BYTES_MAX} bytes, not {bytes}")]
+    InvalidClientId {
+        /// Its length.
+        bytes: usize,
+    },
+    /// A position above everything a consumer may have read.
+    #[error("offset {offset} is above the high watermark {high_watermark}")]
+    OffsetOutOfRange {
+        /// What was asked for.
+        offset: Offset,
+        /// The oldest offset kept.
+        log_start: Offset,
+        /// The end of what consumers may see.
+        high_watermark: Offset,
+    },
     /// The device is full. Retriable.
     #[error("the device is full; try again once there is room")]
     StorageFull,
@@ -82,6 +102,7 @@ impl From<AckFailure> for BrokerError {
             AckFailure::StorageFull => BrokerError::StorageFull,
             AckFailure::StorageFailed(reason) => BrokerError::StorageFailed(reason),
             AckFailure::Truncated => BrokerError::NotLeader { hint: None },
+            AckFailure::Closed(PartitionClosed::TopicDeleted { topic }) => BrokerError::UnknownTopic { topic },
         }
     }
 }
@@ -95,6 +116,7 @@ impl From<AppendError> for BrokerError {
                 BrokerError::StorageFailed(error.to_string().into())
             }
             AppendError::StorageFailed(reason) => BrokerError::StorageFailed(reason),
+            AppendError::Closed(PartitionClosed::TopicDeleted { topic }) => BrokerError::UnknownTopic { topic },
         }
     }
 }

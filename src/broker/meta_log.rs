@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::error::OpenError;
 use super::metadata::{Command, Effect, Metadata};
-use super::topic_commands::CommandReply;
+use super::settling::{Asked, Prepared};
 use crate::record::{BatchBuilder, BuilderOptions, ProducedBatch};
 use crate::replica::{Partition, Read};
 use crate::types::{Offset, Timestamp, TopicId, TopicName};
@@ -27,6 +27,8 @@ pub(crate) struct MetaLog {
     in_flight: VecDeque<InFlight>,
     /// Topics that a command on its way, or one that is being prepared, will change.
     busy: BTreeSet<TopicName>,
+    /// Commands applied of which the effects are not all there yet.
+    settling: usize,
 }
 
 /// A command that was appended.
@@ -34,14 +36,14 @@ pub(crate) struct MetaLog {
 pub(crate) struct InFlight {
     pub(crate) end: Offset,
     pub(crate) command: Command,
-    /// The partitions made for it beforehand.
-    pub(crate) partitions: Vec<Arc<Partition>>,
-    pub(crate) reply: CommandReply,
+    pub(crate) prepared: Option<Prepared>,
+    pub(crate) asked: Asked,
 }
 
 impl MetaLog {
     pub(crate) fn new(metadata: Metadata, applied: Offset) -> MetaLog {
-        MetaLog { metadata, applied, deleted: BTreeSet::new(), in_flight: VecDeque::new(), busy: BTreeSet::new() }
+        let (deleted, busy) = (BTreeSet::new(), BTreeSet::new());
+        MetaLog { metadata, applied, deleted, in_flight: VecDeque::new(), busy, settling: 0 }
     }
 
     /// Claims a topic for one command; false where another has it.
@@ -65,9 +67,22 @@ impl MetaLog {
         while let Some(command) = self.in_flight.pop_front_if(|first| first.end <= end) {
             let effect = self.metadata.apply(&command.command);
             self.applied = command.end;
+            self.settling += 1;
             done.push((command, effect));
         }
         done
+    }
+
+    /// The effects of one command that was applied are all there.
+    pub(crate) fn settled(&mut self) {
+        assert!(self.settling > 0, "a command settled that was not applied");
+        self.settling -= 1;
+    }
+
+    /// Whether the effects of all commands applied are there. Only then may a snapshot say that they were: a start does
+    /// not look again at what a snapshot holds.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.settling == 0
     }
 
     /// Takes back the command that ends at `end`: it will never be durable.
@@ -110,7 +125,7 @@ impl MetaLog {
                         Effect::Ignored { reason } => {
                             tracing::warn!(offset = record.offset.get(), %reason, "a metadata command changed nothing");
                         }
-                        Effect::Created { .. } | Effect::Altered { .. } => {}
+                        Effect::Created { .. } | Effect::Altered { .. } | Effect::ProducerIds { .. } => {}
                     }
                 }
             }
@@ -123,7 +138,7 @@ impl MetaLog {
 /// The batch that carries one command.
 pub(crate) fn command_batch(command: &Command, now: Timestamp) -> Option<ProducedBatch> {
     let mut builder = BatchBuilder::new(BuilderOptions::default());
-    let key = command.topic().as_str().as_bytes();
-    builder.append(now, Some(key), Some(&command.encode()), &[]).ok()?;
+    let key = command.topic().map(|topic| topic.as_str().as_bytes());
+    builder.append(now, key, Some(&command.encode()), &[]).ok()?;
     builder.finish().ok()
 }

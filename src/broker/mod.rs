@@ -4,13 +4,22 @@
 //! partition `__meta:0`; a snapshot only makes reading it faster. This layer knows no wire format and no socket, starts
 //! no thread and reads no clock: time, ids and threads are handed in, so that a test can replay a whole broker.
 
+pub mod dedup;
+pub mod delivery;
+mod description;
 mod directory_check;
 mod error;
 mod housekeeping;
+mod internal_topics;
 mod meta_log;
 pub mod metadata;
 mod open;
 mod options;
+mod places;
+pub mod positions;
+mod producer_ids;
+pub mod publish;
+mod settling;
 pub mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -22,17 +31,23 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
+pub use description::{DescribedStatus, EffectiveSettings, PartitionDescription, TopicDescription};
 pub use error::{BrokerError, OpenError};
+pub use internal_topics::InternalTopic;
 pub use open::{BrokerStart, OpenSummary, PartitionOpened};
 pub use options::{BrokerOptions, TopicDefaults};
+pub use positions::{CLIENT_ID_BYTES_MAX, PositionKey};
 pub use topic::{Slot, TopicHandle};
-pub use topic_commands::{CommandReply, CreatedTopic};
+pub use topic_commands::{CommandReply, CreatedTopic, TopicChange};
 
 use crate::log::{DataDirectory, SpaceReserve};
 use crate::replica::{AckLevel, Partition, ReplicaContext, SyncPolicy};
 use crate::types::{PartitionIndex, TopicName};
+use dedup::MessageIds;
 use housekeeping::SnapshotSchedule;
 use meta_log::MetaLog;
+use positions::Positions;
+use producer_ids::ProducerIds;
 use snapshot::SnapshotStore;
 
 /// The broker: its topics, its metadata, its snapshots.
@@ -42,11 +57,14 @@ pub struct Broker {
     directory: DataDirectory,
     context: ReplicaContext,
     reserve: Arc<SpaceReserve>,
+    ids: Option<Arc<MessageIds>>,
     snapshots: SnapshotStore,
     schedule: Mutex<SnapshotSchedule>,
     topics: RwLock<BTreeMap<TopicName, Arc<TopicHandle>>>,
     meta: Mutex<MetaLog>,
     meta_partition: Arc<Partition>,
+    producer_ids: Mutex<ProducerIds>,
+    positions: Arc<Positions>,
 }
 
 impl Broker {
@@ -59,10 +77,24 @@ impl Broker {
         topics.get(name).cloned().ok_or_else(|| BrokerError::UnknownTopic { topic: name.clone() })
     }
 
-    /// All topics, by name.
+    /// All topics of users, by name. The broker's own are there by name alone: see [`Broker::topic`].
     #[must_use]
     pub fn topics(&self) -> Vec<Arc<TopicHandle>> {
-        self.topics.read().values().cloned().collect()
+        self.topics
+            .read()
+            .iter()
+            .filter(|(name, _)| !name.is_internal())
+            .map(|(_, handle)| Arc::clone(handle))
+            .collect()
+    }
+
+    /// A topic that users may publish to.
+    ///
+    /// # Errors
+    /// [`BrokerError::InternalTopic`], [`BrokerError::UnknownTopic`].
+    pub fn user_topic(&self, name: &TopicName) -> Result<Arc<TopicHandle>, BrokerError> {
+        refuse_internal(name)?;
+        self.topic(name)
     }
 
     /// One partition of a topic.
@@ -103,11 +135,12 @@ impl Broker {
     /// Every partition that is open, the metadata's first.
     pub(crate) fn open_partitions(&self) -> Vec<Arc<Partition>> {
         let topics = self.topics.read();
-        let slots = topics.values().flat_map(|topic| topic.slots());
-        let partitions = slots.filter_map(|slot| match slot {
-            Slot::Open(partition) => Some(Arc::clone(partition)),
-            Slot::Offline(_) => None,
-        });
+        let partitions = topics.values().flat_map(|topic| topic.open_partitions()).cloned();
         std::iter::once(Arc::clone(&self.meta_partition)).chain(partitions).collect()
     }
+}
+
+/// Refuses a name that is the broker's own.
+pub(crate) fn refuse_internal(topic: &TopicName) -> Result<(), BrokerError> {
+    if topic.is_internal() { Err(BrokerError::InternalTopic { topic: topic.clone() }) } else { Ok(()) }
 }

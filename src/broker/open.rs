@@ -1,30 +1,32 @@
 //! Starting a broker: the data directory, the newest snapshot, the metadata, then every partition.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
 use super::Broker;
+use super::dedup::MessageIds;
 use super::directory_check::{has_meta, remove_leftovers};
 use super::error::OpenError;
 use super::housekeeping::SnapshotSchedule;
 use super::meta_log::MetaLog;
 use super::metadata::{Metadata, Topic};
 use super::options::BrokerOptions;
+use super::positions::{OFFSETS_TOPIC, Positions, PositionsStart};
 use super::snapshot::{LogPointSnapshot, PartitionSnapshot, Snapshot, SnapshotStore};
 use super::topic::{Slot, TopicHandle};
 use crate::disk::Disk;
-use crate::log::{DataDirectory, HandleCache, LogContext, LogPoint, SpaceReserve};
+use crate::log::{DataDirectory, HandleCache, LogContext, LogError, LogPoint, PartitionFiles, SpaceReserve};
 use crate::replica::{
-    Checkpoint, OpenReport, Partition, PartitionOptions, PartitionStart, PartitionStatus, ReplicaContext, TailBudget,
-    WorkQueue,
+    Checkpoint, OpenReport, Partition, PartitionOptions, PartitionStart, PartitionStatus, ReplicaContext, SyncPolicy,
+    TailBudget, WorkQueue, run_jobs,
 };
 use crate::types::{BatchIndex, Offset, PartitionIndex, Timestamp, TopicId, TopicName, TopicPartition};
 
 /// The topic that holds the metadata.
-const META_TOPIC: &str = "__meta";
+pub(crate) const META_TOPIC: &str = "__meta";
 
 /// Everything a broker is started with beside its options.
 #[derive(Debug)]
@@ -76,14 +78,15 @@ impl Broker {
             tails: Arc::new(TailBudget::new(options.tail_bytes)),
             reserve: Arc::clone(&reserve),
         };
+        let ids = MessageIds::new(options.publish.dedup_window_ms);
         let snapshots = SnapshotStore::new(Arc::clone(&disk), options.snapshot_dir.clone(), options.snapshots_kept);
         let mut opening = Opening::new(&options, &directory, &context, &snapshots, now);
         let (meta_partition, meta) = opening.open_meta(&*disk)?;
         let leftovers = remove_leftovers(&directory, &meta, TopicId::new(fresh_directory_id));
         leftovers.map_err(|source| OpenError::Io { path: options.data_dir.clone(), source })?;
         let topics = meta.metadata.topics().cloned().collect::<Vec<_>>();
-        let topics: BTreeMap<TopicName, Arc<TopicHandle>> =
-            topics.into_iter().map(|topic| (topic.name.clone(), Arc::new(opening.open_topic(topic)))).collect();
+        let topics = opening.open_topics(topics, ids.as_ref());
+        let positions = Arc::new(opening.open_positions(&topics));
         let summary = opening.summary;
         let schedule = SnapshotSchedule::new(now.plus_millis(options.snapshot_interval_ms));
         let broker = Broker {
@@ -91,11 +94,14 @@ impl Broker {
             directory,
             context,
             reserve,
+            ids,
             snapshots,
             schedule: Mutex::new(schedule),
             topics: RwLock::new(topics),
             meta: Mutex::new(meta),
             meta_partition,
+            producer_ids: Mutex::default(),
+            positions,
         };
         Ok((Arc::new(broker), summary))
     }
@@ -139,14 +145,14 @@ impl<'a> Opening<'a> {
         let name = meta_partition_name();
         let topic_id = TopicId::new(self.directory.id());
         let limits = self.options.limits;
-        let options = self.options.internal_options();
+        let options = self.options.internal_options(SyncPolicy::Always);
         let files = self.directory.partition(&name);
         if !has_meta(disk, self.directory, &name)? {
             let start = PartitionStart { name, topic_id, files, options };
             let partition = Partition::create(self.context.clone(), start, self.now)?;
             return Ok((partition, MetaLog::new(Metadata::new(limits), Offset::ZERO)));
         }
-        let (partition, report) = self.open_partition(name.clone(), topic_id, options)?;
+        let (partition, report) = self.prepare_partition(name.clone(), topic_id, options).open()?;
         if let PartitionStatus::Failed(reason) = partition.status() {
             return Err(OpenError::MetaDamaged { dir: dir(&partition), reason: reason.to_string() });
         }
@@ -162,53 +168,95 @@ impl<'a> Opening<'a> {
         Ok((partition, meta))
     }
 
-    fn open_topic(&mut self, topic: Topic) -> TopicHandle {
-        let options = self.options.partition_options(&topic.settings);
-        let slots = (0..topic.partitions)
-            .map(|index| {
+    /// Opens the partitions of every topic, side by side: with thousands of them one after the other takes minutes.
+    fn open_topics(
+        &mut self,
+        topics: Vec<Topic>,
+        ids: Option<&Arc<MessageIds>>,
+    ) -> BTreeMap<TopicName, Arc<TopicHandle>> {
+        let mut jobs = Vec::new();
+        for topic in &topics {
+            let options = self.options.topic_options(&topic.name, &topic.settings);
+            for index in 0..topic.partitions {
                 let name = TopicPartition { topic: topic.name.clone(), partition: PartitionIndex(index) };
-                match self.open_partition(name.clone(), topic.id, options) {
-                    Ok((partition, report)) => {
-                        self.summary.partitions.push(PartitionOpened { partition: name, result: Ok(report) });
-                        Slot::Open(partition)
-                    }
-                    Err(error) => {
-                        let reason: Arc<str> = error.to_string().into();
-                        let result = Err(Arc::clone(&reason));
-                        self.summary.partitions.push(PartitionOpened { partition: name, result });
-                        Slot::Offline(reason)
-                    }
-                }
-            })
-            .collect();
-        TopicHandle::new(topic, slots)
+                let opening = self.prepare_partition(name, topic.id, options);
+                jobs.push(move || (opening.name.clone(), opening.open()));
+            }
+        }
+        let mut opened = run_jobs(&*self.context.queue, jobs).into_iter();
+        let open = |topic: Topic| {
+            let slots = opened.by_ref().take(topic.partitions as usize).map(|(partition, result)| {
+                let result = result.map_err(|error| Arc::<str>::from(error.to_string()));
+                let report = result.as_ref().map(|(_, report)| report.clone()).map_err(Arc::clone);
+                self.summary.partitions.push(PartitionOpened { partition, result: report });
+                result.map_or_else(Slot::Offline, |(partition, _)| Slot::Open(partition))
+            });
+            let slots = slots.collect();
+            let name = topic.name.clone();
+            (name, Arc::new(TopicHandle::new(topic, slots).with_ids(ids.map(MessageIds::of_old_topic))))
+        };
+        topics.into_iter().map(open).collect()
     }
 
-    fn open_partition(
-        &self,
+    /// Reads the positions back, from the snapshot where it speaks of the very logs that were found.
+    fn open_positions(&mut self, topics: &BTreeMap<TopicName, Arc<TopicHandle>>) -> Positions {
+        let opened = self.summary.partitions.iter().filter(|opened| opened.partition.topic.as_str() == OFFSETS_TOPIC);
+        let believed = opened.filter(|opened| opened.result.as_ref().is_ok_and(|report| report.checkpoint_used));
+        let believed: BTreeSet<u32> = believed.map(|opened| opened.partition.partition.0).collect();
+        let known = self.snapshot.iter_mut().flat_map(|snapshot| std::mem::take(&mut snapshot.positions));
+        let snapshots = known.filter(|known| believed.contains(&known.partition));
+        Positions::open(PositionsStart {
+            limits: self.options.positions,
+            topic: topics.values().find(|topic| topic.topic().name.as_str() == OFFSETS_TOPIC).map(|topic| &**topic),
+            snapshots: snapshots.map(|snapshot| (snapshot.partition, snapshot)).collect(),
+            topics: topics.values().map(|topic| (topic.topic().id, Arc::clone(topic))).collect(),
+            queue: &*self.context.queue,
+        })
+    }
+
+    fn prepare_partition(
+        &mut self,
         name: TopicPartition,
         topic_id: TopicId,
         options: PartitionOptions,
-    ) -> Result<(Arc<Partition>, OpenReport), crate::log::LogError> {
-        let known = self.checkpoints.get(&(name.topic.clone(), name.partition.0));
-        let known = known.filter(|known| known.topic_id == topic_id);
-        let checkpoint = known.and_then(|known| {
+    ) -> OpeningPartition {
+        let known = self.checkpoints.remove(&(name.topic.clone(), name.partition.0));
+        let checkpoint = known.filter(|known| known.topic_id == topic_id).and_then(|known| {
             let point = log_point(&known.point)?;
-            Some(Checkpoint { point, producers: known.producers.clone() })
+            Some(Checkpoint { point, producers: known.producers })
         });
         let files = self.directory.partition(&name);
-        let open = || {
-            let start = PartitionStart { name: name.clone(), topic_id, files: files.clone(), options };
-            Partition::open(self.context.clone(), start, checkpoint.clone(), self.now)
-        };
-        match open() {
+        OpeningPartition { context: self.context.clone(), name, topic_id, files, options, checkpoint, now: self.now }
+    }
+}
+
+/// Everything it takes to open one partition, on whichever thread.
+struct OpeningPartition {
+    context: ReplicaContext,
+    name: TopicPartition,
+    topic_id: TopicId,
+    files: PartitionFiles,
+    options: PartitionOptions,
+    checkpoint: Option<Checkpoint>,
+    now: Timestamp,
+}
+
+impl OpeningPartition {
+    fn open(&self) -> Result<(Arc<Partition>, OpenReport), LogError> {
+        match self.try_open() {
             // What a start has to write is little: with the reserve given up the next try succeeds.
             Err(error) if error.is_storage_full() => {
                 self.context.reserve.release(self.now);
-                open()
+                self.try_open()
             }
             opened => opened,
         }
+    }
+
+    fn try_open(&self) -> Result<(Arc<Partition>, OpenReport), LogError> {
+        let (name, files) = (self.name.clone(), self.files.clone());
+        let start = PartitionStart { name, topic_id: self.topic_id, files, options: self.options };
+        Partition::open(self.context.clone(), start, self.checkpoint.clone(), self.now)
     }
 }
 

@@ -3,11 +3,17 @@
 use std::path::PathBuf;
 
 use super::metadata::{MetadataLimits, TopicSettings};
+use super::positions::PositionLimits;
+use super::publish::PublishLimits;
 use crate::log::RetentionPolicy;
-use crate::replica::PartitionOptions;
+use crate::replica::{PartitionOptions, SyncPolicy};
+use crate::types::TopicName;
 
 /// Half of the retention, or this, is how long a segment takes appends at most, in milliseconds.
 const SEGMENT_AGE_MS_MAX: i64 = 7 * 24 * 3_600_000;
+
+/// Length of a segment of the broker's own topics, in bytes: small, for what is old goes a segment at a time.
+const INTERNAL_SEGMENT_BYTES: u64 = 4 << 20;
 
 /// How a broker behaves.
 #[derive(Debug, Clone)]
@@ -30,8 +36,12 @@ pub struct BrokerOptions {
     pub partition: PartitionOptions,
     /// What topics get that do not settle it themselves.
     pub topics: TopicDefaults,
+    /// Bounds on what is published.
+    pub publish: PublishLimits,
     /// Bounds on topics.
     pub limits: MetadataLimits,
+    /// Bounds on positions that clients keep.
+    pub positions: PositionLimits,
 }
 
 /// What topics get that do not settle it themselves.
@@ -39,6 +49,8 @@ pub struct BrokerOptions {
 pub struct TopicDefaults {
     /// Partitions.
     pub partitions: u32,
+    /// The largest message, in bytes: the most that a topic's own setting may allow.
+    pub message_bytes_max: u32,
 }
 
 impl BrokerOptions {
@@ -57,14 +69,20 @@ impl BrokerOptions {
         options
     }
 
-    /// The options of the partitions the broker keeps for itself: nothing is ever given up, everything is synced.
-    pub(crate) fn internal_options(&self) -> PartitionOptions {
+    /// The options of a topic's partitions, whoever's it is. Whoever keeps an internal one says later when it syncs.
+    pub(crate) fn topic_options(&self, name: &TopicName, settings: &TopicSettings) -> PartitionOptions {
+        if name.is_internal() { self.internal_options(SyncPolicy::Always) } else { self.partition_options(settings) }
+    }
+
+    /// The options of the partitions the broker keeps for itself: nothing is ever given up.
+    pub(crate) fn internal_options(&self, sync: SyncPolicy) -> PartitionOptions {
         let mut options = self.partition;
         options.retention = RetentionPolicy::default();
-        options.sync = crate::replica::SyncPolicy::Always;
+        options.sync = sync;
         options.inline_write_bytes_max = 0;
         options.is_internal = true;
         options.log.segment_age_ms = SEGMENT_AGE_MS_MAX;
+        options.log.segment_bytes = options.log.segment_bytes.min(INTERNAL_SEGMENT_BYTES);
         options
     }
 }

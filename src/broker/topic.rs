@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::dedup::{LoadTask, TopicIds};
 use super::error::BrokerError;
 use super::metadata::Topic;
 use crate::replica::Partition;
@@ -22,13 +23,20 @@ pub enum Slot {
 pub struct TopicHandle {
     topic: Topic,
     slots: Vec<Slot>,
-    next_in_turn: AtomicU32,
+    next_in_turn: Arc<AtomicU32>,
+    ids: Option<Arc<TopicIds>>,
 }
 
 impl TopicHandle {
     pub(crate) fn new(topic: Topic, slots: Vec<Slot>) -> TopicHandle {
         assert!(!slots.is_empty(), "a topic has a partition");
-        TopicHandle { topic, slots, next_in_turn: AtomicU32::new(0) }
+        TopicHandle { topic, slots, next_in_turn: Arc::default(), ids: None }
+    }
+
+    /// The same, with the message ids it remembers.
+    pub(crate) fn with_ids(mut self, ids: Option<Arc<TopicIds>>) -> TopicHandle {
+        self.ids = ids;
+        self
     }
 
     /// The topic's metadata.
@@ -65,6 +73,31 @@ impl TopicHandle {
             Some(key) => partition_for_key(key, self.topic.partitions),
             None => PartitionIndex(self.next_in_turn.fetch_add(1, Ordering::Relaxed) % self.topic.partitions),
         }
+    }
+
+    /// The message ids remembered of it; `None` where none are.
+    #[must_use]
+    pub fn dedup(&self) -> Option<&Arc<TopicIds>> {
+        self.ids.as_ref()
+    }
+
+    /// The loading of its message ids, where that is to be done and nobody is at it.
+    #[must_use]
+    pub fn load_ids(&self) -> Option<LoadTask> {
+        LoadTask::begin(self.ids.as_ref()?, || self.open_partitions().cloned().collect())
+    }
+
+    /// The topic after it was altered: with `more` partitions behind those it has. What it remembers goes on.
+    pub(crate) fn altered(&self, topic: Topic, more: Vec<Arc<Partition>>) -> TopicHandle {
+        let slots = self.slots.iter().cloned().chain(more.into_iter().map(Slot::Open)).collect();
+        TopicHandle { topic, slots, next_in_turn: Arc::clone(&self.next_in_turn), ids: self.ids.clone() }
+    }
+
+    pub(crate) fn open_partitions(&self) -> impl Iterator<Item = &Arc<Partition>> {
+        self.slots.iter().filter_map(|slot| match slot {
+            Slot::Open(partition) => Some(partition),
+            Slot::Offline(_) => None,
+        })
     }
 
     pub(crate) fn slots(&self) -> &[Slot] {

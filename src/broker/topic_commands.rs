@@ -1,27 +1,39 @@
-//! Creating and deleting topics: prepared on disk, decided in `__meta`, then shown.
+//! Creating, changing and deleting topics: prepared on disk, decided in `__meta`, then shown.
 //!
-//! A topic's partitions are made before the command that creates it is appended, and go only after the command that
-//! deletes it is durable. So a topic in the metadata always has its directories, and a directory that no topic in the
-//! metadata owns is a leftover.
+//! A topic's partitions are made before the command that needs them is appended, and go only after the command that
+//! deletes them is durable. So a topic in the metadata always has its directories, and a directory that no topic in the
+//! metadata owns is a leftover. What comes after the command is appended: see `settling.rs`.
 
 use std::fmt;
 use std::sync::Arc;
 
-use super::Broker;
 use super::error::BrokerError;
-use super::meta_log::{InFlight, command_batch};
-use super::metadata::{Command, CreateTopic, DeleteTopic, Effect, Outcome, Topic, TopicSettings};
-use super::topic::{Slot, TopicHandle};
-use crate::replica::{AckFailure, AckLevel, AckSink, Completion, Partition, PartitionStart, PartitionStatus, Waiter};
-use crate::types::{Offset, PartitionIndex, Timestamp, TopicId, TopicName, TopicPartition};
+use super::metadata::{
+    AlterTopic, Command, CreateTopic, DeleteTopic, Metadata, MetadataError, Outcome, SettingsChange, Topic,
+    TopicSettings,
+};
+use super::places::Places;
+use super::settling::Prepared;
+use super::{Broker, refuse_internal};
+use crate::replica::{PartitionOptions, PartitionStatus};
+use crate::types::{Timestamp, TopicId, TopicName};
 
-/// A topic that is there now.
+/// A topic that is there now, or, where it was deleted, was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreatedTopic {
     /// Its name.
     pub topic: TopicName,
     /// How many partitions it has.
     pub partitions: u32,
+}
+
+/// What to change of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TopicChange {
+    /// Its settings.
+    pub settings: SettingsChange,
+    /// How many partitions it has from now on: more than before, or as many.
+    pub partitions: Option<u32>,
 }
 
 /// Called once with what became of a command, on whichever thread finished it.
@@ -33,7 +45,7 @@ impl CommandReply {
         CommandReply(Box::new(reply))
     }
 
-    fn send(self, result: Result<CreatedTopic, BrokerError>) {
+    pub(crate) fn send(self, result: Result<CreatedTopic, BrokerError>) {
         (self.0)(result);
     }
 }
@@ -42,13 +54,6 @@ impl fmt::Debug for CommandReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("CommandReply")
     }
-}
-
-/// Where the answers to appends to `__meta` go; the token is the offset behind the command.
-#[derive(Debug)]
-struct MetaSink {
-    broker: Arc<Broker>,
-    now: Timestamp,
 }
 
 impl Broker {
@@ -63,49 +68,74 @@ impl Broker {
         now: Timestamp,
         reply: CommandReply,
     ) {
+        if let Err(error) = refuse_internal(topic) {
+            return reply.send(Err(error));
+        }
         let partitions = partitions.unwrap_or(self.options.topics.partitions);
         let create = CreateTopic { topic: topic.clone(), topic_id, partitions, created_at: now, settings };
-        match self.begin_command(&Command::CreateTopic(create.clone())) {
-            Ok(Outcome::AlreadyDone) => reply.send(Ok(CreatedTopic { topic: topic.clone(), partitions })),
-            Ok(Outcome::Apply) => self.prepare_topic(create, now, reply),
+        self.create(create, now, reply);
+    }
+
+    /// Creates a topic, whoever's it is.
+    pub(crate) fn create(self: &Arc<Self>, create: CreateTopic, now: Timestamp, reply: CommandReply) {
+        let CreateTopic { topic, topic_id, partitions, settings, .. } = create.clone();
+        match self.begin_command(&topic, |_| Ok(Command::CreateTopic(create))) {
+            Ok((_, Outcome::AlreadyDone)) => reply.send(Ok(CreatedTopic { topic, partitions })),
+            Ok((command, Outcome::Apply)) => {
+                let options = self.options.topic_options(&topic, &settings);
+                self.prepare(command, Places { topic, topic_id, indexes: 0..partitions }, options, now, reply);
+            }
             Err(error) => reply.send(Err(error)),
         }
     }
 
-    /// Makes a topic's partitions and appends the command that creates it.
-    fn prepare_topic(self: &Arc<Self>, create: CreateTopic, now: Timestamp, reply: CommandReply) {
-        if let Err(error) = self.clear_places(&create) {
-            self.meta.lock().release(&create.topic);
+    /// Changes a topic's settings and gives it more partitions; what is so already is no error. The reply comes when it
+    /// is durable, and in force for every open partition. Blocks on files.
+    pub fn alter_topic(self: &Arc<Self>, topic: &TopicName, change: TopicChange, now: Timestamp, reply: CommandReply) {
+        if let Err(error) = refuse_internal(topic) {
             return reply.send(Err(error));
         }
-        match self.make_partitions(&create, now) {
-            Ok(made) => self.append_command(Command::CreateTopic(create), made, now, reply),
-            Err(error) => {
-                self.give_up(&create.topic, create.topic_id, create.partitions, &error, now);
-                reply.send(Err(error));
+        let mut before = None;
+        let begun = self.begin_command(topic, |metadata| {
+            let there = find(metadata, topic)?;
+            let settings = change.settings.apply_to(&there.settings);
+            before = Some(there.clone());
+            let partitions = change.partitions.filter(|partitions| *partitions != there.partitions);
+            Ok(Command::AlterTopic(AlterTopic { topic: topic.clone(), topic_id: there.id, settings, partitions }))
+        });
+        let before = before.map_or(0, |before| before.partitions);
+        match begun {
+            Ok((Command::AlterTopic(alter), Outcome::Apply)) => {
+                let indexes = before..alter.partitions.unwrap_or(before);
+                let places = Places { topic: topic.clone(), topic_id: alter.topic_id, indexes };
+                let options = self.options.topic_options(topic, &alter.settings);
+                self.prepare(Command::AlterTopic(alter), places, options, now, reply);
             }
+            Ok(_) => reply.send(Ok(CreatedTopic { topic: topic.clone(), partitions: before })),
+            Err(error) => reply.send(Err(error)),
         }
     }
 
     /// Deletes a topic and all its records. The reply comes when that is durable. Blocks on files.
     pub fn delete_topic(self: &Arc<Self>, topic: &TopicName, now: Timestamp, reply: CommandReply) {
-        let topic_id = match self.topic(topic) {
-            Ok(handle) => handle.topic().id,
-            Err(error) => return reply.send(Err(error)),
-        };
-        let command = Command::DeleteTopic(DeleteTopic { topic: topic.clone(), topic_id });
-        match self.begin_command(&command) {
-            Ok(_) => self.append_command(command, Vec::new(), now, reply),
+        let begun = refuse_internal(topic).and_then(|()| {
+            self.begin_command(topic, |metadata| {
+                let topic_id = find(metadata, topic)?.id;
+                Ok(Command::DeleteTopic(DeleteTopic { topic: topic.clone(), topic_id }))
+            })
+        });
+        match begun {
+            Ok((command, _)) => self.append_command(command, None, now, reply.into()),
             Err(error) => reply.send(Err(error)),
         }
     }
 
-    /// Checks a command and claims its topic for it.
-    fn begin_command(&self, command: &Command) -> Result<Outcome, BrokerError> {
-        let topic = command.topic();
-        if topic.is_internal() {
-            return Err(BrokerError::InternalTopic { topic: topic.clone() });
-        }
+    /// Claims a topic for a command, makes the command out of what the metadata say now, and checks it.
+    fn begin_command(
+        &self,
+        topic: &TopicName,
+        make: impl FnOnce(&Metadata) -> Result<Command, MetadataError>,
+    ) -> Result<(Command, Outcome), BrokerError> {
         // Nothing is touched on disk for a command that cannot be appended.
         if let PartitionStatus::Failed(reason) = self.meta_partition.status() {
             return Err(BrokerError::StorageFailed(reason));
@@ -115,170 +145,39 @@ impl Broker {
         if !meta.claim(topic) {
             return Err(BrokerError::TopicBusy { topic: topic.clone() });
         }
-        let outcome = meta.metadata.check(command);
-        if outcome != Ok(Outcome::Apply) {
+        let begun = make(&meta.metadata).and_then(|command| {
+            let outcome = meta.metadata.check(&command)?;
+            Ok((command, outcome))
+        });
+        if !matches!(begun, Ok((_, Outcome::Apply))) {
             meta.release(topic);
         }
-        Ok(outcome?)
+        Ok(begun?)
     }
 
-    /// Makes the partitions of a topic that is not in the metadata yet.
-    fn make_partitions(&self, create: &CreateTopic, now: Timestamp) -> Result<Vec<Arc<Partition>>, BrokerError> {
-        let options = self.options.partition_options(&create.settings);
-        (0..create.partitions)
-            .map(|index| {
-                let name = TopicPartition { topic: create.topic.clone(), partition: PartitionIndex(index) };
-                let files = self.directory.partition(&name);
-                let start = PartitionStart { name, topic_id: create.topic_id, files, options };
-                Ok(Partition::create(self.context.clone(), start, now)?)
-            })
-            .collect()
-    }
-
-    /// Removes what an interrupted creation left where the partitions of a topic go. Records of nobody are not ours to
-    /// remove: where there are any, nothing is touched.
-    fn clear_places(&self, create: &CreateTopic) -> Result<(), BrokerError> {
-        let failed = |error: std::io::Error| BrokerError::StorageFailed(error.to_string().into());
-        let place = |index| TopicPartition { topic: create.topic.clone(), partition: PartitionIndex(index) };
-        for name in (0..create.partitions).map(place) {
-            if self.directory.holds_records(&name).map_err(failed)? {
-                let dir = self.directory.partition(&name).dir().display().to_string();
-                let reason = format!("{dir} holds records of a topic that does not exist: move it away first");
-                return Err(BrokerError::StorageFailed(reason.into()));
-            }
-        }
-        (0..create.partitions)
-            .map(place)
-            .try_for_each(|name| self.directory.set_deleted(&name, create.topic_id))
-            .map_err(failed)
-    }
-
-    fn append_command(
+    /// Makes the partitions that a command needs and appends it.
+    fn prepare(
         self: &Arc<Self>,
         command: Command,
-        partitions: Vec<Arc<Partition>>,
+        places: Places,
+        options: PartitionOptions,
         now: Timestamp,
         reply: CommandReply,
     ) {
-        let mut meta = self.meta.lock();
-        let end = self.meta_partition.offsets().log_end().plus(1);
-        let sink = Arc::new(MetaSink { broker: Arc::clone(self), now });
-        let waiter = Waiter { sink, token: end.get() };
-        let appended = match command_batch(&command, now) {
-            Some(batch) => {
-                let appended = self.meta_partition.append(batch, AckLevel::Durable, Some(waiter), now);
-                appended.map_err(BrokerError::from)
-            }
-            None => Err(BrokerError::StorageFailed("the command cannot be encoded".into())),
-        };
-        let entry = InFlight { end, command, partitions, reply };
-        match appended {
-            Ok(ticket) => {
-                assert_eq!(ticket.next_offset, end, "commands are appended under the metadata's lock");
-                meta.push(entry);
-            }
+        if let Err(error) = self.clear_places(&places) {
+            self.meta.lock().release(&places.topic);
+            return reply.send(Err(error));
+        }
+        match self.make_partitions(&places, options, now) {
+            Ok(partitions) => self.append_command(command, Some(Prepared { places, partitions }), now, reply.into()),
             Err(error) => {
-                drop(meta);
-                self.take_back(entry, error, now);
-            }
-        }
-    }
-
-    /// A command will not take effect: what was prepared for it goes, and whoever asked is told.
-    fn take_back(&self, entry: InFlight, error: BrokerError, now: Timestamp) {
-        match &entry.command {
-            Command::CreateTopic(create) => {
-                self.give_up(&create.topic, create.topic_id, create.partitions, &error, now);
-            }
-            Command::DeleteTopic(_) | Command::AlterTopic(_) => self.meta.lock().release(entry.command.topic()),
-        }
-        entry.reply.send(Err(error));
-    }
-
-    fn give_up(&self, topic: &TopicName, id: TopicId, partitions: u32, error: &BrokerError, now: Timestamp) {
-        if *error == BrokerError::StorageFull {
-            self.reserve.release(now);
-        }
-        self.remove_directories(topic, id, partitions);
-        self.meta.lock().release(topic);
-    }
-
-    fn remove_directories(&self, topic: &TopicName, topic_id: TopicId, partitions: u32) {
-        let removed = (0..partitions).try_for_each(|index| {
-            let name = TopicPartition { topic: topic.clone(), partition: PartitionIndex(index) };
-            self.context.log.handles.close_below(self.directory.partition(&name).dir());
-            self.directory.set_deleted(&name, topic_id)
-        });
-        if let Err(error) = removed.and_then(|()| self.directory.purge_deleted()) {
-            tracing::warn!(%topic, %error, "directories of a deleted topic are left for the next start");
-        }
-    }
-
-    /// Shows what a durable command changed.
-    fn settle(&self, entry: InFlight, effect: Effect) {
-        let topic = entry.command.topic().clone();
-        let result = match effect {
-            Effect::Created { .. } => Ok(self.show_topic(&topic, entry.partitions)),
-            Effect::Deleted { topic: deleted } => Ok(self.hide_topic(&deleted)),
-            Effect::Altered { .. } => self.created(&topic),
-            Effect::Ignored { reason } => Err(BrokerError::Metadata(reason)),
-        };
-        self.meta.lock().release(&topic);
-        entry.reply.send(result);
-    }
-
-    fn show_topic(&self, name: &TopicName, partitions: Vec<Arc<Partition>>) -> CreatedTopic {
-        let count = u32::try_from(partitions.len()).unwrap_or(u32::MAX);
-        let topic = self.meta.lock().metadata.topic(name).cloned();
-        if let Some(topic) = topic {
-            let slots = partitions.into_iter().map(Slot::Open).collect();
-            self.topics.write().insert(name.clone(), Arc::new(TopicHandle::new(topic, slots)));
-        }
-        CreatedTopic { topic: name.clone(), partitions: count }
-    }
-
-    fn hide_topic(&self, topic: &Topic) -> CreatedTopic {
-        let handle = self.topics.write().remove(&topic.name);
-        for slot in handle.iter().flat_map(|handle| handle.slots()) {
-            if let Slot::Open(partition) = slot {
-                partition.stop("the topic was deleted");
-            }
-        }
-        self.remove_directories(&topic.name, topic.id, topic.partitions);
-        CreatedTopic { topic: topic.name.clone(), partitions: topic.partitions }
-    }
-
-    fn created(&self, name: &TopicName) -> Result<CreatedTopic, BrokerError> {
-        let partitions = self.topic(name)?.partitions_count();
-        Ok(CreatedTopic { topic: name.clone(), partitions })
-    }
-}
-
-impl AckSink for MetaSink {
-    fn complete(&self, completions: &mut dyn Iterator<Item = Completion>) {
-        for Completion { token, outcome } in completions {
-            let Some(end) = Offset::new(token) else { continue };
-            match outcome {
-                Ok(_) => {
-                    let done = self.broker.meta.lock().apply_to(end);
-                    done.into_iter().for_each(|(entry, effect)| self.broker.settle(entry, effect));
-                }
-                Err(failure) => self.fail(end, failure),
+                self.give_up(&places, &error, now);
+                reply.send(Err(error));
             }
         }
     }
 }
 
-impl MetaSink {
-    fn fail(&self, end: Offset, failure: AckFailure) {
-        tracing::warn!(%failure, "a metadata command was not kept");
-        let Some(entry) = self.broker.meta.lock().take(end) else { return };
-        if matches!(failure, AckFailure::StorageFailed(_)) {
-            // Whether the command is in the log the next start will see: what it needs there must stay.
-            self.broker.meta.lock().release(entry.command.topic());
-            entry.reply.send(Err(failure.into()));
-        } else {
-            self.broker.take_back(entry, failure.into(), self.now);
-        }
-    }
+fn find<'a>(metadata: &'a Metadata, topic: &TopicName) -> Result<&'a Topic, MetadataError> {
+    metadata.topic(topic).ok_or_else(|| MetadataError::UnknownTopic { topic: topic.clone() })
 }

@@ -15,13 +15,23 @@ use super::{Disk, OpenMode};
 /// Whatever the disk reports. The name then still refers to the old bytes, or (where only the last step failed, the
 /// directory's sync) to the new ones, not durably.
 pub fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_file_unsynced(disk, path, bytes)?;
+    disk.sync_dir(parent(path))
+}
+
+/// As [`replace_file`], but for the last step: syncing the directory is the caller's, together with what else is new in
+/// it.
+///
+/// # Errors
+/// Whatever the disk reports. The name then still refers to the old bytes.
+pub fn replace_file_unsynced(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let tmp = tmp_path(path)?;
     if let Err(error) = write_durably(disk, &tmp, bytes).and_then(|()| disk.rename(&tmp, path)) {
         // The first error is the one to report; a stale tmp is overwritten by the next replacement.
         let _ = disk.remove_file(&tmp);
         return Err(error);
     }
-    disk.sync_dir(parent(path))
+    Ok(())
 }
 
 /// Reads a whole file of at most `bytes_max` bytes; allocates no more than the file's length.

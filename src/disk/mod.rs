@@ -10,7 +10,7 @@ mod real;
 #[cfg(test)]
 mod tests;
 
-pub use files::{create_dir_durably, read_file, replace_file};
+pub use files::{create_dir_durably, read_file, replace_file, replace_file_unsynced};
 pub use real::RealDisk;
 
 use std::fmt::Debug;

@@ -77,6 +77,7 @@ impl PartitionLog {
 
     /// Writes as many of the batches as go into the active segment with one write; returns their count.
     fn append_run(&self, writer: &mut Writer, batches: &[Batch], now: Timestamp) -> Result<usize, LogError> {
+        self.check_open()?;
         let first = batches[0].header();
         let end = self.view.read().end;
         if must_roll(writer, end, first.total_bytes as u64, now) {
@@ -124,6 +125,7 @@ impl PartitionLog {
     }
 
     fn roll_locked(&self, writer: &mut Writer) -> Result<(), LogError> {
+        self.check_open()?;
         let (active, end, file) = {
             let view = self.view.read();
             (Arc::clone(&view.active), view.end, Arc::clone(&view.file))

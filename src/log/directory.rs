@@ -162,35 +162,83 @@ impl DataDirectory {
         read_partition_file(&*self.disk, &self.partition(partition)).ok().map(|file| file.topic_id)
     }
 
-    /// Takes a partition's directory out of sight, durably: it is then no topic's any more. On a full device, where there
-    /// is no room for a directory to take it, it is removed where it is: half removed it is a leftover like any other.
+    /// Makes the names of the directories in it durable: whoever made some calls it once for all of them.
+    ///
+    /// # Errors
+    /// Whatever the file system reports.
+    pub fn sync(&self) -> io::Result<()> {
+        self.disk.sync_dir(&self.path)
+    }
+
+    /// Takes the directories of partitions out of sight, durably: they are then no topic's any more. On a full device,
+    /// where there is no room for a directory to take them, they are removed where they are: half removed they are
+    /// leftovers like any other.
     ///
     /// # Errors
     /// Whatever the file system reports; `NotFound` is no error.
-    pub fn set_deleted(&self, partition: &TopicPartition, topic_id: TopicId) -> io::Result<()> {
-        let from = self.path.join(partition.directory_name());
-        if !self.disk.exists(&from)? {
+    pub fn set_deleted(&self, partitions: &[TopicPartition], topic_id: TopicId) -> io::Result<()> {
+        let names = self.that_exist(partitions)?;
+        if names.is_empty() {
             return Ok(());
         }
-        match self.move_deleted(&from, partition, topic_id) {
+        match self.move_deleted(&names, topic_id) {
             Err(error) if is_full(&error) => {
-                self.disk.remove_dir_all(&from)?;
-                self.disk.sync_dir(&self.path)
+                for name in self.that_exist(partitions)? {
+                    self.disk.remove_dir_all(&self.path.join(name))?;
+                }
+                self.sync()
             }
             moved => moved,
         }
     }
 
-    fn move_deleted(&self, from: &Path, partition: &TopicPartition, topic_id: TopicId) -> io::Result<()> {
-        let dir = self.path.join(DELETED_DIR).join(topic_id.to_string());
-        create_dir_durably(&*self.disk, &dir)?;
-        let to = dir.join(partition.directory_name());
-        if self.disk.exists(&to)? {
-            self.disk.remove_dir_all(&to)?;
+    fn that_exist(&self, partitions: &[TopicPartition]) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for name in partitions.iter().map(TopicPartition::directory_name) {
+            if self.disk.exists(&self.path.join(&name))? {
+                names.push(name);
+            }
         }
-        self.disk.rename(from, &to)?;
+        Ok(names)
+    }
+
+    fn move_deleted(&self, names: &[String], topic_id: TopicId) -> io::Result<()> {
+        let dir = self.deleted_dir(topic_id);
+        create_dir_durably(&*self.disk, &dir)?;
+        for name in names {
+            let to = dir.join(name);
+            if self.disk.exists(&to)? {
+                self.disk.remove_dir_all(&to)?;
+            }
+            self.disk.rename(&self.path.join(name), &to)?;
+        }
         self.disk.sync_dir(&dir)?;
-        self.disk.sync_dir(&self.path)
+        self.sync()
+    }
+
+    fn deleted_dir(&self, topic_id: TopicId) -> PathBuf {
+        self.path.join(DELETED_DIR).join(topic_id.to_string())
+    }
+
+    /// The directories that were set aside as one topic's, and take up space still.
+    ///
+    /// # Errors
+    /// Whatever the file system reports.
+    pub fn deleted_of(&self, topic_id: TopicId) -> io::Result<Vec<PathBuf>> {
+        let dir = self.deleted_dir(topic_id);
+        if !self.disk.exists(&dir)? {
+            return Ok(Vec::new());
+        }
+        Ok(self.disk.read_dir(&dir)?.into_iter().map(|entry| dir.join(entry.name)).collect())
+    }
+
+    /// Frees the space of what was set aside as one topic's.
+    ///
+    /// # Errors
+    /// Whatever the file system reports.
+    pub fn purge_deleted_of(&self, topic_id: TopicId) -> io::Result<()> {
+        let dir = self.deleted_dir(topic_id);
+        if self.disk.exists(&dir)? { self.disk.remove_dir_all(&dir) } else { Ok(()) }
     }
 
     /// Frees the space of everything that was deleted.

@@ -4,7 +4,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::partition_file::PartitionFileError;
-use super::recovery::DamageReport;
 
 /// A failed operation on a partition's files.
 #[derive(Debug, thiserror::Error)]
@@ -35,13 +34,11 @@ pub enum LogError {
         /// What the file system said.
         source: io::Error,
     },
-    /// So much is lost that the log cannot even be opened for reading.
-    #[error("{dir} is damaged, {report}; `wiber-server repair` takes what is whole")]
-    Corrupt {
+    /// The partition was deleted, or closed otherwise.
+    #[error("{dir} is closed")]
+    Closed {
         /// The partition's directory.
         dir: PathBuf,
-        /// What is damaged.
-        report: DamageReport,
     },
     /// `partition.json` cannot be used.
     #[error("{path}: {source}")]

@@ -51,17 +51,23 @@ impl HandleCache {
         self.len() == 0
     }
 
-    /// The open segment at a path, opened now where it was not. Opening happens outside the cache's lock.
+    /// The open segment at a path, opened now where it was not, and kept where `may_keep`: a path that will name
+    /// another file must not be remembered as this one. Opening happens outside the cache's lock.
     pub(crate) fn get(
         &self,
         log: &Path,
         open: impl FnOnce() -> io::Result<SealedReader>,
+        may_keep: impl FnOnce() -> bool,
     ) -> io::Result<Arc<SealedReader>> {
         if let Some(reader) = self.state.lock().touch(log) {
             return Ok(reader);
         }
         let reader = Arc::new(open()?);
         let mut state = self.state.lock();
+        // Under the lock: whoever closes below a directory forbids it first.
+        if !may_keep() {
+            return Ok(reader);
+        }
         state.insert(log, Arc::clone(&reader));
         while state.open.len() > self.segments_max || (state.index_bytes > INDEX_BYTES_MAX && state.open.len() > 1) {
             state.close_oldest();

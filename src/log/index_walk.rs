@@ -44,6 +44,8 @@ pub(crate) struct Walked {
     pub(crate) mark: Option<DurableMark>,
     /// Whether the walk came through the mark's place.
     pub(crate) mark_met: bool,
+    /// Whether the index file holds the mark.
+    pub(crate) is_mark_saved: bool,
 }
 
 impl Walked {
@@ -58,7 +60,7 @@ impl Walked {
         let mut first = LogPoint::segment_start(from.segment, first_batch);
         first.position = from.position;
         let fresh = EntryBuilder::new(interval, first);
-        let mut walked = Walked { loaded, fresh, mark, mark_met: false };
+        let mut walked = Walked { loaded, fresh, mark, mark_met: false, is_mark_saved: true };
         walked.meet(&from);
         walked
     }

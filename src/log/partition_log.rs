@@ -1,6 +1,7 @@
 //! One partition's log: its segments as readers and the writer see them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -13,8 +14,8 @@ use super::partition_file::{PartitionFile, PartitionFileError};
 use super::point::LogPoint;
 use super::recovery::DamageReport;
 use super::segment::ActiveSegment;
-use crate::disk::{OpenMode, create_dir_durably, replace_file};
-use crate::types::{Offset, PartitionIndex, Timestamp, TopicId, TopicName};
+use crate::disk::{OpenMode, create_dir_durably, replace_file, replace_file_unsynced};
+use crate::types::{BatchIndex, Offset, PartitionIndex, Timestamp, TopicId, TopicName};
 
 /// A partition's segments, open for appending and reading.
 ///
@@ -26,6 +27,8 @@ pub struct PartitionLog {
     pub(crate) files: PartitionFiles,
     pub(crate) view: RwLock<View>,
     pub(crate) writer: Mutex<Writer>,
+    /// The files are somebody else's from now on, or nobody's.
+    pub(crate) is_closed: AtomicBool,
 }
 
 /// What readers see. Locked for moments, never during I/O.
@@ -67,7 +70,7 @@ impl PartitionLog {
     /// earlier, unfinished creation left there is replaced.
     ///
     /// # Errors
-    /// [`LogError::StorageFull`], [`LogError::Io`].
+    /// As [`PartitionLog::prepare`].
     pub fn create(
         context: LogContext,
         files: PartitionFiles,
@@ -76,11 +79,37 @@ impl PartitionLog {
         partition: PartitionIndex,
         topic_id: TopicId,
     ) -> Result<PartitionLog, LogError> {
-        create_dir_durably(&*context.disk, files.dir()).map_err(|error| LogError::io("create", files.dir(), error))?;
+        let above = files.dir().parent().unwrap_or(files.dir()).to_path_buf();
+        let disk = Arc::clone(&context.disk);
+        create_dir_durably(&*disk, &above).map_err(|error| LogError::io("create", &above, error))?;
+        let log = PartitionLog::prepare(context, files, options, topic, partition, topic_id)?;
+        disk.sync_dir(&above).map_err(|error| LogError::io("sync", &above, error))?;
+        Ok(log)
+    }
+
+    /// As [`PartitionLog::create`], but for the name of the directory, in a directory that is there: syncing that one is
+    /// the caller's, once for all the partitions made in it.
+    ///
+    /// Two syncs do: of the content of `partition.json`, and of the names of all files together. What a power cut leaves
+    /// before the second is a directory that no metadata name.
+    ///
+    /// # Errors
+    /// [`LogError::StorageFull`], [`LogError::Io`].
+    pub fn prepare(
+        context: LogContext,
+        files: PartitionFiles,
+        options: LogOptions,
+        topic: TopicName,
+        partition: PartitionIndex,
+        topic_id: TopicId,
+    ) -> Result<PartitionLog, LogError> {
+        context.disk.create_dir_all(files.dir()).map_err(|error| LogError::io("create", files.dir(), error))?;
         let file = PartitionFile::new(topic, partition, topic_id);
-        write_partition_file(&context, &files, &file)?;
+        let (path, bytes) = (files.partition_file(), encode(&files, &file)?);
+        replace_file_unsynced(&*context.disk, &path, &bytes).map_err(|error| LogError::io("write", &path, error))?;
         let (base, first_batch) = (file.active().base, file.active().first_batch);
-        let active = create_segment(&context, &files, base, first_batch)?;
+        let active = create_segment_unsynced(&context, &files, base, first_batch)?;
+        sync_names(&context, &files)?;
         let end = LogPoint::segment_start(base, first_batch);
         Ok(PartitionLog::assemble(context, files, options, file, active, end, None, None))
     }
@@ -99,7 +128,8 @@ impl PartitionLog {
         let last_entry = active.index.lock().index().entries().last().map_or(0, |entry| u64::from(entry.position));
         let view = View { file: Arc::new(file), active: Arc::new(active), end, damage };
         let writer = Writer { options, first_append, last_entry_position: last_entry, must_roll: false };
-        PartitionLog { context, files, view: RwLock::new(view), writer: Mutex::new(writer) }
+        let (view, writer) = (RwLock::new(view), Mutex::new(writer));
+        PartitionLog { context, files, view, writer, is_closed: AtomicBool::new(false) }
     }
 
     /// What the log is like now.
@@ -118,6 +148,20 @@ impl PartitionLog {
     /// Changes how the log behaves from the next append on.
     pub fn set_options(&self, options: LogOptions) {
         self.writer.lock().options = options;
+    }
+
+    /// Ends all writing: when this returns no file of the partition's names is created, replaced or removed any more, and
+    /// no open one is kept for others. So the names may be given away. Waits for an append under way.
+    pub fn close(&self) {
+        let _writer = self.writer.lock();
+        self.is_closed.store(true, Ordering::Release);
+        self.context.handles.close_below(self.files.dir());
+    }
+
+    /// Refuses to write where the partition is closed. To be asked with the writer locked.
+    pub(crate) fn check_open(&self) -> Result<(), LogError> {
+        let is_closed = self.is_closed.load(Ordering::Acquire);
+        if is_closed { Err(LogError::Closed { dir: self.files.dir().to_path_buf() }) } else { Ok(()) }
     }
 
     /// Makes everything before `point` durable, and leaves a durable mark that says so. `point` must have been the end
@@ -168,10 +212,13 @@ pub(crate) fn write_partition_file(
     files: &PartitionFiles,
     file: &PartitionFile,
 ) -> Result<(), LogError> {
-    let path = files.partition_file();
-    let bytes =
-        file.encode().map_err(|source: PartitionFileError| LogError::PartitionFile { path: path.clone(), source })?;
+    let (path, bytes) = (files.partition_file(), encode(files, file)?);
     replace_file(&*context.disk, &path, &bytes).map_err(|error| LogError::io("replace", &path, error))
+}
+
+fn encode(files: &PartitionFiles, file: &PartitionFile) -> Result<Vec<u8>, LogError> {
+    let failed = |source: PartitionFileError| LogError::PartitionFile { path: files.partition_file(), source };
+    file.encode().map_err(failed)
 }
 
 /// Creates the files of a segment, durable when this returns. Files of that name are emptied: nothing names them yet.
@@ -179,13 +226,27 @@ pub(crate) fn create_segment(
     context: &LogContext,
     files: &PartitionFiles,
     base: Offset,
-    first_batch: crate::types::BatchIndex,
+    first_batch: BatchIndex,
+) -> Result<ActiveSegment, LogError> {
+    let segment = create_segment_unsynced(context, files, base, first_batch)?;
+    segment.file.sync_data().map_err(|error| LogError::io("sync", segment.path(), error))?;
+    sync_names(context, files)?;
+    Ok(segment)
+}
+
+fn create_segment_unsynced(
+    context: &LogContext,
+    files: &PartitionFiles,
+    base: Offset,
+    first_batch: BatchIndex,
 ) -> Result<ActiveSegment, LogError> {
     let (log, index) = (files.log(base), files.index(base));
     let file = context.disk.open(&log, OpenMode::CreateOrEmpty).map_err(|error| LogError::io("create", &log, error))?;
     let active_index =
         ActiveIndex::create(&*context.disk, &index, base).map_err(|error| LogError::io("create", &index, error))?;
-    file.sync_data().map_err(|error| LogError::io("sync", &log, error))?;
-    context.disk.sync_dir(files.dir()).map_err(|error| LogError::io("sync", files.dir(), error))?;
     Ok(ActiveSegment::new(base, first_batch, log, file, active_index))
+}
+
+fn sync_names(context: &LogContext, files: &PartitionFiles) -> Result<(), LogError> {
+    context.disk.sync_dir(files.dir()).map_err(|error| LogError::io("sync", files.dir(), error))
 }

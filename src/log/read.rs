@@ -114,7 +114,27 @@ impl PartitionLog {
     /// [`ReadError::BelowLogStart`]; [`ReadError::Corrupt`] where the first batch is damaged (those before damage are
     /// served, and those behind it when asked for); [`ReadError::Log`] where the files cannot be read.
     pub fn read(&self, from: Offset, upto: Offset, bytes_max: usize) -> Result<Vec<Batch>, ReadError> {
-        let (file, mut from) = (self.state().file, from);
+        self.read_in(&self.state().file, from, upto, bytes_max).map_err(|error| self.explain(error, from))
+    }
+
+    /// A file that is not there belonged to a segment that retention deleted meanwhile, where the log start is now beyond
+    /// the offset.
+    pub(crate) fn explain(&self, error: ReadError, from: Offset) -> ReadError {
+        let log_start = self.log_start();
+        match error {
+            ReadError::Log(_) if from < log_start => ReadError::BelowLogStart { from, log_start },
+            ReadError::Log(_) | ReadError::BelowLogStart { .. } | ReadError::Corrupt { .. } => error,
+        }
+    }
+
+    /// Reads from the segments that `partition.json` named a moment ago.
+    pub(crate) fn read_in(
+        &self,
+        file: &PartitionFile,
+        mut from: Offset,
+        upto: Offset,
+        bytes_max: usize,
+    ) -> Result<Vec<Batch>, ReadError> {
         if from < file.log_start {
             return Err(ReadError::BelowLogStart { from, log_start: file.log_start });
         }
@@ -122,7 +142,7 @@ impl PartitionLog {
         if from >= upto {
             return Ok(Vec::new());
         }
-        let source = self.source_of(&file, from)?;
+        let source = self.source_of(file, from)?;
         let entry = source.entry_before(from);
         let mut reading =
             Reading { source: &source, history: &file.history, from, upto, bytes_max, bytes: 0, batches: Vec::new() };
@@ -133,7 +153,7 @@ impl PartitionLog {
             stopped = reading.run(reading.segment_start());
         }
         match stopped {
-            Some((place, damage)) if reading.batches.is_empty() => self.past_damage(&file, reading, place, damage),
+            Some((place, damage)) if reading.batches.is_empty() => self.past_damage(file, reading, place, damage),
             Some((place, damage)) => {
                 self.report_damage(DamageReport { segment: source.base, position: place.position, damage });
                 Ok(reading.batches)
@@ -175,12 +195,27 @@ impl PartitionLog {
     /// # Errors
     /// As [`PartitionLog::read`].
     pub fn batch_at_time(&self, time: Timestamp, upto: Offset) -> Result<Option<Batch>, ReadError> {
-        let file = self.state().file;
+        loop {
+            let file = self.state().file;
+            match self.batch_at_time_in(&file, time, upto) {
+                // Retention deleted a segment meanwhile: the answer lies in what is left.
+                Err(ReadError::Log(_) | ReadError::BelowLogStart { .. }) if file.log_start < self.log_start() => {}
+                found => return found,
+            }
+        }
+    }
+
+    pub(crate) fn batch_at_time_in(
+        &self,
+        file: &PartitionFile,
+        time: Timestamp,
+        upto: Offset,
+    ) -> Result<Option<Batch>, ReadError> {
         for record in &file.segments {
             if record.max_timestamp().is_some_and(|max| max < time) {
                 continue;
             }
-            let source = self.source_of(&file, record.base)?;
+            let source = self.source_of(file, record.base)?;
             let entry = source.entry_before_time(time);
             let mut next = entry.map_or(source.base, |entry| source.base.plus(u64::from(entry.relative_offset)));
             next = next.max(file.log_start);
@@ -213,7 +248,8 @@ impl PartitionLog {
         }
         let (log, index) = (self.files.log(record.base), self.files.index(record.base));
         let disk = &*self.context.disk;
-        let opened = self.context.handles.get(&log, || SealedReader::open(disk, &log, &index, record.base));
+        let open = || SealedReader::open(disk, &log, &index, record.base);
+        let opened = self.context.handles.get(&log, open, || self.check_open().is_ok());
         let reader = opened.map_err(|error| LogError::io("open", &log, error))?;
         let end_position = record.sealed.map_or(u64::MAX, |sealed| sealed.bytes);
         let end_offset = next_base.unwrap_or(Offset::MAX);

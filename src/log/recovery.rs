@@ -10,6 +10,9 @@
 //!   synced before anything counts on it.
 //! - A checkpoint (from a snapshot) is believed where the batch before it is still the very batch it tells of. Without
 //!   one the partition is walked from its log start.
+//! - A checkpoint is written only once everything before it is durable, whatever the sync policy, and what it tells of
+//!   is committed, so that no truncation takes it back. Where the last segment ends before a checkpoint in it, durable
+//!   records are gone: it stands in for a lost durable mark.
 //!
 //! A corrupt partition is opened all the same: what is whole is served, writes are refused, and nothing is cut.
 
@@ -112,8 +115,8 @@ impl PartitionLog {
         }
         opening.check_sealed()?;
         opening.walk_sealed(start, visitor)?;
-        let in_active = start.filter(|point| point.segment == file.active().base);
-        let (active, tail) = opening.open_active(in_active, visitor)?;
+        let in_active = |point: &LogPoint| point.segment == file.active().base;
+        let (active, tail) = opening.open_active(start.filter(in_active), checkpoint.filter(in_active), visitor)?;
         let first_append = first_append(&active, tail.end, now);
         let (damage, batches_walked) = (opening.damage.take(), opening.batches);
         let log = PartitionLog::assemble(context, files, options, file, active, tail.end, damage.clone(), first_append);
@@ -296,10 +299,12 @@ impl Opening<'_> {
         Ok(())
     }
 
-    /// Opens the last segment, walks what must be walked and settles where the log ends.
+    /// Opens the last segment, walks what must be walked and settles where the log ends. `start` is where to begin, and
+    /// `witness` a place in the segment up to which it was durable once.
     fn open_active(
         &mut self,
         start: Option<LogPoint>,
+        witness: Option<LogPoint>,
         visitor: &mut dyn RecoveryVisitor,
     ) -> Result<(ActiveSegment, Tail), LogError> {
         let record = *self.file.active();
@@ -307,16 +312,18 @@ impl Opening<'_> {
         let (log, index_path) = (self.files.log(record.base), self.files.index(record.base));
         let loaded = load_index(self.disk(), &index_path, record.base).ok();
         let mark = loaded.as_ref().and_then(|(_, mark)| *mark).filter(|mark| mark.position > 0);
-        if !self.disk().exists(&log).map_err(|error| LogError::io("look for", &log, error))? {
-            if mark.is_some() {
-                let report = DamageReport { segment: record.base, position: 0, damage: Damage::Missing };
-                return Err(LogError::Corrupt { dir: self.files.dir().to_path_buf(), report });
+        let is_there = self.disk().exists(&log).map_err(|error| LogError::io("look for", &log, error))?;
+        if !is_there {
+            if mark.is_none() && self.lacks(&beginning, witness).is_none() {
+                // A roll that did not come to its end.
+                let active = create_segment(self.context, self.files, record.base, record.first_batch)?;
+                return Ok((active, Tail { end: beginning, cut: None, bytes_rewritten: 0 }));
             }
-            // A roll that did not come to its end.
-            let active = create_segment(self.context, self.files, record.base, record.first_batch)?;
-            return Ok((active, Tail { end: beginning, cut: None, bytes_rewritten: 0 }));
+            self.report(record.base, 0, Damage::Missing);
         }
-        let file = self.disk().open(&log, OpenMode::ReadWrite).map_err(|error| LogError::io("open", &log, error))?;
+        // In the place of a missing file an empty one is as damaged, and lets the other segments be served.
+        let mode = if is_there { OpenMode::ReadWrite } else { OpenMode::CreateOrEmpty };
+        let file = self.disk().open(&log, mode).map_err(|error| LogError::io("open", &log, error))?;
         let file_len = file.len().map_err(|error| LogError::io("measure", &log, error))?;
         let from = start.unwrap_or(beginning);
         let mut seen = Walked::new(
@@ -335,11 +342,15 @@ impl Opening<'_> {
         });
         self.batches += walk.batches;
         seen.meet(&walk.end);
+        if let Some(lost) = self.lacks(&walk.end, witness) {
+            (seen.mark, seen.mark_met, seen.is_mark_saved) = (Some(mark_at(&record, &lost)), false, false);
+        }
         self.judge(&record, &walk, &seen, from);
+        let seen_mark = seen.mark;
         let index = self.settle_index(&index_path, record.base, seen, &walk)?;
         let active = ActiveSegment::new(record.base, record.first_batch, log, file, index);
         let tail = if self.damage.is_some() {
-            self.pass_damage(&active, walk, mark, file_len, visitor)
+            self.pass_damage(&active, walk, seen_mark, file_len, visitor)
         } else {
             self.settle(&active, walk, mark, from, file_len)?
         };
@@ -354,7 +365,7 @@ impl Opening<'_> {
             Some(loaded) if is_damaged => loaded.clone(),
             _ => seen.merged(walk),
         };
-        if seen.loaded.as_ref() != Some(&index) {
+        if seen.loaded.as_ref() != Some(&index) || !seen.is_mark_saved {
             let written = write_index(self.disk(), path, base, &index, seen.mark);
             written.map_err(|error| LogError::io("write", path, error))?;
         }
@@ -380,6 +391,13 @@ impl Opening<'_> {
         let behind = walk_file(&*active.file, start, file_len, self.history(), |header, _, _| visitor.batch(header));
         self.batches += behind.batches;
         unchanged(behind.end)
+    }
+
+    /// The witness, where the log ends before it. Offsets that a repair gave up are no loss any more: the end is behind
+    /// them.
+    fn lacks(&self, end: &LogPoint, witness: Option<LogPoint>) -> Option<LogPoint> {
+        let next_offset = self.history().follow(end.next_offset);
+        witness.filter(|witness| next_offset < witness.next_offset && end.position < witness.position)
     }
 
     /// Tells corruption from a torn tail.
@@ -422,6 +440,16 @@ impl Opening<'_> {
             active.index.lock().save_mark(durable_mark(active, end));
         }
         Ok(Tail { end, cut, bytes_rewritten })
+    }
+}
+
+/// The durable mark that tells of a place in a segment.
+fn mark_at(record: &SegmentRecord, point: &LogPoint) -> DurableMark {
+    let relative = |value: u64| u32::try_from(value).unwrap_or(u32::MAX);
+    DurableMark {
+        relative_offset: relative(point.next_offset.since(record.base)),
+        position: relative(point.position),
+        relative_batch: relative(point.next_batch.get().saturating_sub(record.first_batch.get())),
     }
 }
 

@@ -46,6 +46,7 @@ impl PartitionLog {
     /// then. A file that cannot be deleted is left for the next start.
     pub fn advance_log_start(&self, log_start: Offset) -> Result<(), LogError> {
         let _excluded = self.writer.lock();
+        self.check_open()?;
         let file = self.state().file;
         if log_start <= file.log_start {
             return Ok(());

@@ -28,6 +28,7 @@ impl PartitionLog {
     /// Where `end` lies below the log start: that is our own mistake.
     pub fn truncate_to(&self, end: Offset, now: Timestamp) -> Result<LogPoint, LogError> {
         let mut writer = self.writer.lock();
+        self.check_open()?;
         let state = self.state();
         assert!(end >= state.file.log_start, "truncation to {end} below the log start {}", state.file.log_start);
         if end >= state.end.next_offset {

@@ -46,6 +46,13 @@ impl Default for AdmissionLimits {
 pub struct ProducedBatch {
     bytes: BytesMut,
     header: BatchHeader,
+    largest_value_bytes: Option<usize>,
+}
+
+/// What a walk over uncompressed records found.
+struct Walked {
+    max_timestamp: Timestamp,
+    largest_value_bytes: usize,
 }
 
 impl ProducedBatch {
@@ -65,9 +72,12 @@ impl ProducedBatch {
         let mut header = verify_exact(&bytes)?;
         check_attributes(&header)?;
         check_counts(&header)?;
-        let max_timestamp = match header.attributes.compression() {
-            Some(Compression::None) => walk(&bytes[HEADER_BYTES..], &header)?,
-            Some(_) => header.max_timestamp.max(header.base_timestamp),
+        let (max_timestamp, largest_value_bytes) = match header.attributes.compression() {
+            Some(Compression::None) => {
+                let Walked { max_timestamp, largest_value_bytes } = walk(&bytes[HEADER_BYTES..], &header)?;
+                (max_timestamp, Some(largest_value_bytes))
+            }
+            Some(_) => (header.max_timestamp.max(header.base_timestamp), None),
             None => {
                 let codec = header.attributes.codec();
                 return Err(AdmissionError::UnknownCompression { codec });
@@ -80,19 +90,25 @@ impl ProducedBatch {
             header.crc = checksum(&bytes);
             write_crc(&mut bytes, header.crc);
         }
-        Ok(ProducedBatch { bytes, header })
+        Ok(ProducedBatch { bytes, header, largest_value_bytes })
     }
 
     /// A batch our own builder just made: right by construction.
     pub(super) fn from_builder(bytes: BytesMut, header: BatchHeader) -> ProducedBatch {
         debug_assert_eq!(verify_exact(&bytes), Ok(header));
-        ProducedBatch { bytes, header }
+        ProducedBatch { bytes, header, largest_value_bytes: None }
     }
 
     /// The header, as the producer sent it save for the max timestamp.
     #[must_use]
     pub fn header(&self) -> &BatchHeader {
         &self.header
+    }
+
+    /// Bytes of the largest value, where admission saw the records: not of a compressed batch, nor of one we built.
+    #[must_use]
+    pub fn largest_value_bytes(&self) -> Option<usize> {
+        self.largest_value_bytes
     }
 
     /// The whole batch.
@@ -173,11 +189,12 @@ fn check_not_negative(timestamp: Timestamp) -> Result<(), AdmissionError> {
     Ok(())
 }
 
-/// Walks an uncompressed body to its exact end; the largest timestamp of its records.
-fn walk(body: &[u8], header: &BatchHeader) -> Result<Timestamp, AdmissionError> {
+/// Walks an uncompressed body to its exact end.
+fn walk(body: &[u8], header: &BatchHeader) -> Result<Walked, AdmissionError> {
     let base = header.base_timestamp.millis();
     let mut rest = body;
-    let mut max = Timestamp::NONE;
+    let mut max_timestamp = Timestamp::NONE;
+    let mut largest_value_bytes = 0;
     for index in 0..header.records_count {
         let defect = |defect| AdmissionError::Record { index, defect };
         let record = next_record(&mut rest).map_err(defect)?;
@@ -191,10 +208,11 @@ fn walk(body: &[u8], header: &BatchHeader) -> Result<Timestamp, AdmissionError> 
         };
         let timestamp = Timestamp::from_millis(millis);
         check_not_negative(timestamp)?;
-        max = max.max(timestamp);
+        max_timestamp = max_timestamp.max(timestamp);
+        largest_value_bytes = largest_value_bytes.max(record.value.map_or(0, <[u8]>::len));
     }
     match rest.len() {
-        0 => Ok(max),
+        0 => Ok(Walked { max_timestamp, largest_value_bytes }),
         bytes => Err(AdmissionError::Surplus { bytes }),
     }
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use super::error::PartitionClosed;
 use crate::types::{Epoch, Offset};
 
 /// What must have happened to a batch before its publisher is answered (`wiber.ack`).
@@ -38,6 +39,9 @@ pub enum AckFailure {
     /// A new leader took it back.
     #[error("another leader took over before it was committed")]
     Truncated,
+    /// The partition is no more.
+    #[error(transparent)]
+    Closed(#[from] PartitionClosed),
 }
 
 /// The answer to one append.

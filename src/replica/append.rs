@@ -60,6 +60,9 @@ impl Partition {
     }
 
     fn check_status(&self, state: &State) -> Result<(), AppendError> {
+        if let Some(closed) = &state.closed {
+            return Err(AppendError::Closed(closed.clone()));
+        }
         match &state.status {
             PartitionStatus::Leader if state.options.is_internal || self.context.reserve.is_open() => Ok(()),
             PartitionStatus::Leader => Err(AppendError::StorageFull),
@@ -115,7 +118,7 @@ impl State {
     }
 
     /// Enters a waiter, or answers it at once where a repeated batch has all it needs.
-    fn wait(&mut self, ticket: &Ticket, ack: AckLevel, waiter: Option<Waiter>, effects: &mut Effects) {
+    pub(super) fn wait(&mut self, ticket: &Ticket, ack: AckLevel, waiter: Option<Waiter>, effects: &mut Effects) {
         let Some(waiter) = waiter else { return };
         let acked = Acked { base_offset: ticket.base_offset, epoch: ticket.epoch };
         let (queue, reached) = match ack {

@@ -11,8 +11,8 @@ pub(crate) struct Effects {
     pub(crate) answers: Vec<(Vec<Waiting>, Option<AckFailure>)>,
     pub(crate) submit: Vec<Work>,
     pub(crate) commits: bool,
-    /// Appenders that wait for space.
-    pub(crate) appenders: Vec<Waker>,
+    /// Who waits for space, or for records that will never come.
+    pub(crate) wakers: Vec<Waker>,
 }
 
 impl Effects {

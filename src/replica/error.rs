@@ -5,7 +5,18 @@ use std::sync::Arc;
 use super::producers::SequenceError;
 use crate::log::ReadError;
 use crate::record::ProducedBatch;
-use crate::types::{Epoch, Offset};
+use crate::types::{Epoch, Offset, TopicName};
+
+/// Why a partition takes no part in anything any more: neither appends nor reads.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PartitionClosed {
+    /// Its topic is gone.
+    #[error("topic '{topic}' was deleted")]
+    TopicDeleted {
+        /// The topic.
+        topic: TopicName,
+    },
+}
 
 /// Why a batch was not appended. Nothing of it was kept.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +42,9 @@ pub enum AppendError {
     /// The file system failed here before, or found damage: the partition takes no more.
     #[error("the partition accepts no writes: {0}")]
     StorageFailed(Arc<str>),
+    /// The partition is no more.
+    #[error(transparent)]
+    Closed(#[from] PartitionClosed),
     /// The batch repeats, skips or contradicts what its producer sent before.
     #[error(transparent)]
     Sequence(#[from] SequenceError),
@@ -104,6 +118,9 @@ pub enum ReadFailure {
     /// The files cannot be read.
     #[error(transparent)]
     Log(ReadError),
+    /// The partition is no more.
+    #[error(transparent)]
+    Closed(#[from] PartitionClosed),
 }
 
 impl From<ReadError> for ReadFailure {

@@ -22,6 +22,7 @@ mod append;
 mod effects;
 mod error;
 mod follow;
+mod jobs;
 mod offsets;
 mod open;
 mod options;
@@ -33,14 +34,16 @@ mod tail;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod wait;
 mod write;
 
 pub use ack::{AckFailure, AckLevel, AckSink, Acked, Completion, Waiter};
 pub use append::Ticket;
-pub use error::{AppendError, FollowError, ReadFailure};
+pub use error::{AppendError, FollowError, PartitionClosed, ReadFailure};
+pub use jobs::run_jobs;
 pub use offsets::Offsets;
 pub use open::{OpenReport, PartitionStart};
-pub use options::{PartitionOptions, ReplicaContext, SyncPolicy, Work, WorkQueue};
+pub use options::{Job, PartitionOptions, ReplicaContext, SyncPolicy, Work, WorkQueue};
 pub use partition::{Partition, PartitionStatus};
 pub use read::{DiskRead, Read};
 pub use tail::TailBudget;

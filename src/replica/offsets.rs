@@ -69,6 +69,13 @@ impl Offsets {
         if self.commits_written { self.written } else { self.durable }
     }
 
+    /// Says anew what stable means. What is committed already stays committed: while some of it is not durable, stable
+    /// goes on meaning written.
+    pub(crate) fn set_commits_written(&mut self, commits_written: bool) {
+        self.commits_written = commits_written || self.high_watermark > self.durable;
+        self.check();
+    }
+
     pub(crate) fn set_log_start(&mut self, log_start: Offset) {
         assert!(log_start >= self.log_start, "the log start went back from {} to {log_start}", self.log_start);
         self.log_start = log_start;

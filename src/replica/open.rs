@@ -11,10 +11,11 @@ use super::producers::Producers;
 use super::tail::Tail;
 use super::upkeep::Checkpoint;
 use crate::log::{
-    Cut, DamageReport, LogError, PartitionFileError, PartitionFiles, PartitionLog, Recovered, RecoveryVisitor,
+    Cut, DamageReport, LogContext, LogError, LogOptions, PartitionFileError, PartitionFiles, PartitionLog, Recovered,
+    RecoveryVisitor,
 };
 use crate::record::BatchHeader;
-use crate::types::{Epoch, Offset, Timestamp, TopicId, TopicPartition};
+use crate::types::{Epoch, Offset, PartitionIndex, Timestamp, TopicId, TopicName, TopicPartition};
 
 /// Which partition to make or open, and where.
 #[derive(Debug)]
@@ -44,15 +45,35 @@ pub struct OpenReport {
     pub damage: Option<DamageReport>,
 }
 
+type MakeLog =
+    fn(LogContext, PartitionFiles, LogOptions, TopicName, PartitionIndex, TopicId) -> Result<PartitionLog, LogError>;
+
 impl Partition {
     /// Makes a partition that holds nothing; durable when this returns. Blocks on files.
     ///
     /// # Errors
     /// [`LogError`].
     pub fn create(context: ReplicaContext, start: PartitionStart, now: Timestamp) -> Result<Arc<Partition>, LogError> {
+        Partition::make(PartitionLog::create, context, start, now)
+    }
+
+    /// As [`Partition::create`], but that syncing the directory which holds the partition's is left to the caller: see
+    /// [`PartitionLog::prepare`].
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn prepare(context: ReplicaContext, start: PartitionStart, now: Timestamp) -> Result<Arc<Partition>, LogError> {
+        Partition::make(PartitionLog::prepare, context, start, now)
+    }
+
+    fn make(
+        make_log: MakeLog,
+        context: ReplicaContext,
+        start: PartitionStart,
+        now: Timestamp,
+    ) -> Result<Arc<Partition>, LogError> {
         let PartitionStart { name, topic_id, files, options } = start;
-        let (topic, partition) = (name.topic.clone(), name.partition);
-        let log = PartitionLog::create(context.log.clone(), files, options.log, topic, partition, topic_id)?;
+        let log = make_log(context.log.clone(), files, options.log, name.topic.clone(), name.partition, topic_id)?;
         let producers = Producers::new(options.producers);
         Ok(assemble(context, name, topic_id, options, log, producers, now))
     }
@@ -122,8 +143,10 @@ fn assemble(
         queued: Queued::default(),
         sync_wanted: Offset::ZERO,
         last_sync: now,
+        given_up: Offset::ZERO,
         leader_acks: AckQueue::default(),
         durable_acks: AckQueue::default(),
+        closed: None,
         readers: Vec::new(),
         appenders: Vec::new(),
         producers,

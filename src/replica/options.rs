@@ -19,11 +19,20 @@ pub enum Work {
     Upkeep,
 }
 
+/// One of several things to do side by side.
+pub type Job = Box<dyn FnOnce() + Send>;
+
 /// Takes work to do soon, on any thread that may block on files. A partition submits each kind at most once until it
 /// was run.
 pub trait WorkQueue: Send + Sync + Debug {
     /// Arranges for [`Partition::run`] to be called with this work.
     fn submit(&self, partition: Arc<Partition>, work: Work);
+
+    /// Runs all these jobs, side by side where there are threads for it, and returns when the last one is done. The
+    /// caller's own thread takes part, so that it comes to an end even where every other thread waits for something.
+    fn run_all(&self, jobs: Vec<Job>) {
+        jobs.into_iter().for_each(|job| job());
+    }
 }
 
 /// When what was written is made durable without anybody asking (`storage.sync`).

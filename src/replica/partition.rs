@@ -8,11 +8,12 @@ use parking_lot::Mutex;
 
 use super::ack::{AckFailure, AckQueue};
 use super::effects::Effects;
+use super::error::PartitionClosed;
 use super::offsets::Offsets;
 use super::options::{PartitionOptions, ReplicaContext, SyncPolicy, Work};
 use super::producers::Producers;
 use super::tail::Tail;
-use crate::log::{LogPoint, PartitionLog};
+use crate::log::{LogPoint, LogState, PartitionLog};
 use crate::record::Batch;
 use crate::types::{Epoch, Offset, Timestamp, TopicId, TopicPartition};
 
@@ -44,6 +45,8 @@ pub struct Partition {
 pub(crate) struct State {
     pub(crate) options: PartitionOptions,
     pub(crate) status: PartitionStatus,
+    /// Why nobody may read any more either.
+    pub(crate) closed: Option<PartitionClosed>,
     pub(crate) epoch: Epoch,
     pub(crate) offsets: Offsets,
     /// The place of `offsets.written()`.
@@ -66,6 +69,8 @@ pub(crate) struct State {
     /// Somebody needs everything before this offset durable.
     pub(crate) sync_wanted: Offset,
     pub(crate) last_sync: Timestamp,
+    /// What lies before this offset is not needed any more.
+    pub(crate) given_up: Offset,
     pub(crate) leader_acks: AckQueue,
     pub(crate) durable_acks: AckQueue,
     pub(crate) readers: Vec<Waker>,
@@ -135,12 +140,29 @@ impl Partition {
         self.log.state().file.history.follow(from)
     }
 
-    /// Ready once a record at or beyond `from` is committed; the waker is called when that may be so.
-    pub fn poll_readable(&self, from: Offset, waker: &Waker) -> Poll<()> {
+    /// Bytes of the records it keeps, in all its segments together.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        let LogState { file, end, .. } = self.log.state();
+        let sealed = file.segments.iter().filter_map(|record| record.sealed).map(|sealed| sealed.bytes);
+        // A roll under way has named the next segment and not begun it: the one it seals is counted already.
+        let active = if end.segment == file.active().base { end.position } else { 0 };
+        sealed.sum::<u64>() + active
+    }
+
+    /// Ready once a record at or beyond `from` is committed, or the partition is closed; the waker is called when that
+    /// may be so.
+    ///
+    /// # Errors
+    /// [`PartitionClosed`]: no record will ever come.
+    pub fn poll_readable(&self, from: Offset, waker: &Waker) -> Poll<Result<(), PartitionClosed>> {
         let from = self.behind_gap(from);
         let mut state = self.state.lock();
+        if let Some(closed) = &state.closed {
+            return Poll::Ready(Err(closed.clone()));
+        }
         if state.offsets.high_watermark() > from {
-            return Poll::Ready(());
+            return Poll::Ready(Ok(()));
         }
         register(&mut state.readers, waker);
         Poll::Pending
@@ -185,24 +207,37 @@ impl Partition {
         self.carry_out(effects);
     }
 
-    /// Takes no appends any more, for a reason that is not the disk's: what waits is refused.
-    pub fn stop(self: &Arc<Self>, reason: &str) {
+    /// Ends the partition: who waits to append or to read is told why, and so is everybody from now on. When this
+    /// returns it touches none of its names in the file system any more. Waits for a write under way.
+    pub fn close(self: &Arc<Self>, why: PartitionClosed) {
         let mut effects = Effects::default();
-        self.state.lock().fail(reason, &mut effects);
+        let mut state = self.state.lock();
+        let reason = why.to_string();
+        state.closed.get_or_insert(why);
+        state.fail(&reason, &mut effects);
+        effects.wakers.append(&mut state.readers);
+        drop(state);
+        self.log.close();
         self.carry_out(effects);
+    }
+
+    /// Why the partition is closed, if it is.
+    #[must_use]
+    pub fn closed(&self) -> Option<PartitionClosed> {
+        self.state.lock().closed.clone()
     }
 
     /// Sends answers, then moves the high watermark to what is stable, then wakes readers: in this order, so that no
     /// reader sees a record before its publisher's answer is on its way.
     pub(crate) fn carry_out(self: &Arc<Self>, effects: Effects) {
-        let Effects { answers, submit, commits, appenders } = effects;
+        let Effects { answers, submit, commits, wakers } = effects;
         for (waiting, failure) in answers {
             super::ack::answer(waiting, failure.as_ref());
         }
         if commits {
             self.commit();
         }
-        appenders.into_iter().for_each(Waker::wake);
+        wakers.into_iter().for_each(Waker::wake);
         for work in submit {
             self.context.queue.submit(Arc::clone(self), work);
         }
@@ -285,16 +320,16 @@ impl State {
         self.status = PartitionStatus::Failed(Arc::clone(&reason));
         self.pending.clear();
         self.unwritten_bytes = 0;
-        let failure = AckFailure::StorageFailed(reason);
+        let failure = self.closed.clone().map_or(AckFailure::StorageFailed(reason), AckFailure::Closed);
         effects.answer(self.leader_acks.take_beyond(Offset::ZERO), Some(&failure));
         effects.answer(self.durable_acks.take_beyond(Offset::ZERO), Some(&failure));
-        effects.appenders.append(&mut self.appenders);
+        effects.wakers.append(&mut self.appenders);
     }
 
     /// Wakes those who wait for space, once there is some.
     pub(crate) fn wake_appenders(&mut self, effects: &mut Effects) {
         if self.has_space() {
-            effects.appenders.append(&mut self.appenders);
+            effects.wakers.append(&mut self.appenders);
         }
     }
 }

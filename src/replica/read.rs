@@ -33,9 +33,12 @@ impl Partition {
     /// into `bytes_max` bytes.
     ///
     /// # Errors
-    /// [`ReadFailure::OutOfRange`] below the log start or above the high watermark.
+    /// [`ReadFailure::OutOfRange`] below the log start or above the high watermark, [`ReadFailure::Closed`].
     pub fn read(self: &Arc<Self>, from: Offset, bytes_max: usize) -> Result<Read, ReadFailure> {
         let state = self.state.lock();
+        if let Some(closed) = &state.closed {
+            return Err(ReadFailure::Closed(closed.clone()));
+        }
         let (log_start, upto) = (state.offsets.log_start(), state.offsets.high_watermark());
         if from < log_start || from > upto {
             return Err(ReadFailure::OutOfRange { from, log_start, high_watermark: upto });
@@ -54,10 +57,12 @@ impl Partition {
     /// on files.
     ///
     /// # Errors
-    /// [`ReadFailure::Log`].
+    /// [`ReadFailure::Log`], [`ReadFailure::Closed`].
     pub fn offset_at_time(&self, time: Timestamp) -> Result<Option<Offset>, ReadFailure> {
         let upto = self.offsets().high_watermark();
-        let Some(batch) = self.log.batch_at_time(time, upto)? else { return Ok(None) };
+        let found = self.log.batch_at_time(time, upto);
+        self.check_open()?;
+        let Some(batch) = found? else { return Ok(None) };
         let base = batch.header().base_offset;
         let Ok(records) = batch.records() else { return Ok(Some(base)) };
         let reaching = records.filter_map(Result::ok).find(|record| record.timestamp >= time);
@@ -69,10 +74,12 @@ impl DiskRead {
     /// Reads. Blocks on files.
     ///
     /// # Errors
-    /// [`ReadFailure::OutOfRange`] where retention was faster, [`ReadFailure::Log`] where the batch is damaged or the
-    /// files cannot be read. Damage found stops the partition's writes.
+    /// [`ReadFailure::OutOfRange`] where retention was faster, [`ReadFailure::Closed`] where the topic was deleted,
+    /// [`ReadFailure::Log`] where the batch is damaged or the files cannot be read. Damage found stops the partition's writes.
     pub fn run(self) -> Result<Vec<Batch>, ReadFailure> {
         let result = self.partition.log.read(self.from, self.upto, self.bytes_max);
+        // Asked afterwards: the files may have gone meanwhile, or be those of the next topic of that name.
+        self.partition.check_open()?;
         if let Some(damage) = self.partition.log.state().damage {
             self.partition.stop_for_damage(&damage.to_string());
         }
@@ -86,6 +93,10 @@ impl DiskRead {
 }
 
 impl Partition {
+    fn check_open(&self) -> Result<(), ReadFailure> {
+        self.closed().map_or(Ok(()), |closed| Err(ReadFailure::Closed(closed)))
+    }
+
     fn stop_for_damage(self: &Arc<Self>, reason: &str) {
         let mut effects = Effects::default();
         let mut state = self.state.lock();

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::config::{Config, SyncMode};
 use crate::broker::metadata::MetadataLimits;
+use crate::broker::positions::PositionLimits;
+use crate::broker::publish::PublishLimits;
 use crate::broker::{BrokerOptions, TopicDefaults};
 use crate::listener::native::NativeOptions;
 use crate::log::{LogOptions, RetentionPolicy};
@@ -30,6 +32,7 @@ pub(super) fn broker_options(config: &Config) -> BrokerOptions {
         bytes_max: (storage.retention_bytes > 0).then_some(storage.retention_bytes),
     };
     let expiry_ms = i64::try_from(storage.producer_expiry_hours).unwrap_or(i64::MAX / HOUR_MS) * HOUR_MS;
+    let position_expiry_ms = i64::try_from(storage.position_expiry_hours).unwrap_or(i64::MAX / HOUR_MS) * HOUR_MS;
     BrokerOptions {
         data_dir: storage.data_dir.clone(),
         snapshot_dir: storage.snapshot_dir.clone(),
@@ -48,8 +51,16 @@ pub(super) fn broker_options(config: &Config) -> BrokerOptions {
             producers: ProducerLimits { producers_max: PRODUCERS_MAX, expiry_ms },
             is_internal: false,
         },
-        topics: TopicDefaults { partitions: config.topics.default_partitions },
+        topics: TopicDefaults {
+            partitions: config.topics.default_partitions,
+            message_bytes_max: u32::try_from(config.topics.max_message_size).unwrap_or(u32::MAX),
+        },
+        publish: PublishLimits {
+            batch_bytes_max: config.topics.max_batch_size,
+            dedup_window_ms: millis(config.topics.dedup_window),
+        },
         limits: MetadataLimits { topics_max: config.topics.max_topics, partitions_max: config.topics.max_partitions },
+        positions: PositionLimits { expiry_ms: position_expiry_ms, ..PositionLimits::default() },
     }
 }
 
@@ -61,6 +72,7 @@ pub(super) fn native_options(config: &Config) -> NativeOptions {
         handshake_timeout: server.handshake_timeout,
         heartbeat_interval: server.heartbeat_interval,
         connection_timeout: server.connection_timeout,
+        ack_timeout: server.ack_timeout,
         subscribe_grace: Duration::from_millis(server.subscribe_grace_ms),
         message_bytes_max: config.topics.max_message_size,
         auto_create: config.topics.auto_create,

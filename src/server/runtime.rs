@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "the one place that reads the clock and starts threads")]
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
@@ -12,7 +13,7 @@ use parking_lot::{Condvar, Mutex};
 use uuid::Uuid;
 
 use crate::broker::Broker;
-use crate::replica::{Partition, Work, WorkQueue};
+use crate::replica::{Job, Partition, Work, WorkQueue};
 use crate::types::{Timestamp, TopicId};
 
 /// Time between two rounds of housekeeping.
@@ -44,6 +45,8 @@ pub fn fresh_topic_id() -> TopicId {
 pub struct WorkPool {
     writes: Queue,
     syncs: Queue,
+    /// Threads that may do jobs at a time, beside whoever asks for them: the others are left to sync.
+    job_threads: usize,
 }
 
 #[derive(Debug, Default)]
@@ -54,18 +57,26 @@ struct Queue {
 
 #[derive(Debug, Default)]
 struct QueueState {
-    waiting: VecDeque<(Arc<Partition>, Work)>,
+    waiting: VecDeque<Task>,
     is_closed: bool,
 }
 
+/// Something for a thread to do.
+#[derive(Debug)]
+enum Task {
+    Partition(Arc<Partition>, Work),
+    /// One of these jobs; then, behind everything that came meanwhile, the next one.
+    Jobs(Arc<JobList>),
+}
+
 impl Queue {
-    fn push(&self, partition: Arc<Partition>, work: Work) {
-        self.state.lock().waiting.push_back((partition, work));
+    fn push(&self, task: Task) {
+        self.state.lock().waiting.push_back(task);
         self.filled.notify_one();
     }
 
-    /// The next piece of work; `None` once the queue is closed and empty.
-    fn next(&self) -> Option<(Arc<Partition>, Work)> {
+    /// The next task; `None` once the queue is closed and empty.
+    fn next(&self) -> Option<Task> {
         let mut state = self.state.lock();
         loop {
             if let Some(work) = state.waiting.pop_front() {
@@ -87,8 +98,73 @@ impl Queue {
 impl WorkQueue for WorkPool {
     fn submit(&self, partition: Arc<Partition>, work: Work) {
         match work {
-            Work::Write | Work::Upkeep => self.writes.push(partition, work),
-            Work::Sync => self.syncs.push(partition, work),
+            Work::Write | Work::Upkeep => self.writes.push(Task::Partition(partition, work)),
+            Work::Sync => self.syncs.push(Task::Partition(partition, work)),
+        }
+    }
+
+    fn run_all(&self, jobs: Vec<Job>) {
+        let list = Arc::new(JobList::new(jobs));
+        for _ in 0..self.job_threads.min(list.unfinished().saturating_sub(1)) {
+            self.syncs.push(Task::Jobs(Arc::clone(&list)));
+        }
+        while list.run_one() {}
+        list.wait();
+    }
+}
+
+/// Jobs that several threads take from until there is none left.
+struct JobList {
+    state: Mutex<Jobs>,
+    finished: Condvar,
+}
+
+struct Jobs {
+    waiting: VecDeque<Job>,
+    unfinished: usize,
+}
+
+impl fmt::Debug for JobList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JobList({} unfinished)", self.unfinished())
+    }
+}
+
+impl JobList {
+    fn new(jobs: Vec<Job>) -> JobList {
+        let unfinished = jobs.len();
+        JobList { state: Mutex::new(Jobs { waiting: jobs.into(), unfinished }), finished: Condvar::new() }
+    }
+
+    fn unfinished(&self) -> usize {
+        self.state.lock().unfinished
+    }
+
+    /// Runs the next job; false where there is none left.
+    fn run_one(&self) -> bool {
+        let Some(job) = self.state.lock().waiting.pop_front() else { return false };
+        // Counted even where the job panics: whoever waits for it must not wait for ever.
+        let _finishing = Finishing(self);
+        job();
+        true
+    }
+
+    fn wait(&self) {
+        let mut state = self.state.lock();
+        while state.unfinished > 0 {
+            self.finished.wait(&mut state);
+        }
+    }
+}
+
+struct Finishing<'a>(&'a JobList);
+
+impl Drop for Finishing<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock();
+        state.unfinished -= 1;
+        if state.unfinished == 0 {
+            self.0.finished.notify_all();
         }
     }
 }
@@ -106,7 +182,8 @@ impl WorkPool {
     /// # Errors
     /// Where the operating system gives no thread.
     pub fn start(writers: usize, syncers: usize) -> io::Result<PoolThreads> {
-        let pool = Arc::new(WorkPool { writes: Queue::default(), syncs: Queue::default() });
+        let job_threads = syncers.div_ceil(2);
+        let pool = Arc::new(WorkPool { writes: Queue::default(), syncs: Queue::default(), job_threads });
         let mut threads = Vec::with_capacity(writers + syncers);
         for (name, count, queue) in [("writer", writers, Kind::Write), ("syncer", syncers, Kind::Sync)] {
             for number in 0..count.max(1) {
@@ -133,8 +210,15 @@ enum Kind {
 }
 
 fn work(queue: &Queue) {
-    while let Some((partition, work)) = queue.next() {
-        partition.run(work, now());
+    while let Some(task) = queue.next() {
+        match task {
+            Task::Partition(partition, work) => partition.run(work, now()),
+            Task::Jobs(list) => {
+                if list.run_one() {
+                    queue.push(Task::Jobs(list));
+                }
+            }
+        }
     }
 }
 
@@ -211,4 +295,43 @@ pub fn drain(broker: &Broker, bound: Duration) -> bool {
         std::thread::sleep(DRAIN_CHECK);
     }
     broker.is_idle()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn counting(count: &Arc<AtomicUsize>, jobs: usize) -> Vec<Job> {
+        let job = || {
+            let count = Arc::clone(count);
+            Box::new(move || _ = count.fetch_add(1, Ordering::SeqCst)) as Job
+        };
+        (0..jobs).map(|_| job()).collect()
+    }
+
+    /// Jobs on threads of the pool that wait for jobs themselves: every thread waits at once, and none for ever.
+    #[test]
+    fn jobs_that_wait_for_jobs_come_to_an_end() {
+        for (threads, outer, inner) in [(1, 1, 1), (1, 8, 8), (3, 20, 5), (2, 0, 0), (2, 5, 0)] {
+            let pool = WorkPool::start(1, threads).unwrap();
+            let (queue, count) = (pool.queue(), Arc::new(AtomicUsize::new(0)));
+            let nested = (0..outer).map(|_| {
+                let (queue, count) = (pool.queue(), Arc::clone(&count));
+                Box::new(move || queue.run_all(counting(&count, inner))) as Job
+            });
+            queue.run_all(nested.collect());
+            assert_eq!(count.load(Ordering::SeqCst), outer * inner, "{threads} threads");
+            pool.stop();
+        }
+    }
+
+    #[test]
+    fn what_jobs_give_comes_in_their_order() {
+        let pool = WorkPool::start(1, 4).unwrap();
+        let results = crate::replica::run_jobs(&*pool.queue(), (0..100).map(|number| move || number * 2).collect());
+        assert_eq!(results, (0..100).map(|number| number * 2).collect::<Vec<_>>());
+        pool.stop();
+    }
 }

@@ -4,6 +4,8 @@
 //! {"type":"create_topic","version":1,"topic":"events","topic_id":"…","partitions":2,"created_at_ms":0,"settings":{}}
 //! {"type":"delete_topic","version":1,"topic":"events","topic_id":"…"}
 //! {"type":"alter_topic","version":1,"topic":"events","topic_id":"…","settings":{"retention_ms":3600000}}
+//! {"type":"alter_topic","version":1,"topic":"events","topic_id":"…","settings":{},"partitions":4}
+//! {"type":"allocate_producer_ids","version":1,"next":1000}
 //! ```
 //!
 //! A broker that does not know a type, a version or a field must not guess at it, for its state would part from that of
@@ -21,6 +23,7 @@ const VERSION: u32 = 1;
 const CREATE_TOPIC: &str = "create_topic";
 const DELETE_TOPIC: &str = "delete_topic";
 const ALTER_TOPIC: &str = "alter_topic";
+const ALLOCATE_PRODUCER_IDS: &str = "allocate_producer_ids";
 
 /// Why bytes are no command.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +73,7 @@ impl Command {
             Command::CreateTopic(body) => encode(CREATE_TOPIC, body),
             Command::DeleteTopic(body) => encode(DELETE_TOPIC, body),
             Command::AlterTopic(body) => encode(ALTER_TOPIC, body),
+            Command::AllocateProducerIds(body) => encode(ALLOCATE_PRODUCER_IDS, body),
         }
     }
 
@@ -83,6 +87,7 @@ impl Command {
             CREATE_TOPIC => untagged.body().map(Command::CreateTopic),
             DELETE_TOPIC => untagged.body().map(Command::DeleteTopic),
             ALTER_TOPIC => untagged.body().map(Command::AlterTopic),
+            ALLOCATE_PRODUCER_IDS => untagged.body().map(Command::AllocateProducerIds),
             _ => Err(DecodeError::UnknownType { found: untagged.r#type }),
         }
     }

@@ -15,16 +15,19 @@ pub enum Command {
     DeleteTopic(DeleteTopic),
     /// `alter_topic`
     AlterTopic(AlterTopic),
+    /// `allocate_producer_ids`
+    AllocateProducerIds(AllocateProducerIds),
 }
 
 impl Command {
-    /// The topic it changes.
+    /// The topic it changes, if it is about one.
     #[must_use]
-    pub fn topic(&self) -> &TopicName {
+    pub fn topic(&self) -> Option<&TopicName> {
         match self {
-            Command::CreateTopic(create) => &create.topic,
-            Command::DeleteTopic(delete) => &delete.topic,
-            Command::AlterTopic(alter) => &alter.topic,
+            Command::CreateTopic(create) => Some(&create.topic),
+            Command::DeleteTopic(delete) => Some(&delete.topic),
+            Command::AlterTopic(alter) => Some(&alter.topic),
+            Command::AllocateProducerIds(_) => None,
         }
     }
 }
@@ -59,7 +62,7 @@ pub struct DeleteTopic {
     pub topic_id: TopicId,
 }
 
-/// Other settings for a topic.
+/// Other settings, or more partitions, for a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AlterTopic {
@@ -70,4 +73,15 @@ pub struct AlterTopic {
     pub topic_id: TopicId,
     /// All its own settings from now on: one left out goes back to the broker's default.
     pub settings: TopicSettings,
+    /// How many partitions it has from now on, where they become more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<u32>,
+}
+
+/// A block of producer ids is given out, from where the last one ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AllocateProducerIds {
+    /// The first id behind the block.
+    pub next: i64,
 }

@@ -20,26 +20,27 @@ use std::collections::btree_map::Entry;
 use crate::types::{TopicId, TopicName};
 
 pub use codec::DecodeError;
-pub use command::{AlterTopic, Command, CreateTopic, DeleteTopic};
+pub use command::{AllocateProducerIds, AlterTopic, Command, CreateTopic, DeleteTopic};
 pub(in crate::broker) use serde_as::topic_name;
 pub use snapshot::{InvalidMetadataSnapshot, MetadataSnapshot};
-pub use topic::{CleanupPolicy, InvalidSetting, Topic, TopicSettings};
+pub use topic::{CleanupPolicy, InvalidSetting, SettingsChange, Topic, TopicSettings};
 
 /// Bounds that a broker puts on what it accepts; they bind no command that is already in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MetadataLimits {
     /// Most topics, without the internal ones (`__…`), which are few and the broker's own.
     pub topics_max: usize,
-    /// Most partitions of one topic.
+    /// Most partitions of one topic, of an internal one as many as the broker wants.
     pub partitions_max: u32,
 }
 
-/// The topics of the broker.
+/// The topics of the broker, and which producer ids it has given out.
 #[derive(Debug, Clone)]
 pub struct Metadata {
     limits: MetadataLimits,
     topics: BTreeMap<TopicName, Topic>,
     names: BTreeMap<TopicId, TopicName>,
+    next_producer_id: i64,
 }
 
 /// What a command that passes the check is worth.
@@ -100,9 +101,27 @@ pub enum MetadataError {
         /// The limit.
         partitions_max: u32,
     },
+    /// Partitions are added, never taken away: their records would be lost.
+    #[error("topic '{topic}' has {partitions} partitions: it can get more, not {found}")]
+    PartitionsOnlyGrow {
+        /// Its name.
+        topic: TopicName,
+        /// How many it has.
+        partitions: u32,
+        /// What was asked for.
+        found: u32,
+    },
     /// A setting out of its range.
     #[error(transparent)]
     InvalidSetting(#[from] InvalidSetting),
+    /// The producer ids were given out before.
+    #[error("producer ids up to {next} are given out; {found} is no end of a new block")]
+    ProducerIdsBehind {
+        /// The first id that is free.
+        next: i64,
+        /// The end of the block.
+        found: i64,
+    },
 }
 
 /// What applying a command did.
@@ -118,10 +137,17 @@ pub enum Effect {
         /// What it was.
         topic: Topic,
     },
-    /// The topic has other settings.
+    /// The topic has other settings, or more partitions.
     Altered {
         /// Its name.
         topic: TopicName,
+    },
+    /// Producer ids from here to there, without the last, belong to whoever asked.
+    ProducerIds {
+        /// The first of them.
+        from: i64,
+        /// The first behind them.
+        to: i64,
     },
     /// The command no longer fits what is there, and changed nothing.
     Ignored {
@@ -134,7 +160,7 @@ impl Metadata {
     /// Knows no topic yet.
     #[must_use]
     pub fn new(limits: MetadataLimits) -> Metadata {
-        Metadata { limits, topics: BTreeMap::new(), names: BTreeMap::new() }
+        Metadata { limits, topics: BTreeMap::new(), names: BTreeMap::new(), next_producer_id: 0 }
     }
 
     /// Whether a command may be appended to `__meta`.
@@ -148,11 +174,8 @@ impl Metadata {
                 self.find(&delete.topic, delete.topic_id)?;
                 Ok(Outcome::Apply)
             }
-            Command::AlterTopic(alter) => {
-                let topic = self.find(&alter.topic, alter.topic_id)?;
-                alter.settings.check()?;
-                if topic.settings == alter.settings { Ok(Outcome::AlreadyDone) } else { Ok(Outcome::Apply) }
-            }
+            Command::AlterTopic(alter) => self.check_alter(alter),
+            Command::AllocateProducerIds(allocate) => self.check_producer_ids(allocate.next).map(|()| Outcome::Apply),
         }
     }
 
@@ -167,6 +190,7 @@ impl Metadata {
                 self.remove(&delete.topic, delete.topic_id).map(|topic| Effect::Deleted { topic })
             }
             Command::AlterTopic(alter) => self.alter(alter),
+            Command::AllocateProducerIds(allocate) => self.take_producer_ids(allocate.next),
         };
         effect.unwrap_or_else(|reason| Effect::Ignored { reason })
     }
@@ -188,10 +212,16 @@ impl Metadata {
         self.topics.values()
     }
 
-    /// The topics as a snapshot keeps them, sorted by name.
+    /// The first producer id that was never given out.
+    #[must_use]
+    pub fn next_producer_id(&self) -> i64 {
+        self.next_producer_id
+    }
+
+    /// The metadata as a snapshot keeps them.
     #[must_use]
     pub fn to_snapshot(&self) -> MetadataSnapshot {
-        MetadataSnapshot { topics: self.topics.values().cloned().collect() }
+        MetadataSnapshot { topics: self.topics.values().cloned().collect(), next_producer_id: self.next_producer_id }
     }
 
     /// The metadata a snapshot was taken of.
@@ -203,6 +233,7 @@ impl Metadata {
         snapshot: MetadataSnapshot,
     ) -> Result<Metadata, InvalidMetadataSnapshot> {
         let mut metadata = Metadata::new(limits);
+        metadata.next_producer_id = snapshot.next_producer_id.max(0);
         for topic in snapshot.topics {
             metadata.insert(topic).map_err(InvalidMetadataSnapshot)?;
         }
@@ -213,11 +244,9 @@ impl Metadata {
         if let Some(topic) = self.topics.get(&create.topic) {
             return if topic.partitions == create.partitions { Ok(Outcome::AlreadyDone) } else { Err(topic.exists()) };
         }
-        let MetadataLimits { topics_max, partitions_max } = self.limits;
-        if !(1..=partitions_max).contains(&create.partitions) {
-            return Err(MetadataError::PartitionsOutOfRange { found: create.partitions, partitions_max });
-        }
+        self.check_partitions(&create.topic, create.partitions)?;
         create.settings.check()?;
+        let topics_max = self.limits.topics_max;
         if let Some(topic) = self.names.get(&create.topic_id) {
             return Err(MetadataError::TopicIdInUse { topic_id: create.topic_id, topic: topic.clone() });
         }
@@ -226,6 +255,35 @@ impl Metadata {
             return Err(MetadataError::TooManyTopics { topics_max });
         }
         Ok(Outcome::Apply)
+    }
+
+    fn check_partitions(&self, topic: &TopicName, found: u32) -> Result<(), MetadataError> {
+        let partitions_max = self.limits.partitions_max;
+        let most = if topic.is_internal() { u32::MAX } else { partitions_max };
+        let in_range = (1..=most).contains(&found);
+        in_range.then_some(()).ok_or(MetadataError::PartitionsOutOfRange { found, partitions_max })
+    }
+
+    fn check_alter(&self, alter: &AlterTopic) -> Result<Outcome, MetadataError> {
+        let topic = self.find(&alter.topic, alter.topic_id)?;
+        alter.settings.check()?;
+        let partitions = topic.partitions_after(alter)?;
+        if partitions != topic.partitions {
+            self.check_partitions(&alter.topic, partitions)?;
+        }
+        let is_so = topic.settings == alter.settings && topic.partitions == partitions;
+        Ok(if is_so { Outcome::AlreadyDone } else { Outcome::Apply })
+    }
+
+    fn check_producer_ids(&self, found: i64) -> Result<(), MetadataError> {
+        let next = self.next_producer_id;
+        if found > next { Ok(()) } else { Err(MetadataError::ProducerIdsBehind { next, found }) }
+    }
+
+    fn take_producer_ids(&mut self, to: i64) -> Result<Effect, MetadataError> {
+        self.check_producer_ids(to)?;
+        let from = std::mem::replace(&mut self.next_producer_id, to);
+        Ok(Effect::ProducerIds { from, to })
     }
 
     fn find(&self, name: &TopicName, id: TopicId) -> Result<&Topic, MetadataError> {
@@ -263,6 +321,7 @@ impl Metadata {
         let name = &alter.topic;
         let topic = self.topics.get_mut(name).ok_or_else(|| unknown(name))?;
         topic.has_id(alter.topic_id)?;
+        topic.partitions = topic.partitions_after(alter)?;
         topic.settings = alter.settings;
         Ok(Effect::Altered { topic: name.clone() })
     }

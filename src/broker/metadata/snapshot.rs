@@ -5,11 +5,14 @@ use serde::{Deserialize, Serialize};
 use super::MetadataError;
 use super::topic::Topic;
 
-/// All topics, sorted by name.
+/// Everything the metadata hold.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct MetadataSnapshot {
-    /// The topics.
+    /// All topics, sorted by name.
     pub topics: Vec<Topic>,
+    /// The first producer id that was never given out.
+    #[serde(default)]
+    pub next_producer_id: i64,
 }
 
 /// Why a snapshot's topics cannot be: what the first wrong one runs into.

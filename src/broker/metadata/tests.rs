@@ -35,6 +35,7 @@ fn alter(topic: &str, n: u128, retention_ms: Option<i64>) -> Command {
         topic: name(topic),
         topic_id: id(n),
         settings: TopicSettings { retention_ms, ..TopicSettings::default() },
+        partitions: None,
     })
 }
 
@@ -54,6 +55,7 @@ fn check(steps: &[(Command, &str, &str)]) {
             Effect::Created { topic } => format!("+{topic}"),
             Effect::Deleted { topic } => format!("-{}", topic.name),
             Effect::Altered { topic } => format!("~{topic}"),
+            Effect::ProducerIds { from, to } => format!("{from}..{to}"),
             Effect::Ignored { .. } => {
                 assert_eq!(metadata.to_snapshot(), before, "{command:?}");
                 ".".to_owned()
@@ -76,6 +78,7 @@ fn agree(metadata: &Metadata) {
     let again = Metadata::from_snapshot(LIMITS, snapshot).expect("sound");
     assert_eq!(again.topics, metadata.topics);
     assert_eq!(again.names, metadata.names);
+    assert_eq!(again.next_producer_id, metadata.next_producer_id);
 }
 
 #[test]
@@ -130,6 +133,43 @@ fn altering() {
     ]);
 }
 
+fn grow(topic: &str, n: u128, partitions: u32) -> Command {
+    let (topic, topic_id, settings) = (name(topic), id(n), TopicSettings::default());
+    Command::AlterTopic(AlterTopic { topic, topic_id, settings, partitions: Some(partitions) })
+}
+
+#[test]
+fn growing() {
+    check(&[
+        (create("a", 1, 3), "apply", "+a"),
+        (grow("a", 1, 3), "done", "~a"),
+        (grow("a", 1, 2), "topic 'a' has 3 partitions: it can get more, not 2", "."),
+        (grow("a", 1, 0), "topic 'a' has 3 partitions: it can get more, not 0", "."),
+        (grow("a", 1, 9), "a topic has 1 to 8 partitions, not 9", "~a"),
+        (grow("a", 1, 9), "done", "~a"),
+        (alter("a", 1, Some(5)), "apply", "~a"),
+        (grow("b", 1, 4), "topic 'b' does not exist", "."),
+        (create("a", 7, 9), "done", "."),
+    ]);
+}
+
+fn allocate(next: i64) -> Command {
+    Command::AllocateProducerIds(AllocateProducerIds { next })
+}
+
+#[test]
+fn reserving_producer_ids() {
+    check(&[
+        (allocate(1_000), "apply", "0..1000"),
+        (allocate(1_000), "producer ids up to 1000 are given out; 1000 is no end of a new block", "."),
+        (allocate(-5), "producer ids up to 1000 are given out; -5 is no end of a new block", "."),
+        (create("a", 1, 3), "apply", "+a"),
+        (allocate(1_001), "apply", "1000..1001"),
+    ]);
+    let old = serde_json::from_str(r#"{"topics":[]}"#).expect("a snapshot from before there were ids");
+    assert_eq!(Metadata::from_snapshot(LIMITS, old).expect("sound").next_producer_id(), 0);
+}
+
 #[test]
 fn settings() {
     let check = |settings: TopicSettings, ok: bool| {
@@ -155,7 +195,7 @@ fn a_snapshot_that_contradicts_itself() {
         settings: TopicSettings::default(),
     };
     let check = |topics: Vec<Topic>, ok: bool| {
-        let read = Metadata::from_snapshot(LIMITS, MetadataSnapshot { topics });
+        let read = Metadata::from_snapshot(LIMITS, MetadataSnapshot { topics, next_producer_id: 0 });
         assert_eq!(read.is_ok(), ok, "{read:?}");
     };
     check(vec![topic("a", 1, 9), topic("b", 2, 1), topic("c", 3, 1)], true);
@@ -168,6 +208,8 @@ const CREATE: &str = r#"{"type":"create_topic","version":1,"topic":"events","top
 const DELETE: &str =
     r#"{"type":"delete_topic","version":1,"topic":"events","topic_id":"00000000-0000-0000-0000-00000000002a"}"#;
 const ALTER: &str = r#"{"type":"alter_topic","version":1,"topic":"events","topic_id":"00000000-0000-0000-0000-00000000002a","settings":{"cleanup_policy":"compact"}}"#;
+const GROW: &str = r#"{"type":"alter_topic","version":1,"topic":"events","topic_id":"00000000-0000-0000-0000-00000000002a","settings":{},"partitions":4}"#;
+const ALLOCATE: &str = r#"{"type":"allocate_producer_ids","version":1,"next":1000}"#;
 
 #[test]
 fn golden_bytes() {
@@ -189,8 +231,16 @@ fn golden_bytes() {
         topic: name("events"),
         topic_id: id(42),
         settings: TopicSettings { cleanup_policy: Some(CleanupPolicy::Compact), ..TopicSettings::default() },
+        partitions: None,
     });
-    for (command, golden) in [(create, CREATE), (delete("events", 42), DELETE), (alter, ALTER)] {
+    let commands = [
+        (create, CREATE),
+        (delete("events", 42), DELETE),
+        (alter, ALTER),
+        (grow("events", 42, 4), GROW),
+        (allocate(1_000), ALLOCATE),
+    ];
+    for (command, golden) in commands {
         let bytes = command.encode();
         assert_eq!(String::from_utf8(bytes).expect("text"), golden);
         assert_eq!(Command::decode(golden.as_bytes()).expect("decodes"), command);
@@ -233,6 +283,8 @@ fn any_command() -> impl Strategy<Value = Command> {
             n,
             retention_ms
         )),
+        (topic(), 0..6_u128, 0..4_u32).prop_map(|(topic, n, count)| grow(topic, n, count)),
+        (0..5_000_i64).prop_map(allocate),
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CreateTopic, MetadataError, serde_as};
+use super::{AlterTopic, CreateTopic, MetadataError, serde_as};
 use crate::types::{Timestamp, TopicId, TopicName};
 
 /// "Without a limit", as Kafka writes it.
@@ -92,6 +92,47 @@ impl Topic {
             return Ok(());
         }
         Err(MetadataError::TopicIdDiffers { topic: self.name.clone(), expected, found: self.id })
+    }
+}
+
+impl Topic {
+    /// How many partitions the topic has once it is altered so.
+    pub(super) fn partitions_after(&self, alter: &AlterTopic) -> Result<u32, MetadataError> {
+        let found = alter.partitions.unwrap_or(self.partitions);
+        if found >= self.partitions {
+            return Ok(found);
+        }
+        Err(MetadataError::PartitionsOnlyGrow { topic: self.name.clone(), partitions: self.partitions, found })
+    }
+}
+
+/// What to change of a topic's settings: of each the new value, `Some(None)` for the broker's default, `None` to leave
+/// it as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SettingsChange {
+    /// [`TopicSettings::retention_ms`]
+    pub retention_ms: Option<Option<i64>>,
+    /// [`TopicSettings::retention_bytes`]
+    pub retention_bytes: Option<Option<i64>>,
+    /// [`TopicSettings::message_bytes_max`]
+    pub message_bytes_max: Option<Option<u32>>,
+    /// [`TopicSettings::cleanup_policy`]
+    pub cleanup_policy: Option<Option<CleanupPolicy>>,
+    /// [`TopicSettings::segment_bytes`]
+    pub segment_bytes: Option<Option<u64>>,
+}
+
+impl SettingsChange {
+    /// The settings that this makes of others.
+    #[must_use]
+    pub fn apply_to(&self, settings: &TopicSettings) -> TopicSettings {
+        TopicSettings {
+            retention_ms: self.retention_ms.unwrap_or(settings.retention_ms),
+            retention_bytes: self.retention_bytes.unwrap_or(settings.retention_bytes),
+            message_bytes_max: self.message_bytes_max.unwrap_or(settings.message_bytes_max),
+            cleanup_policy: self.cleanup_policy.unwrap_or(settings.cleanup_policy),
+            segment_bytes: self.segment_bytes.unwrap_or(settings.segment_bytes),
+        }
     }
 }
 

@@ -36,6 +36,9 @@ pub enum SnapshotError {
         /// What the disk reported.
         source: io::Error,
     },
+    /// A topic is just being created, changed or deleted.
+    #[error("no snapshot while a topic is being changed")]
+    Unsettled,
     /// It would not be read again.
     #[error("a snapshot of {bytes} bytes is too large: at most {bytes_max}")]
     TooLarge {

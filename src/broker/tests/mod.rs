@@ -1,6 +1,12 @@
 //! Tests of a whole broker without threads: its work waits until the test runs it.
 
+mod altering;
 mod full_disk;
+mod lost_files;
+mod positions;
+mod producer_ids;
+mod publishing;
+mod races;
 mod recreated;
 mod restart;
 mod topics;
@@ -13,6 +19,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::metadata::{MetadataLimits, TopicSettings};
+use super::positions::PositionLimits;
 use super::*;
 use crate::disk::Disk;
 use crate::disk::faulty::FaultyDisk;
@@ -57,8 +64,10 @@ fn options() -> BrokerOptions {
             producers: ProducerLimits { producers_max: 100, expiry_ms: 1_000_000 },
             is_internal: false,
         },
-        topics: TopicDefaults { partitions: 3 },
+        topics: TopicDefaults { partitions: 3, message_bytes_max: 1 << 20 },
+        publish: super::publish::PublishLimits::default(),
         limits: MetadataLimits { topics_max: 10, partitions_max: 8 },
+        positions: PositionLimits { partitions: 2, positions_max: 10, expiry_ms: 1_000_000, log_records_min: 20 },
     }
 }
 

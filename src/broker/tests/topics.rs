@@ -97,7 +97,7 @@ fn deleting_and_creating_anew_shows_nothing_of_the_old() {
         assert_eq!(rig.data_dirs(), [".deleted", "__meta_p0"]);
         assert!(rig.disk.paths().iter().all(|path| !path.to_string_lossy().contains("events")));
         let refused = old.append(produced("late"), AckLevel::None, None, at(0)).unwrap_err();
-        assert!(refused.to_string().contains("the topic was deleted"), "{refused}");
+        assert!(refused.to_string().contains("topic 'events' was deleted"), "{refused}");
     }
     assert!(open(&rig.disk.kill()).topics().is_empty());
 }

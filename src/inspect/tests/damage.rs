@@ -225,3 +225,26 @@ fn an_index_is_a_hint_and_its_damage_is_told() {
         }
     }
 }
+
+/// Nothing in the directory told of an active segment of which both files were gone; a start that knew of it from a
+/// snapshot leaves a mark, by which verify finds the loss and repair gives its offsets up.
+#[test]
+fn records_that_only_a_snapshot_told_of_are_found_and_given_up() {
+    let fixture = Fixture::new();
+    let end = fixture.open().log.state().end;
+    let mut damaged = fixture.fork();
+    damaged.disk.remove_file(&files().log(end.segment)).unwrap();
+    damaged.disk.remove_file(&files().index(end.segment)).unwrap();
+    assert!(!damaged.verify().is_damaged(), "it looks like a roll that was interrupted");
+    let opened = PartitionLog::open(context(&damaged.disk), files(), options(), Some(end), NOW, &mut Ignored);
+    assert!(opened.unwrap().damage.is_some());
+    assert!(damaged.verify().is_damaged());
+    let mut expected = fixture.written.clone();
+    expected.retain(|base, _| *base < end.segment.get());
+    assert!(damaged.repair().unwrap());
+    let opened = PartitionLog::open(context(&damaged.disk), files(), options(), Some(end), NOW, &mut Ignored);
+    let opened = opened.unwrap();
+    assert_eq!(opened.damage, None, "the snapshot is older than the repair");
+    assert_eq!(opened.log.state().end.next_offset, end.next_offset, "no offset is given out twice");
+    damaged.check_repaired(&expected, "both files missing");
+}

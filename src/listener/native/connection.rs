@@ -2,32 +2,42 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::BytesMut;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout, timeout_at};
 
-use super::NativeListener;
+use super::answer::Answer;
+use super::batches::Fetches;
+use super::correlation::{self, ConnectionNumber, Noted};
 use super::errors::Refusal;
-use super::outbox::{Answer, Outbox};
+use super::incoming::Incoming;
+use super::outbox::{Outbox, shutting_down};
 use super::publish::PublishRun;
 use super::subscription::Subscriptions;
-use crate::protocol::native::{Decoded, FrameCodec, FrameLimits, FrameType, Request};
+use super::topics::TopicCommands;
+use super::{NativeListener, farewell};
+use crate::protocol::native::{AckLevel, Decoded, ErrorCode, Frame, FrameCodec, FrameLimits, FrameType, Request};
 
-/// Bytes an idle connection's read buffer holds.
-const READ_BYTES: usize = 8 << 10;
-/// Bytes read at a time while more keep coming.
-const READ_BYTES_MAX: usize = 256 << 10;
-/// How long answers still under way may take to go out when the server stops.
-const LAST_ANSWERS: std::time::Duration = std::time::Duration::from_secs(5);
+/// How long requests that are under way have to be answered when their connection closes.
+const ANSWERS_MAX: Duration = Duration::from_secs(5);
+/// How long a peer has to take the last answers when it has closed its side …
+const SENDING_MAX: Duration = Duration::from_secs(5);
+/// … and when the server stops.
+const SENDING_AT_STOP_MAX: Duration = Duration::from_secs(1);
+/// Requests served before it is looked again whether more may be.
+const REQUESTS_UNCHECKED: usize = 64;
 
 /// A connection as its requests see it.
 pub(super) struct Connection<'a> {
-    pub(super) listener: &'a NativeListener,
+    pub(super) listener: &'a Arc<NativeListener>,
     pub(super) outbox: Arc<Outbox>,
     pub(super) subscriptions: Subscriptions,
+    pub(super) commands: TopicCommands,
+    pub(super) fetches: Fetches,
     codec: FrameCodec,
+    incoming: Incoming,
     /// Whether a valid frame has come.
     is_greeted: bool,
 }
@@ -38,37 +48,72 @@ enum Next {
     Close(&'static str),
 }
 
+/// Why it ends.
+enum End {
+    /// The peer or a frame of it is the reason.
+    Peer(&'static str),
+    /// The server stops.
+    Stop,
+}
+
 /// Serves a connection; returns why it ended.
 pub(super) async fn run(
     listener: &Arc<NativeListener>,
+    number: ConnectionNumber,
     stream: TcpStream,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<&'static str> {
     let stream = Arc::new(stream);
-    let outbox = Outbox::new(Arc::clone(&stream), listener.surroundings.clone());
-    let limits = FrameLimits::for_messages(listener.options.message_bytes_max);
+    let outbox = Outbox::new(number, Arc::clone(&stream), listener.surroundings.clone());
+    let limits = FrameLimits::for_messages(listener.options.message_bytes_max)
+        .with_batches(listener.broker.admission().batch_bytes_max);
     let mut connection = Connection {
         listener,
         outbox: Arc::clone(&outbox),
         subscriptions: Subscriptions::default(),
+        commands: TopicCommands::default(),
+        fetches: Fetches::default(),
         codec: FrameCodec::new(limits),
+        incoming: Incoming::default(),
         is_greeted: false,
     };
-    let reason = tokio::select! {
-        reason = connection.serve(&stream) => reason?,
+    let end = tokio::select! {
+        reason = connection.serve(&stream) => End::Peer(reason?),
         Err(error) = outbox.write_rest() => return Err(error),
-        () = beat(listener, &outbox) => "unreachable",
-        _ = stop.changed() => "the server stops",
+        () = beat(listener, &outbox) => End::Peer("unreachable"),
+        _ = stop.changed() => End::Stop,
+    };
+    let reason = match end {
+        End::Peer(reason) => {
+            connection.subscriptions = Subscriptions::default();
+            tokio::select! {
+                () = last_answers(&outbox, SENDING_MAX) => {}
+                Err(error) = outbox.write_rest() => return Err(error),
+                _ = stop.changed() => {}
+            }
+            reason
+        }
+        End::Stop => {
+            connection.refuse_unread();
+            "the server stops"
+        }
     };
     drop(connection);
-    let _late = tokio::time::timeout(LAST_ANSWERS, async {
+    if *stop.borrow() {
+        outbox.refuse_rest();
         tokio::select! {
-            () = outbox.drained() => {}
-            _ = outbox.write_rest() => {}
+            () = last_answers(&outbox, SENDING_AT_STOP_MAX) => {}
+            Err(error) = outbox.write_rest() => return Err(error),
         }
-    })
-    .await;
+    }
+    farewell::close(&stream).await;
     Ok(reason)
+}
+
+/// Waits for the answers of what is under way, and until they are sent.
+async fn last_answers(outbox: &Outbox, sending_max: Duration) {
+    let _answered = timeout(ANSWERS_MAX, outbox.answered()).await;
+    let _sent = timeout(sending_max, outbox.sent()).await;
 }
 
 /// Sends heartbeats, which provoke a dead peer's TCP.
@@ -84,14 +129,13 @@ async fn beat(listener: &NativeListener, outbox: &Outbox) {
 
 impl Connection<'_> {
     async fn serve(&mut self, stream: &TcpStream) -> io::Result<&'static str> {
-        let mut bytes = BytesMut::with_capacity(READ_BYTES);
         let handshake = Instant::now() + self.listener.options.handshake_timeout;
         loop {
             self.outbox.request_may_come().await;
             let read = if self.is_greeted {
-                read_some(stream, &mut bytes).await?
+                self.incoming.read(stream).await?
             } else {
-                match timeout_at(handshake, read_some(stream, &mut bytes)).await {
+                match timeout_at(handshake, self.incoming.read(stream)).await {
                     Ok(read) => read?,
                     Err(_) => return Ok("no valid frame within server.handshake_timeout"),
                 }
@@ -99,48 +143,33 @@ impl Connection<'_> {
             if read == 0 {
                 return Ok("closed by the peer");
             }
-            if let Next::Close(reason) = self.take_frames(&mut bytes).await {
+            if let Next::Close(reason) = self.take_frames().await {
                 return Ok(reason);
-            }
-            if bytes.is_empty() && bytes.capacity() > READ_BYTES {
-                bytes = BytesMut::with_capacity(READ_BYTES);
             }
         }
     }
 
     /// Serves every whole frame that has come.
-    async fn take_frames(&mut self, bytes: &mut BytesMut) -> Next {
+    async fn take_frames(&mut self) -> Next {
         let mut run = PublishRun::default();
         let mut next = Next::GoOn;
-        while let Some(decoded) = self.codec.next(bytes) {
+        let mut unchecked = 0;
+        while let Some(decoded) = self.codec.next(&mut self.incoming.bytes) {
             match decoded {
-                Decoded::Frame(frame) => match Request::parse(&frame) {
-                    Ok(Request::Publish(request)) => {
-                        self.is_greeted = true;
-                        run.add(self.listener, &self.outbox, frame.sequence, frame.timestamp, &request).await;
-                    }
-                    Ok(request) => {
-                        self.is_greeted = true;
-                        run.flush(self.listener, &self.outbox).await;
-                        self.handle(frame.sequence, request).await;
-                    }
-                    Err(error) if frame.kind != FrameType::Ack => {
-                        self.refuse(frame.sequence, Refusal::new(error.code(), error.to_string()));
-                    }
-                    Err(_) => {}
-                },
-                Decoded::Malformed(malformed) if malformed.wants_reply() => {
-                    self.refuse(malformed.sequence, Refusal::new(malformed.code(), malformed.to_string()));
-                }
-                Decoded::Malformed(_) => {}
-                Decoded::TooLarge(too_large) => {
-                    let code = crate::protocol::native::ErrorCode::MessageTooLarge;
-                    self.refuse(too_large.sequence, Refusal::new(code, too_large.to_string()));
-                }
+                Decoded::Frame(frame) => self.take_frame(&frame, &mut run).await,
+                other @ (Decoded::Malformed(_) | Decoded::TooLarge(_)) => self.refuse_frame(&other),
                 Decoded::Fatal(fatal) => {
-                    tracing::debug!(%fatal, "closing a connection");
+                    tracing::debug!(connection = self.outbox.connection().0, %fatal, "closing a connection");
                     next = Next::Close("no frame can be found");
                     break;
+                }
+            }
+            unchecked += 1;
+            if unchecked == REQUESTS_UNCHECKED {
+                unchecked = 0;
+                if !self.outbox.has_room() {
+                    run.flush(self.listener, &self.outbox).await;
+                    self.outbox.request_may_come().await;
                 }
             }
         }
@@ -148,21 +177,67 @@ impl Connection<'_> {
         next
     }
 
+    async fn take_frame(&mut self, frame: &Frame, run: &mut PublishRun) {
+        if correlation::is_wanted() {
+            self.outbox.note(Noted::of(self.outbox.connection(), frame));
+        }
+        match Request::parse(frame) {
+            Ok(Request::Publish(request)) => {
+                self.is_greeted = true;
+                self.commands.done().await;
+                run.add(self.listener, &self.outbox, frame.sequence, frame.timestamp, &request).await;
+            }
+            Ok(request) => {
+                self.is_greeted = true;
+                run.flush(self.listener, &self.outbox).await;
+                self.handle(frame.sequence, request).await;
+            }
+            Err(error) if frame.kind != FrameType::Ack => {
+                self.refuse(frame.sequence, Refusal::new(error.code(), error.to_string()));
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Refuses a frame that is none of ours.
+    fn refuse_frame(&self, decoded: &Decoded) {
+        let (sequence, refusal) = match decoded {
+            Decoded::Malformed(malformed) if malformed.wants_reply() => {
+                (malformed.sequence, Refusal::new(malformed.code(), malformed.to_string()))
+            }
+            Decoded::TooLarge(too_large) => {
+                (too_large.sequence, Refusal::new(ErrorCode::MessageTooLarge, too_large.to_string()))
+            }
+            Decoded::Malformed(_) | Decoded::Frame(_) | Decoded::Fatal(_) => return,
+        };
+        let (connection, code) = (self.outbox.connection().0, refusal.code.as_str());
+        tracing::debug!(connection, sequence, code, error = refusal.text, "refused");
+        self.refuse(sequence, refusal);
+    }
+
     fn refuse(&self, sequence: u64, refusal: Refusal) {
         self.outbox.answer_next(sequence, Answer::Refused(refusal));
     }
-}
 
-async fn read_some(stream: &TcpStream, bytes: &mut BytesMut) -> io::Result<usize> {
-    loop {
-        stream.readable().await?;
-        if bytes.capacity() - bytes.len() < READ_BYTES / 2 {
-            let more = bytes.len().clamp(READ_BYTES, READ_BYTES_MAX);
-            bytes.reserve(more);
-        }
-        match stream.try_read_buf(bytes) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            other => return other,
+    /// Refuses the requests that came and were not looked at before the server stopped.
+    fn refuse_unread(&mut self) {
+        while let Some(decoded) = self.codec.next(&mut self.incoming.bytes) {
+            match decoded {
+                Decoded::Frame(frame) if wants_answer(&frame) => {
+                    if correlation::is_wanted() {
+                        self.outbox.note(Noted::of(self.outbox.connection(), &frame));
+                    }
+                    self.refuse(frame.sequence, shutting_down());
+                }
+                Decoded::Frame(_) => {}
+                other @ (Decoded::Malformed(_) | Decoded::TooLarge(_)) => self.refuse_frame(&other),
+                Decoded::Fatal(_) => return,
+            }
         }
     }
+}
+
+fn wants_answer(frame: &Frame) -> bool {
+    let is_silent = frame.properties.get("wiber.ack") == Some(AckLevel::None.as_str());
+    frame.kind != FrameType::Ack && !is_silent
 }

@@ -1,10 +1,13 @@
 //! The broker's errors as this protocol's codes.
 
+use bytes::BytesMut;
+
 use crate::broker::BrokerError;
 use crate::broker::metadata::MetadataError;
-use crate::protocol::native::ErrorCode;
+use crate::protocol::native::{ErrorCode, reply};
 use crate::replica::producers::SequenceError;
-use crate::replica::{AckFailure, AppendError, ReadFailure};
+use crate::replica::{AckFailure, AppendError, PartitionClosed, ReadFailure};
+use crate::types::Timestamp;
 
 /// A refusal as it goes out.
 #[derive(Debug, Clone)]
@@ -18,6 +21,12 @@ impl Refusal {
     pub(super) fn new(code: ErrorCode, text: impl Into<String>) -> Refusal {
         Refusal { code, text: text.into(), details: Vec::new() }
     }
+
+    /// Writes it as a frame.
+    pub(super) fn encode(&self, bytes: &mut BytesMut, sequence: u64, now: Timestamp) {
+        let details: Vec<_> = self.details.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        reply::error_ack(bytes, sequence, now, self.code, &self.text, &details);
+    }
 }
 
 impl From<&BrokerError> for Refusal {
@@ -28,7 +37,12 @@ impl From<&BrokerError> for Refusal {
             BrokerError::PartitionOffline { .. } | BrokerError::StorageFailed(_) => ErrorCode::StorageFailed,
             BrokerError::InternalTopic { .. } => ErrorCode::InvalidTopic,
             BrokerError::Metadata(error) => metadata_code(error),
-            BrokerError::TopicBusy { .. } => ErrorCode::Overloaded,
+            BrokerError::TopicBusy { .. } | BrokerError::Overloaded => ErrorCode::Overloaded,
+            BrokerError::InvalidClientId { .. } => ErrorCode::InvalidProperty,
+            BrokerError::OffsetOutOfRange { log_start, high_watermark, .. } => {
+                let details = vec![("log_start", log_start.to_string()), ("log_end", high_watermark.to_string())];
+                return Refusal { code: ErrorCode::OffsetOutOfRange, text: error.to_string(), details };
+            }
             BrokerError::StorageFull => ErrorCode::StorageFull,
             BrokerError::NotLeader { hint } => {
                 let details = hint.iter().map(|leader| ("leader", leader.clone())).collect();
@@ -44,8 +58,10 @@ fn metadata_code(error: &MetadataError) -> ErrorCode {
         MetadataError::TopicExists { .. } => ErrorCode::TopicExists,
         MetadataError::UnknownTopic { .. } | MetadataError::TopicIdDiffers { .. } => ErrorCode::UnknownTopic,
         MetadataError::TooManyTopics { .. } => ErrorCode::LimitExceeded,
-        MetadataError::PartitionsOutOfRange { .. } | MetadataError::InvalidSetting(_) => ErrorCode::InvalidProperty,
-        MetadataError::TopicIdInUse { .. } => ErrorCode::Internal,
+        MetadataError::PartitionsOutOfRange { .. }
+        | MetadataError::PartitionsOnlyGrow { .. }
+        | MetadataError::InvalidSetting(_) => ErrorCode::InvalidProperty,
+        MetadataError::TopicIdInUse { .. } | MetadataError::ProducerIdsBehind { .. } => ErrorCode::Internal,
     }
 }
 
@@ -56,6 +72,7 @@ impl From<&AppendError> for Refusal {
                 let details = hint.iter().map(|leader| ("leader", leader.clone())).collect();
                 return Refusal { code: ErrorCode::NotLeader, text: error.to_string(), details };
             }
+            AppendError::Closed(closed) => return Refusal::from(closed),
             AppendError::Fenced { .. } => ErrorCode::FencedEpoch,
             AppendError::QueueFull(_) => ErrorCode::Overloaded,
             AppendError::StorageFull => ErrorCode::StorageFull,
@@ -73,8 +90,17 @@ impl From<&AckFailure> for Refusal {
             AckFailure::StorageFull => ErrorCode::StorageFull,
             AckFailure::StorageFailed(_) => ErrorCode::StorageFailed,
             AckFailure::Truncated => ErrorCode::NotLeader,
+            AckFailure::Closed(closed) => return Refusal::from(closed),
         };
         Refusal::new(code, failure.to_string())
+    }
+}
+
+impl From<&PartitionClosed> for Refusal {
+    fn from(closed: &PartitionClosed) -> Refusal {
+        match closed {
+            PartitionClosed::TopicDeleted { .. } => Refusal::new(ErrorCode::UnknownTopic, closed.to_string()),
+        }
     }
 }
 
@@ -93,6 +119,7 @@ impl From<&ReadFailure> for Refusal {
                 details: resume.iter().map(|offset| ("wiber.resume", offset.to_string())).collect(),
             },
             ReadFailure::Log(_) => Refusal::new(ErrorCode::StorageFailed, text),
+            ReadFailure::Closed(closed) => Refusal::from(closed),
         }
     }
 }

@@ -8,21 +8,34 @@
 //!                              └────► Subscription ─► Partition::read ─────► DATA ────► Outbox ─► socket
 //! ```
 
+mod accept;
+mod answer;
+mod batches;
 mod connection;
+mod correlation;
 mod errors;
+mod farewell;
+mod incoming;
 mod outbox;
 mod publish;
+mod push;
+mod reading;
+mod redelivery;
 mod requests;
+mod seldom;
 mod subscription;
+mod topics;
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use correlation::ConnectionNumber;
 
 use crate::broker::Broker;
 use crate::types::{Timestamp, TopicId};
@@ -30,7 +43,7 @@ use crate::types::{Timestamp, TopicId};
 /// How the listener behaves.
 #[derive(Debug, Clone)]
 pub struct NativeOptions {
-    /// Connections at most; one more is closed at once.
+    /// Connections at most; one more is told so and closed.
     pub connections_max: usize,
     /// How long a new connection has for its first valid frame.
     pub handshake_timeout: Duration,
@@ -40,6 +53,8 @@ pub struct NativeOptions {
     pub connection_timeout: Duration,
     /// Time between the ACK to a SUBSCRIBE of an old client and the first DATA.
     pub subscribe_grace: Duration,
+    /// How long a record of an at-least-once subscription may stay unacknowledged before it is sent again.
+    pub ack_timeout: Duration,
     /// Bytes of a message's body at most.
     pub message_bytes_max: usize,
     /// Whether publishing or subscribing to a topic that does not exist creates it.
@@ -67,55 +82,27 @@ pub struct NativeListener {
     broker: Arc<Broker>,
     options: NativeOptions,
     surroundings: Surroundings,
+    /// Connections so far.
+    connections: AtomicU64,
 }
 
 impl NativeListener {
     /// A listener on this broker.
     #[must_use]
     pub fn new(broker: Arc<Broker>, options: NativeOptions, surroundings: Surroundings) -> Arc<NativeListener> {
-        Arc::new(NativeListener { broker, options, surroundings })
-    }
-
-    /// Serves connections until `stop` changes; then closes them and returns.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
-        let places = Arc::new(Semaphore::new(self.options.connections_max));
-        let mut connections = JoinSet::new();
-        loop {
-            tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, peer)) => match Arc::clone(&places).try_acquire_owned() {
-                        Ok(place) => {
-                            let serving = Arc::clone(&self).connection(stream, stop.clone());
-                            connections.spawn(async move {
-                                serving.await;
-                                drop(place);
-                            });
-                        }
-                        Err(_) => {
-                            let limit = self.options.connections_max;
-                            tracing::warn!(%peer, limit, "connection refused: server.max_connections is reached");
-                        }
-                    },
-                    Err(error) => pause_after(&error).await,
-                },
-                _ = stop.changed() => break,
-                Some(_) = connections.join_next() => {}
-            }
-        }
-        drop(listener);
-        while connections.join_next().await.is_some() {}
+        Arc::new(NativeListener { broker, options, surroundings, connections: AtomicU64::new(0) })
     }
 
     async fn connection(self: Arc<Self>, stream: TcpStream, stop: watch::Receiver<bool>) {
-        let peer = stream.peer_addr().map_or_else(|_| "unknown".to_owned(), |peer| peer.to_string());
-        tracing::debug!(%peer, "connected");
+        let number = ConnectionNumber(self.connections.fetch_add(1, Ordering::Relaxed) + 1);
+        tracing::debug!(connection = number.0, peer = ?stream.peer_addr().ok(), "connected");
         let end = match self.prepare(&stream) {
-            Ok(()) => connection::run(&self, stream, stop).await,
+            Ok(()) => connection::run(&self, number, stream, stop).await,
             Err(error) => Err(error),
         };
         match end {
-            Ok(reason) => tracing::debug!(%peer, reason, "disconnected"),
-            Err(error) => tracing::debug!(%peer, %error, "disconnected"),
+            Ok(reason) => tracing::debug!(connection = number.0, reason, "disconnected"),
+            Err(error) => tracing::debug!(connection = number.0, %error, "disconnected"),
         }
     }
 
@@ -128,10 +115,4 @@ impl NativeListener {
     fn now(&self) -> Timestamp {
         (self.surroundings.now)()
     }
-}
-
-/// Running out of descriptors would otherwise spin.
-async fn pause_after(error: &io::Error) {
-    tracing::warn!(%error, "a connection could not be accepted");
-    tokio::time::sleep(Duration::from_millis(50)).await;
 }

@@ -15,50 +15,23 @@ use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use super::answer::Answer;
+use super::correlation::{ConnectionNumber, Noted};
 use super::errors::Refusal;
-use crate::protocol::native::reply;
+use crate::protocol::native::{ErrorCode, reply};
 use crate::replica::{AckSink, Completion};
-use crate::types::{Offset, PartitionIndex, Timestamp, TopicName};
+use crate::types::{Offset, PartitionIndex, TopicName};
 
 /// Requests of one connection that may wait for their answers.
 pub(super) const REQUESTS_MAX: usize = 16_384;
 /// Bytes that may wait for the socket before no more requests are read and no more DATA is made.
-const BUFFERED_BYTES_MAX: usize = 1 << 20;
-/// Room that an idle connection's buffer keeps.
-const BUFFER_KEPT_BYTES: usize = 64 << 10;
+pub(super) const BUFFERED_BYTES_MAX: usize = 1 << 20;
+/// Room that an empty buffer keeps until the next heartbeat.
+const BUFFER_KEPT_BYTES: usize = 16 << 10;
 
 /// The place of one request's answer in the order of answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place(u64);
-
-/// One answer.
-#[derive(Debug)]
-pub(super) enum Answer {
-    Published {
-        topic: TopicName,
-        partition: PartitionIndex,
-        offset: Offset,
-    },
-    Created {
-        topic: TopicName,
-        partitions: u32,
-    },
-    Subscribed {
-        topic: TopicName,
-        partition: PartitionIndex,
-        client_id: String,
-        start: Offset,
-    },
-    Unsubscribed {
-        topic: TopicName,
-        partition: PartitionIndex,
-        client_id: String,
-    },
-    Heartbeat,
-    Refused(Refusal),
-    /// The request wanted none.
-    Silence,
-}
 
 /// One subscription of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,6 +56,8 @@ pub(super) struct Group {
     pub(super) places: Vec<Place>,
     /// None of their records has a lower offset: the log's end before they were appended.
     pub(super) not_before: Offset,
+    /// A client built the batch, of so many records: one answer is for all of them.
+    pub(super) whole: Option<u64>,
 }
 
 /// Encoded DATA of a subscription.
@@ -107,6 +82,7 @@ impl Group {
 /// The outgoing side of a connection.
 #[derive(Debug)]
 pub(super) struct Outbox {
+    connection: ConnectionNumber,
     stream: Arc<TcpStream>,
     now: super::Surroundings,
     state: Mutex<State>,
@@ -122,6 +98,10 @@ struct State {
     /// The place of the answer at the front of `answers`.
     first: u64,
     answers: VecDeque<Slot>,
+    /// Bytes kept by the answers that wait for earlier ones.
+    kept_bytes: usize,
+    /// The request read last, where requests are logged.
+    noted: Option<Box<Noted>>,
     /// Answers of publishes that are known and wait for earlier ones.
     overtaken: usize,
     groups: BTreeMap<u64, Group>,
@@ -135,18 +115,75 @@ struct State {
 struct Slot {
     sequence: u64,
     answer: Option<Answer>,
+    noted: Option<Box<Noted>>,
+}
+
+/// Publishes entered and not yet appended. Dropped before they are, it refuses them: the server stops.
+#[derive(Debug)]
+pub(super) struct Entered<'a> {
+    outbox: &'a Outbox,
+    token: u64,
+    is_settled: bool,
+}
+
+impl Entered<'_> {
+    /// The token under which their completion comes.
+    pub(super) fn token(&self) -> u64 {
+        self.token
+    }
+
+    /// They are appended, and their completion will come.
+    pub(super) fn appended(mut self) {
+        self.is_settled = true;
+    }
+
+    /// They are appended, and want no answers.
+    pub(super) fn forget(mut self) {
+        self.is_settled = true;
+        self.outbox.state.lock().groups.remove(&self.token);
+    }
+
+    /// They are refused.
+    pub(super) fn refuse(mut self, refusal: Refusal) {
+        self.is_settled = true;
+        self.outbox.settle(self.token, refusal);
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        if !self.is_settled {
+            self.outbox.settle(self.token, shutting_down());
+        }
+    }
+}
+
+/// What a request is told that the server read and did not do before it stopped.
+pub(super) fn shutting_down() -> Refusal {
+    Refusal::new(ErrorCode::ShuttingDown, "the server stops; the request was not done")
 }
 
 impl Outbox {
-    pub(super) fn new(stream: Arc<TcpStream>, now: super::Surroundings) -> Arc<Outbox> {
+    pub(super) fn new(connection: ConnectionNumber, stream: Arc<TcpStream>, now: super::Surroundings) -> Arc<Outbox> {
         let (state, unsent, progress) = (Mutex::default(), Notify::new(), Notify::new());
-        Arc::new(Outbox { stream, now, state, unsent, progress })
+        Arc::new(Outbox { connection, stream, now, state, unsent, progress })
+    }
+
+    /// The connection's number, which goes with whatever is logged about it.
+    pub(super) fn connection(&self) -> ConnectionNumber {
+        self.connection
+    }
+
+    /// Notes the request about to be served, for the log.
+    pub(super) fn note(&self, noted: Noted) {
+        self.state.lock().noted = Some(Box::new(noted));
     }
 
     /// Takes a place for the answer to a request.
     pub(super) fn reserve(&self, sequence: u64) -> Place {
         let mut state = self.state.lock();
-        state.answers.push_back(Slot { sequence, answer: None });
+        let noted = state.noted.take().filter(|noted| noted.is_of(sequence));
+        state.answers.push_back(Slot { sequence, answer: None, noted });
         Place(state.first + state.answers.len() as u64 - 1)
     }
 
@@ -164,32 +201,45 @@ impl Outbox {
         place
     }
 
-    /// Enters publishes that went into one batch; returns the token under which their completion comes.
-    pub(super) fn enter(&self, group: Group) -> u64 {
+    /// Enters publishes that go into one batch.
+    pub(super) fn enter(&self, group: Group) -> Entered<'_> {
         let mut state = self.state.lock();
         let token = state.next_group;
         state.next_group += 1;
         state.groups.insert(token, group);
-        token
-    }
-
-    /// Forgets publishes that want no answer.
-    pub(super) fn forget(&self, token: u64) {
-        self.state.lock().groups.remove(&token);
+        Entered { outbox: self, token, is_settled: false }
     }
 
     /// Refuses all publishes of a batch.
-    pub(super) fn refuse(&self, token: u64, refusal: &Refusal) {
+    fn settle(&self, token: u64, refusal: Refusal) {
         let mut state = self.state.lock();
-        state.settle(token, Err(refusal.clone()));
+        state.settle(token, Err(refusal));
         self.flush(&mut state);
     }
 
-    /// Sends a heartbeat that answers nothing.
+    /// Refuses every request that was read and is not in the partitions' hands: nobody is left to answer it.
+    pub(super) fn refuse_rest(&self) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let appended: BTreeSet<Place> = state.groups.values().flat_map(|group| group.places.iter().copied()).collect();
+        let unanswered = (state.first..).zip(&state.answers).filter(|(_, slot)| slot.answer.is_none());
+        let lost: Vec<Place> =
+            unanswered.map(|(number, _)| Place(number)).filter(|place| !appended.contains(place)).collect();
+        for place in lost {
+            state.fill(place, Answer::Refused(shutting_down()));
+        }
+        self.flush(state);
+    }
+
+    /// Sends a heartbeat that answers nothing, and gives back the memory of a connection that is idle. Where something
+    /// waits to be sent, that does what a heartbeat is for.
     pub(super) fn heartbeat(&self) {
         let mut state = self.state.lock();
-        reply::heartbeat(&mut state.bytes, 0, (self.now.now)());
-        self.flush(&mut state);
+        state.trim();
+        if state.bytes.is_empty() {
+            reply::heartbeat(&mut state.bytes, 0, (self.now.now)());
+            self.flush(&mut state);
+        }
     }
 
     /// Lets a new subscription send DATA until [`Outbox::end`].
@@ -224,13 +274,23 @@ impl Outbox {
     pub(super) fn tell(&self, refusal: &Refusal) {
         let mut state = self.state.lock();
         let now = (self.now.now)();
-        encode_refusal(&mut state.bytes, 0, now, refusal);
+        refusal.encode(&mut state.bytes, 0, now);
         self.flush(&mut state);
     }
 
     /// Waits until the answer at a place has gone before whatever is sent next.
     pub(super) async fn passed(&self, place: Place) {
         self.until(|state| state.first > place.0).await;
+    }
+
+    /// Waits until all before this place is answered, and until there is room: the next answer to go is its own.
+    pub(super) async fn has_turn(&self, place: Place) {
+        self.until(|state| state.first >= place.0 && state.bytes.len() < BUFFERED_BYTES_MAX).await;
+    }
+
+    /// Waits until there is room for more DATA.
+    pub(super) async fn data_may_be_read(&self) {
+        self.until(|state| state.bytes.len() < BUFFERED_BYTES_MAX).await;
     }
 
     /// Waits until this DATA may be sent.
@@ -240,12 +300,22 @@ impl Outbox {
 
     /// Waits until one more request may be read.
     pub(super) async fn request_may_come(&self) {
-        self.until(|state| state.answers.len() < REQUESTS_MAX && state.bytes.len() < BUFFERED_BYTES_MAX).await;
+        self.until(State::has_room).await;
     }
 
-    /// Waits until every answer has gone out.
-    pub(super) async fn drained(&self) {
-        self.until(|state| state.failed || (state.answers.is_empty() && state.bytes.is_empty())).await;
+    /// Whether one more request may be read.
+    pub(super) fn has_room(&self) -> bool {
+        self.state.lock().has_room()
+    }
+
+    /// Waits until every request is answered.
+    pub(super) async fn answered(&self) {
+        self.until(|state| state.failed || state.answers.is_empty()).await;
+    }
+
+    /// Waits until the socket has taken everything.
+    pub(super) async fn sent(&self) {
+        self.until(|state| state.failed || state.bytes.is_empty()).await;
     }
 
     async fn until(&self, holds: impl Fn(&State) -> bool) {
@@ -261,10 +331,7 @@ impl Outbox {
     /// Sends what the socket did not take at once; ends with the connection.
     pub(super) async fn write_rest(&self) -> io::Result<()> {
         loop {
-            self.unsent.notified().await;
-            if self.state.lock().failed {
-                return Err(io::ErrorKind::BrokenPipe.into());
-            }
+            // Looked at before the first wait: what another call left unsent is announced no more.
             while !self.state.lock().bytes.is_empty() {
                 self.stream.writable().await?;
                 let mut state = self.state.lock();
@@ -272,12 +339,16 @@ impl Outbox {
                 drop(state);
                 self.progress.notify_waiters();
             }
+            if self.state.lock().failed {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            self.unsent.notified().await;
         }
     }
 
     /// Encodes answers whose turn it is and tries the socket.
     fn flush(&self, state: &mut State) {
-        let progressed = state.encode_ready((self.now.now)());
+        let progressed = self.encode_ready(state);
         let was_full = state.bytes.len() >= BUFFERED_BYTES_MAX;
         if state.send(&self.stream).is_err() || !state.bytes.is_empty() {
             self.unsent.notify_one();
@@ -286,9 +357,41 @@ impl Outbox {
             self.progress.notify_waiters();
         }
     }
+
+    /// Encodes the answers at the front that are known; whether there were any.
+    fn encode_ready(&self, state: &mut State) -> bool {
+        let (before, now) = (state.first, (self.now.now)());
+        while let Some(Slot { sequence, answer: Some(answer), noted }) =
+            state.answers.pop_front_if(|slot| slot.answer.is_some())
+        {
+            state.overtaken -= usize::from(answer.is_of_publish());
+            state.kept_bytes -= answer.kept_bytes();
+            answer.encode(&mut state.bytes, sequence, now);
+            state.first += 1;
+            if let Some(noted) = noted {
+                noted.answered(self.connection, &answer);
+            }
+        }
+        state.first > before
+    }
 }
 
 impl State {
+    /// Whether one more request may be read.
+    fn has_room(&self) -> bool {
+        self.answers.len() < REQUESTS_MAX && self.bytes.len() + self.kept_bytes < BUFFERED_BYTES_MAX
+    }
+
+    /// Gives back what an idle connection does not need.
+    fn trim(&mut self) {
+        if self.bytes.is_empty() {
+            self.bytes = BytesMut::new();
+        }
+        if self.answers.is_empty() {
+            self.answers = VecDeque::new();
+        }
+    }
+
     /// Whether there is room for DATA, and no publish of ours that may be in it waits for its answer.
     fn may_go(&self, data: &Data<'_>) -> bool {
         let has_room = self.overtaken == 0 && self.bytes.len() < BUFFERED_BYTES_MAX;
@@ -296,9 +399,13 @@ impl State {
     }
 
     fn fill(&mut self, place: Place, answer: Answer) {
-        let index = usize::try_from(place.0 - self.first).unwrap_or(usize::MAX);
-        if let Some(slot) = self.answers.get_mut(index) {
-            self.overtaken += usize::from(matches!(answer, Answer::Published { .. }));
+        // A request that was refused because the server stops is answered: what is done all the same comes too late.
+        let Some(index) = place.0.checked_sub(self.first).and_then(|index| usize::try_from(index).ok()) else { return };
+        if let Some(slot) = self.answers.get_mut(index)
+            && slot.answer.is_none()
+        {
+            self.overtaken += usize::from(answer.is_of_publish());
+            self.kept_bytes += answer.kept_bytes();
             slot.answer = Some(answer);
         }
     }
@@ -308,6 +415,16 @@ impl State {
         let Some(group) = self.groups.remove(&token) else { return };
         for (number, place) in (0_u64..).zip(group.places) {
             let answer = match &outcome {
+                Ok(base) if let Some(records) = group.whole => Answer::PublishedBatch {
+                    topic: group.topic.clone(),
+                    published: reply::PublishedBatch {
+                        partition: group.partition,
+                        offset: *base,
+                        next_offset: base.plus(records),
+                        // What is appended now lies behind all that was there.
+                        is_duplicate: *base < group.not_before,
+                    },
+                },
                 Ok(base) => Answer::Published {
                     topic: group.topic.clone(),
                     partition: group.partition,
@@ -317,19 +434,6 @@ impl State {
             };
             self.fill(place, answer);
         }
-    }
-
-    /// Encodes the answers at the front that are known; whether there were any.
-    fn encode_ready(&mut self, now: Timestamp) -> bool {
-        let before = self.first;
-        while let Some(Slot { sequence, answer: Some(answer) }) =
-            self.answers.pop_front_if(|slot| slot.answer.is_some())
-        {
-            self.overtaken -= usize::from(matches!(answer, Answer::Published { .. }));
-            encode(&mut self.bytes, sequence, now, &answer);
-            self.first += 1;
-        }
-        self.first > before
     }
 
     /// Gives the socket what it takes without waiting.
@@ -364,27 +468,5 @@ impl AckSink for Outbox {
     }
 }
 
-fn encode(bytes: &mut BytesMut, sequence: u64, now: Timestamp, answer: &Answer) {
-    match answer {
-        Answer::Published { topic, partition, offset } => {
-            reply::publish_ack(bytes, sequence, now, topic.as_str(), *partition, *offset);
-        }
-        Answer::Created { topic, partitions } => {
-            reply::topic_ack(bytes, sequence, now, topic.as_str(), *partitions);
-        }
-        Answer::Subscribed { topic, partition, client_id, start } => {
-            reply::subscribe_ack(bytes, sequence, now, topic.as_str(), *partition, client_id, *start);
-        }
-        Answer::Unsubscribed { topic, partition, client_id } => {
-            reply::unsubscribe_ack(bytes, sequence, now, topic.as_str(), *partition, client_id);
-        }
-        Answer::Heartbeat => reply::heartbeat(bytes, sequence, now),
-        Answer::Refused(refusal) => encode_refusal(bytes, sequence, now, refusal),
-        Answer::Silence => {}
-    }
-}
-
-fn encode_refusal(bytes: &mut BytesMut, sequence: u64, now: Timestamp, refusal: &Refusal) {
-    let details: Vec<_> = refusal.details.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    reply::error_ack(bytes, sequence, now, refusal.code, &refusal.text, &details);
-}
+#[cfg(test)]
+mod tests;

@@ -1,44 +1,34 @@
 //! Publishes: those that came in one read are gathered into one batch for each partition.
 
-use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::Arc;
 
 use super::NativeListener;
+use super::answer::Answer;
 use super::errors::Refusal;
-use super::outbox::{Answer, Group, Outbox, Place};
-use crate::broker::TopicHandle;
+use super::outbox::{Entered, Group, Outbox, Place};
+use crate::broker::BrokerError;
+use crate::broker::publish::{self, Added, GatheredBatch, Publish, PublishError, Repeat, TopicSlot, Wait};
 use crate::protocol::native::{AckLevel as WireAck, ErrorCode, PublishRequest};
-use crate::record::{BatchBuilder, BuilderOptions, ProducedBatch};
-use crate::replica::{AckLevel, AckSink, AppendError, Partition, Waiter};
-use crate::types::{PartitionIndex, Timestamp, TopicName};
+use crate::replica::{AckLevel, AckSink, Waiter};
+use crate::types::{Offset, Timestamp};
 
-/// A batch is closed at this many bytes.
-const BATCH_BYTES: usize = 256 << 10;
-/// A record's time is believed at most this far ahead of ours, in milliseconds.
-const AHEAD_MS_MAX: i64 = 3_600_000;
+/// Headers of a record that need no allocation on their way.
+const HEADERS_INLINE: usize = 8;
 
 /// Publishes gathered and not yet appended.
 #[derive(Debug, Default)]
 pub(super) struct PublishRun {
-    batches: BTreeMap<Key, Open>,
-    /// The topic of the last publish: the next one is most often of the same.
-    last: Option<Arc<TopicHandle>>,
+    run: publish::PublishRun<Place>,
 }
 
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    topic: TopicName,
-    partition: PartitionIndex,
-    ack: u8,
-}
-
-#[derive(Debug)]
-struct Open {
-    partition: Arc<Partition>,
+/// A publish on its way.
+struct Publishing<'a> {
+    request: &'a PublishRequest<'a>,
     ack: AckLevel,
-    builder: BatchBuilder,
-    places: Vec<Place>,
+    sent: Timestamp,
+    /// Where its answer goes, if it wants one.
+    place: Option<Place>,
 }
 
 impl PublishRun {
@@ -53,112 +43,145 @@ impl PublishRun {
     ) {
         let ack = level(request.ack, listener.broker.default_ack());
         let place = (ack != AckLevel::None).then(|| outbox.reserve(sequence));
-        match self.try_add(listener, place, ack, sent, request).await {
-            Ok(batch_bytes) if batch_bytes >= BATCH_BYTES => self.flush(listener, outbox).await,
-            Ok(_) => {}
-            Err(refusal) => {
-                if let Some(place) = place {
-                    outbox.answer(place, Answer::Refused(refusal));
+        let publishing = Publishing { request, ack, sent, place };
+        if let Err(refusal) = self.try_add(listener, outbox, &publishing).await
+            && let Some(place) = place
+        {
+            outbox.answer(place, Answer::Refused(refusal));
+        }
+    }
+
+    async fn try_add(
+        &mut self,
+        listener: &NativeListener,
+        outbox: &Arc<Outbox>,
+        publishing: &Publishing<'_>,
+    ) -> Result<(), Refusal> {
+        loop {
+            let topic = match self.run.find(publishing.request.topic) {
+                Some(topic) => topic,
+                None => self.enter(listener, publishing.request).await?,
+            };
+            let place = publishing.place;
+            let added = publishing.as_publish(|publish| self.run.add(topic, publish, place, listener.now()));
+            match added.map_err(|error| Refusal::from(&error))? {
+                Added::Gathered { is_full: false } => return Ok(()),
+                Added::Gathered { is_full: true } => {
+                    self.flush(listener, outbox).await;
+                    return Ok(());
+                }
+                Added::Repeat(repeat) if answer_repeat(outbox, &repeat, publishing)? => return Ok(()),
+                Added::Repeat(_) => {}
+                Added::Wait(wait) => {
+                    self.flush(listener, outbox).await;
+                    wait_for(listener, wait).await;
                 }
             }
         }
     }
 
-    /// Adds a publish to its batch; returns the batch's size in bytes.
-    async fn try_add(
-        &mut self,
-        listener: &NativeListener,
-        place: Option<Place>,
-        ack: AckLevel,
-        sent: Timestamp,
-        request: &PublishRequest<'_>,
-    ) -> Result<usize, Refusal> {
-        let handle = self.topic(listener, request).await?;
-        let limit = handle.topic().settings.message_bytes_max.map_or(usize::MAX, |limit| limit as usize);
-        if request.value.len() > limit {
-            let text =
-                format!("a message of {} bytes where topic '{}' allows {limit}", request.value.len(), request.topic);
-            return Err(Refusal::new(ErrorCode::MessageTooLarge, text));
-        }
-        let key = request.key.map(str::as_bytes);
-        let index = request.partition.unwrap_or_else(|| handle.choose_partition(key));
-        let partition = handle.partition(index).map_err(|error| Refusal::from(&error))?;
-        let topic = handle.topic().name.clone();
-        let open = self.batches.entry(Key { topic, partition: index, ack: ack as u8 }).or_insert_with(|| Open {
-            partition,
-            ack,
-            builder: BatchBuilder::new(BuilderOptions::default()),
-            places: Vec::new(),
-        });
-        let headers: Vec<_> =
-            request.headers().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes()))).collect();
-        let timestamp = believable(sent, listener.now());
-        let added = open.builder.append(timestamp, key, Some(request.value), &headers);
-        added.map_err(|error| Refusal::new(ErrorCode::MessageTooLarge, error.to_string()))?;
-        open.places.extend(place);
-        Ok(open.builder.bytes_len())
-    }
-
-    async fn topic(
-        &mut self,
-        listener: &NativeListener,
-        request: &PublishRequest<'_>,
-    ) -> Result<Arc<TopicHandle>, Refusal> {
-        if let Some(last) = &self.last
-            && last.topic().name.as_str() == request.topic
-        {
-            return Ok(Arc::clone(last));
-        }
+    async fn enter(&mut self, listener: &NativeListener, request: &PublishRequest<'_>) -> Result<TopicSlot, Refusal> {
         let name = request.topic_name().map_err(|error| Refusal::new(error.code(), error.to_string()))?;
+        if name.is_internal() {
+            return Err(Refusal::from(&BrokerError::InternalTopic { topic: name }));
+        }
         let handle = listener.topic(&name).await?;
-        self.last = Some(Arc::clone(&handle));
-        Ok(handle)
+        self.run.enter(&listener.broker, handle).map_err(|error| Refusal::from(&error))
     }
 
     /// Appends what is gathered. Waits where a partition's queue is full: this connection is then not read.
     pub(super) async fn flush(&mut self, listener: &NativeListener, outbox: &Arc<Outbox>) {
-        self.last = None;
-        for (key, mut open) in std::mem::take(&mut self.batches) {
-            let not_before = open.partition.offsets().log_end();
-            let group = Group { topic: key.topic, partition: key.partition, places: open.places, not_before };
-            let token = outbox.enter(group);
-            let outcome = match open.builder.finish() {
-                Ok(batch) => append(listener, outbox, &open.partition, open.ack, token, batch).await,
-                Err(error) => Err(Refusal::new(ErrorCode::Internal, error.to_string())),
+        for mut batch in self.run.take() {
+            let group = Group {
+                topic: batch.topic().clone(),
+                partition: batch.index(),
+                places: batch.take_places(),
+                not_before: batch.partition().offsets().log_end(),
+                whole: None,
             };
-            if let Err(refusal) = outcome {
-                outbox.refuse(token, &refusal);
-            }
+            append(listener, outbox, outbox.enter(group), batch).await;
         }
+    }
+}
+
+impl Publishing<'_> {
+    fn as_publish<R>(&self, take: impl FnOnce(&Publish<'_>) -> R) -> R {
+        let request = self.request;
+        let mut few = [(&b""[..], None); HEADERS_INLINE];
+        let mut many = Vec::new();
+        let mut count = 0;
+        for (name, value) in request.headers() {
+            let header = (name.as_bytes(), Some(value.as_bytes()));
+            match few.get_mut(count) {
+                Some(slot) => *slot = header,
+                None if many.is_empty() => many = few.iter().copied().chain([header]).collect(),
+                None => many.push(header),
+            }
+            count += 1;
+        }
+        take(&Publish {
+            partition: request.partition,
+            key: request.key.map(str::as_bytes),
+            value: Some(request.value),
+            headers: if many.is_empty() { &few[..count] } else { &many },
+            id: request.id,
+            sent: self.sent,
+            ack: self.ack,
+        })
     }
 }
 
 async fn append(
     listener: &NativeListener,
     outbox: &Arc<Outbox>,
-    partition: &Arc<Partition>,
-    ack: AckLevel,
-    token: u64,
-    mut batch: ProducedBatch,
-) -> Result<(), Refusal> {
+    entered: Entered<'_>,
+    mut batch: GatheredBatch<Place>,
+) {
     loop {
-        let waiter = Waiter { sink: Arc::clone(outbox) as Arc<dyn AckSink>, token };
-        match partition.append(batch, ack, Some(waiter), listener.now()) {
-            Ok(_) if ack == AckLevel::None => {
-                outbox.forget(token);
-                return Ok(());
-            }
-            Ok(_) => return Ok(()),
-            Err(AppendError::QueueFull(back)) => {
-                batch = *back;
-                poll_fn(|context| partition.poll_space(context.waker())).await;
-            }
-            Err(error) => return Err(Refusal::from(&error)),
+        match batch.append(Some(waiter(outbox, &entered)), listener.now()) {
+            Ok(Some(_)) if batch.ack() == AckLevel::None => return entered.forget(),
+            Ok(Some(_)) => return entered.appended(),
+            Ok(None) => poll_fn(|context| batch.poll_space(context.waker())).await,
+            Err(error) => return entered.refuse(Refusal::from(&error)),
         }
     }
 }
 
-fn level(asked: Option<WireAck>, default: AckLevel) -> AckLevel {
+/// Answers a repeat as the first was, once that has what this one asks for; `false` where the first is not stored after
+/// all.
+fn answer_repeat(outbox: &Arc<Outbox>, repeat: &Repeat, publishing: &Publishing<'_>) -> Result<bool, Refusal> {
+    let Some(place) = publishing.place else {
+        return repeat.wait_for(publishing.ack, None).map_err(|error| Refusal::from(&error));
+    };
+    // It makes nothing readable: no DATA has to wait for its answer.
+    let not_before = Offset::MAX;
+    let (topic, partition) = (repeat.topic().clone(), repeat.partition());
+    let entered = outbox.enter(Group { topic, partition, places: vec![place], not_before, whole: None });
+    let stored = repeat.wait_for(publishing.ack, Some(waiter(outbox, &entered)));
+    match stored {
+        Ok(true) => entered.appended(),
+        // The place is still to be answered.
+        Ok(false) | Err(_) => entered.forget(),
+    }
+    stored.map_err(|error| Refusal::from(&error))
+}
+
+async fn wait_for(listener: &NativeListener, wait: Wait) {
+    match wait {
+        Wait::Load(task) => {
+            let now = listener.now();
+            // Only when the runtime stops is it not run, and this task is about to end as well.
+            let _run = tokio::task::spawn_blocking(move || task.run(now)).await;
+        }
+        Wait::Other(other) => poll_fn(|context| other.poll(context.waker())).await,
+    }
+}
+
+pub(super) fn waiter(outbox: &Arc<Outbox>, entered: &Entered<'_>) -> Waiter {
+    Waiter { sink: Arc::clone(outbox) as Arc<dyn AckSink>, token: entered.token() }
+}
+
+pub(super) fn level(asked: Option<WireAck>, default: AckLevel) -> AckLevel {
     match asked {
         None => default,
         Some(WireAck::None) => AckLevel::None,
@@ -167,8 +190,23 @@ fn level(asked: Option<WireAck>, default: AckLevel) -> AckLevel {
     }
 }
 
-/// The record's time: the frame's where that can be one, else ours.
-fn believable(sent: Timestamp, now: Timestamp) -> Timestamp {
-    let range = Timestamp::from_millis(1)..=now.plus_millis(AHEAD_MS_MAX);
-    if range.contains(&sent) { sent } else { now }
+impl From<&PublishError> for Refusal {
+    fn from(error: &PublishError) -> Refusal {
+        let code = match error {
+            PublishError::Broker(error) => return Refusal::from(error),
+            PublishError::Append(error) => return Refusal::from(error),
+            PublishError::MessageTooLarge { .. } | PublishError::Build(_) => ErrorCode::MessageTooLarge,
+            PublishError::IdTooLong { .. } => ErrorCode::InvalidProperty,
+            PublishError::QueueFull { .. } => ErrorCode::Overloaded,
+        };
+        Refusal::new(code, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn an_id_is_stored_under_the_header_that_it_is_read_back_from() {
+        assert_eq!(crate::protocol::native::ID_HEADER, crate::broker::dedup::ID_HEADER);
+    }
 }

@@ -270,9 +270,68 @@ fn a_missing_segment_is_damage_and_the_rest_is_served() {
             }
         }
     }
-    bench.disk.remove_file(&Bench::files().log(*all.last().unwrap())).unwrap();
-    let error = bench.open_with(None, &mut Visits::default()).unwrap_err();
-    assert!(matches!(error, LogError::Corrupt { .. }), "{error}");
+    let last = *all.last().unwrap();
+    bench.disk.remove_file(&Bench::files().log(last)).unwrap();
+    for expected in [Damage::Missing, Damage::Length { expected: log.state().end.position, found: 0 }] {
+        let opened = bench.open();
+        assert_eq!(opened.damage, Some(DamageReport { segment: last, position: 0, damage: expected }));
+        model.up_to(last.get()).check_all(&opened.log);
+    }
+}
+
+/// Both files of the active segment were removed by hand: nothing was left that told of its records, and the partition
+/// went on without them, giving their offsets out again. A snapshot tells of them.
+#[test]
+fn a_checkpoint_beyond_the_end_tells_of_lost_records() {
+    let bench = Bench::new(700);
+    let (log, model) = grown(&bench);
+    let (end, last) = (log.state().end, *bases(&log).last().unwrap());
+    let (log_file, index_file) = (Bench::files().log(last), Bench::files().index(last));
+    let whole = bench.disk.read_all(&log_file).unwrap();
+    for kept in [None, Some(0), Some(1), Some(70), Some(whole.len() - 1)] {
+        let copy = bench.on(bench.disk.fork());
+        copy.disk.remove_file(&log_file).unwrap();
+        copy.disk.remove_file(&index_file).unwrap();
+        if let Some(kept) = kept {
+            copy.disk.write_all(&log_file, &whole[..kept]).unwrap();
+        }
+        let opened = copy.open_with(Some(end), &mut Visits::default()).unwrap();
+        let damage = opened.damage.unwrap_or_else(|| panic!("{kept:?}"));
+        assert_eq!((damage.segment, damage.damage == Damage::Missing), (last, kept.is_none()), "{damage}");
+        assert!(opened.cut.is_none() && copy.set_aside().is_empty(), "nothing is cut");
+        let found = opened.log.state().end.next_offset.get();
+        assert!(found < end.next_offset.get());
+        model.up_to(found).check_all(&opened.log);
+        // Damaged partitions are in no later snapshot: it must not be forgotten without one.
+        assert!(copy.open().damage.is_some(), "{kept:?}");
+        assert!(copy.on(copy.disk.power_cut(1)).open().damage.is_some(), "{kept:?}");
+    }
+}
+
+/// Nothing is lost where a roll named a segment and did not come to make it, wherever the checkpoint lies before.
+#[test]
+fn a_roll_that_was_interrupted_is_no_loss() {
+    let bench = Bench::new(700);
+    let (log, model) = grown(&bench);
+    let end = log.state().end;
+    let before = bench.disk.points();
+    log.roll().unwrap();
+    let after = bench.disk.points();
+    for point in 0..=after - before {
+        let bench = Bench::new(700);
+        let (log, _) = grown(&bench);
+        bench.disk.cut_within(before + point, point);
+        let _cut = log.roll();
+        for seed in 0..8 {
+            let copy = bench.on(bench.disk.power_cut(seed));
+            let opened = copy.open_with(Some(end), &mut Visits::default()).unwrap();
+            assert_eq!(opened.damage, None, "point {point}, seed {seed}");
+            model.check_all(&opened.log);
+            let begun = opened.log.state().end;
+            let fresh = LogPoint::segment_start(begun.segment, begun.next_batch);
+            assert_eq!(copy.open_with(Some(fresh), &mut Visits::default()).unwrap().damage, None);
+        }
+    }
 }
 
 /// A walk reads a file in pieces. Where a batch began with its last few bytes in one piece, those were the zeros that

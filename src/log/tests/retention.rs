@@ -133,3 +133,25 @@ fn a_log_start_never_goes_back_and_may_lie_within_a_segment() {
     let first = &model.batches[model.holding(within.get()).unwrap()];
     assert_eq!(visits.bases[0], first.header().base_offset.get(), "what lies below is not told");
 }
+
+/// Retention deleted a segment between the moment a read chose it and the moment it opened its files: the reader was told
+/// that a file is missing, as of a broken disk.
+#[test]
+fn a_read_that_retention_overtakes_is_below_the_log_start() {
+    let bench = Bench::new(700);
+    let (log, _) = grown(&bench);
+    let (before, end) = (log.state().file, log.state().end.next_offset);
+    let all = bases(&log);
+    log.advance_log_start(all[2]).unwrap();
+    for from in [all[0], all[1]] {
+        let missing = log.read_in(&before, from, end, 100).unwrap_err();
+        assert!(matches!(missing, ReadError::Log(LogError::Io { .. })), "{missing}");
+        let told = log.explain(missing, from);
+        assert!(matches!(told, ReadError::BelowLogStart { log_start, .. } if log_start == all[2]), "{told}");
+    }
+    let missing = log.read_in(&before, all[0], end, 100).unwrap_err();
+    assert!(matches!(log.explain(missing, all[2]), ReadError::Log(_)), "no explanation for what is kept");
+    assert!(log.batch_at_time_in(&before, at(0), end).is_err());
+    let found = log.batch_at_time(at(0), end).unwrap().unwrap();
+    assert_eq!(found.header().base_offset, all[2]);
+}

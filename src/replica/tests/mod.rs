@@ -8,6 +8,7 @@ mod reading;
 mod restart;
 mod sequences;
 mod uncommitted;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -77,6 +78,7 @@ impl AckSink for Events {
                 Err(AckFailure::StorageFull) => self.note(format!("{token} full")),
                 Err(AckFailure::StorageFailed(_)) => self.note(format!("{token} failed")),
                 Err(AckFailure::Truncated) => self.note(format!("{token} truncated")),
+                Err(AckFailure::Closed(_)) => self.note(format!("{token} closed")),
             }
         }
     }

@@ -1,6 +1,9 @@
 //! What a restart keeps, and the epochs it begins.
 
+use std::task::Poll;
+
 use super::*;
+use crate::log::LogError;
 
 #[test]
 fn every_start_that_writes_takes_a_new_epoch() {
@@ -94,12 +97,45 @@ fn a_damaged_partition_serves_and_takes_nothing() {
 }
 
 #[test]
-fn stopping_refuses_what_waits() {
+fn closing_refuses_what_waits() {
     let rig = Rig::new(options());
+    rig.append(0, AckLevel::Durable).unwrap();
+    rig.settle();
+    rig.events.take();
     rig.append(1, AckLevel::Durable).unwrap();
-    rig.partition.stop("the topic was deleted");
-    assert_eq!(rig.events.take(), ["1 failed"]);
+    assert!(rig.partition.poll_readable(offset(1), &rig.waker("reader")).is_pending());
+    let closed = PartitionClosed::TopicDeleted { topic: rig.partition.name().topic.clone() };
+    rig.partition.close(closed.clone());
+    assert_eq!(rig.events.take(), ["1 closed", "reader"]);
     rig.settle();
     let refused = rig.append(2, AckLevel::None).unwrap_err();
-    assert_eq!(refused.to_string(), "the partition accepts no writes: the topic was deleted");
+    assert_eq!(refused.to_string(), "topic 'events' was deleted");
+    for from in [0, 1, 5] {
+        assert_eq!(rig.partition.poll_readable(offset(from), &rig.waker("x")), Poll::Ready(Err(closed.clone())));
+        assert!(matches!(rig.partition.read(offset(from), 100), Err(ReadFailure::Closed(_))));
+    }
+    assert!(rig.partition.poll_space(&rig.waker("x")).is_ready(), "to be told");
+}
+
+/// A deleted partition's writer may be in the midst of a roll when the topic is created anew: it would empty the files of
+/// the new one, which have its names. And a read that had its file open could leave it in the cache under a name that is
+/// the new topic's.
+#[test]
+fn a_closed_partition_leaves_its_names_alone() {
+    let rig = Rig::new(options());
+    for number in 0..40 {
+        rig.append(number, AckLevel::Durable).unwrap();
+    }
+    rig.settle();
+    rig.append(41, AckLevel::Durable).unwrap();
+    rig.partition.close(PartitionClosed::TopicDeleted { topic: rig.partition.name().topic.clone() });
+    let points = rig.disk.points();
+    assert!(matches!(rig.partition.log().roll(), Err(LogError::Closed { .. })));
+    assert!(matches!(rig.partition.log().advance_log_start(offset(20)), Err(LogError::Closed { .. })));
+    assert!(matches!(rig.partition.log().truncate_to(offset(20), at(0)), Err(LogError::Closed { .. })));
+    rig.partition.step(at(1 << 40));
+    rig.settle();
+    assert_eq!(rig.disk.points(), points, "nothing was touched");
+    assert_eq!(rig.partition.log().read(offset(0), offset(5), 10_000).unwrap().len(), 5, "the file itself is there");
+    assert!(rig.partition.context.log.handles.is_empty(), "and not remembered");
 }

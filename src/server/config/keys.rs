@@ -115,6 +115,8 @@ settings! {
         heartbeat_interval: Duration = "30", seconds(0.1, 86_400.0);
         /// Seconds a new connection has for its first valid frame.
         handshake_timeout: Duration = "10", seconds(0.1, 3_600.0);
+        /// Seconds a record of an at-least-once subscription may stay unacknowledged before it is sent again.
+        ack_timeout: Duration = "30", seconds(0.1, 86_400.0);
         /// Milliseconds between the ACK to a SUBSCRIBE with `version=1.0` and the first DATA.
         subscribe_grace_ms: u64 = "50", integer(0, 10_000);
     }
@@ -152,6 +154,8 @@ settings! {
         open_segments_max: usize = "256", integer(8, 100_000);
         /// Hours after which an idempotent producer that sent nothing is forgotten.
         producer_expiry_hours: u64 = "168", integer(1, 87_600);
+        /// Hours after which a position that its client did not move is forgotten.
+        position_expiry_hours: u64 = "168", integer(1, 87_600);
     }
     /// Topics and their limits.
     topics: TopicsConfig {
@@ -165,6 +169,10 @@ settings! {
         retention_hours: u32 = "168", integer(0, 876_000);
         /// Bytes of a record's payload at most.
         max_message_size: usize = "1048576", integer(1, 67_108_864);
+        /// Bytes of a record batch that a client built at most; one with a single record of `topics.max_message_size` always fits.
+        max_batch_size: usize = "1048588", integer(1_024, 67_108_864);
+        /// Seconds during which an id published again to the same topic is not stored again; 0 is not at all.
+        dedup_window: Duration = "120", seconds(0.0, 604_800.0);
         /// Whether publishing or subscribing to a topic that does not exist creates it.
         auto_create: bool = "false", Rule::Flag;
         /// Topics created at start where they do not exist, with their numbers of partitions.

@@ -1,0 +1,47 @@
+//! Whole record batches that a client built.
+
+use super::error::PublishError;
+use crate::broker::Broker;
+use crate::record::ProducedBatch;
+use crate::replica::{AckLevel, Ticket, Waiter};
+use crate::types::{PartitionIndex, Timestamp, TopicName};
+
+/// What a published batch got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// The partition it went to.
+    pub partition: PartitionIndex,
+    /// Its offsets.
+    pub ticket: Ticket,
+}
+
+impl Broker {
+    /// Appends an admitted batch: to the partition named, else to the one whose turn it is. The waiter is answered as
+    /// [`Partition::append`](crate::replica::Partition::append) says. Message ids in it are not deduplicated: a client
+    /// that builds batches has sequence numbers for that. What is asked of it is
+    /// [`Broker::admission`].
+    ///
+    /// # Errors
+    /// [`PublishError`]; nothing of the batch is then kept, and the waiter is never called.
+    pub fn append_batch(
+        &self,
+        topic: &TopicName,
+        partition: Option<PartitionIndex>,
+        batch: ProducedBatch,
+        ack: AckLevel,
+        waiter: Option<Waiter>,
+        now: Timestamp,
+    ) -> Result<Appended, PublishError> {
+        let handle = self.user_topic(topic)?;
+        let bytes_max = self.message_bytes_max(&handle);
+        if let Some(bytes) = batch.largest_value_bytes().filter(|&bytes| bytes > bytes_max) {
+            return Err(PublishError::MessageTooLarge { topic: topic.clone(), bytes, bytes_max });
+        }
+        let index = partition.unwrap_or_else(|| handle.choose_partition(None));
+        let partition = handle.partition(index)?;
+        match partition.append(batch, ack, waiter, now) {
+            Ok(ticket) => Ok(Appended { partition: index, ticket }),
+            Err(error) => Err(PublishError::append(error, &partition)),
+        }
+    }
+}

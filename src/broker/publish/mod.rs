@@ -1,0 +1,57 @@
+//! Publishing, as every listener does it: what may be published, to which partition, and what becomes of a repeat.
+//!
+//! Single records are gathered by [`PublishRun`] into one batch for each partition; whole batches that a client built
+//! go through [`Broker::append_batch`]. Nothing here knows a wire format or waits: what must be waited for is handed
+//! back as a value that can be polled.
+
+mod batch;
+mod error;
+mod gathered;
+mod repeat;
+mod run;
+
+pub use batch::Appended;
+pub use error::PublishError;
+pub use gathered::GatheredBatch;
+pub use repeat::{Repeat, Wait, WaitForOther};
+pub use run::{Added, Publish, PublishRun, TopicSlot};
+
+use super::{Broker, TopicHandle};
+use crate::record::AdmissionLimits;
+
+/// What a record may have beside its value, in bytes: key, headers, and the batch around it.
+const RECORD_OVERHEAD_BYTES: usize = 72 << 10;
+
+/// Bounds on what is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublishLimits {
+    /// Bytes of a batch that a client built at most. One that holds a single record of the largest value is never too
+    /// large.
+    pub batch_bytes_max: usize,
+    /// How long a message id is remembered, in milliseconds; 0: not at all.
+    pub dedup_window_ms: i64,
+}
+
+impl Default for PublishLimits {
+    fn default() -> PublishLimits {
+        PublishLimits { batch_bytes_max: 1_048_588, dedup_window_ms: 120_000 }
+    }
+}
+
+impl Broker {
+    /// What admission is to ask of a batch that a client built.
+    #[must_use]
+    pub fn admission(&self) -> AdmissionLimits {
+        let options = self.options();
+        let one_record = (options.topics.message_bytes_max as usize).saturating_add(RECORD_OVERHEAD_BYTES);
+        let batch_bytes_max = options.publish.batch_bytes_max.max(one_record);
+        AdmissionLimits { batch_bytes_max, ..AdmissionLimits::default() }
+    }
+
+    /// The largest value a record of this topic may have, in bytes.
+    #[must_use]
+    pub fn message_bytes_max(&self, topic: &TopicHandle) -> usize {
+        let limit = self.options().topics.message_bytes_max;
+        topic.topic().settings.message_bytes_max.map_or(limit, |own| limit.min(own)) as usize
+    }
+}

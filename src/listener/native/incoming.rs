@@ -1,0 +1,117 @@
+//! What was read and not yet cut into frames. An idle connection keeps none of it.
+
+use std::io;
+
+use bytes::BytesMut;
+use tokio::net::TcpStream;
+
+/// Bytes read at a time from a connection that was idle.
+pub(super) const READ_BYTES: usize = 8 << 10;
+/// Bytes read at a time while more keep coming.
+pub(super) const READ_BYTES_MAX: usize = 256 << 10;
+
+/// The incoming side of a connection.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    pub(super) bytes: BytesMut,
+    /// Room for the next read.
+    room: usize,
+}
+
+impl Default for Incoming {
+    fn default() -> Incoming {
+        Incoming { bytes: BytesMut::new(), room: READ_BYTES }
+    }
+}
+
+impl Incoming {
+    /// Reads what has come, or waits for it; 0 where the peer has closed its side. Loses nothing where it is dropped.
+    pub(super) async fn read(&mut self, stream: &TcpStream) -> io::Result<usize> {
+        loop {
+            stream.readable().await?;
+            // Room is made only once there is something to read: most connections are idle most of the time.
+            if self.bytes.capacity() - self.bytes.len() < self.room / 2 {
+                self.bytes.reserve(self.room);
+            }
+            match stream.try_read_buf(&mut self.bytes) {
+                Ok(read) => {
+                    if self.bytes.len() == self.bytes.capacity() {
+                        self.room = (self.room * 2).min(READ_BYTES_MAX);
+                    }
+                    return Ok(read);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.give_back(),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn give_back(&mut self) {
+        self.room = READ_BYTES;
+        if self.bytes.is_empty() {
+            self.bytes = BytesMut::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (peer, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (peer.unwrap(), accepted.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_keeps_no_room() {
+        let (mut peer, stream) = pair().await;
+        let mut incoming = Incoming::default();
+        assert_eq!(incoming.bytes.capacity(), 0);
+        peer.write_all(b"begun").await.unwrap();
+        assert_eq!(incoming.read(&stream).await.unwrap(), 5);
+        assert!(incoming.bytes.capacity() >= READ_BYTES);
+        incoming.bytes.clear();
+        assert!(timeout(Duration::from_millis(1), incoming.read(&stream)).await.is_err());
+        assert_eq!(incoming.bytes.capacity(), 0);
+        // Half a frame stays.
+        peer.write_all(b"begun").await.unwrap();
+        assert_eq!(incoming.read(&stream).await.unwrap(), 5);
+        assert!(timeout(Duration::from_millis(1), incoming.read(&stream)).await.is_err());
+        assert_eq!(&incoming.bytes[..], b"begun");
+        drop(peer);
+        assert_eq!(incoming.read(&stream).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_sends_much_is_read_in_large_pieces() {
+        let (mut peer, stream) = pair().await;
+        let sending = tokio::spawn(async move {
+            let piece = vec![b'x'; 1 << 20];
+            for _ in 0..8 {
+                peer.write_all(&piece).await.unwrap();
+            }
+        });
+        let (mut incoming, mut total, mut largest) = (Incoming::default(), 0, 0);
+        loop {
+            let read = incoming.read(&stream).await.unwrap();
+            if read == 0 {
+                break;
+            }
+            (total, largest) = (total + read, largest.max(read));
+            incoming.bytes.clear();
+            assert!(incoming.bytes.capacity() <= 3 * READ_BYTES_MAX, "{}", incoming.bytes.capacity());
+        }
+        sending.await.unwrap();
+        assert_eq!(total, 8 << 20);
+        assert!(largest > READ_BYTES, "{largest}");
+    }
+}
