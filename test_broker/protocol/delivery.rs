@@ -121,8 +121,7 @@ fn acknowledgements_of_every_kind_do_no_harm() {
 /// At most once: nothing is sent twice, and nothing needs an answer.
 #[test]
 fn at_most_once_is_once() {
-    let (_directory, server) =
-        start(&[("QB_SERVER__ACK_TIMEOUT", "0.1"), ("QB_SERVER__HEARTBEAT_INTERVAL", "0.1")]);
+    let (_directory, server) = start(&[("QB_SERVER__ACK_TIMEOUT", "0.1"), ("QB_SERVER__HEARTBEAT_INTERVAL", "0.1")]);
     filled(&server, 10, b"x");
     for properties in [&[][..], &[("auto_ack", "true")], &[("client_id", "me")]] {
         let mut peer = Peer::connect(&server);
@@ -181,7 +180,8 @@ fn sixteen_megabytes_are_the_most_that_is_unacknowledged() {
 /// What is larger than the limit by itself goes out alone.
 #[test]
 fn a_record_larger_than_the_limit_is_delivered_all_the_same() {
-    let (_directory, server) = start(&[("QB_TOPICS__MAX_MESSAGE_SIZE", "20000000")]);
+    let (_directory, server) =
+        start(&[("QB_TOPICS__MAX_MESSAGE_SIZE", "20000000"), ("QB_STORAGE__PENDING_BYTES", "40000000")]);
     let mut publisher = Peer::connect(&server);
     publisher.create("t", 1);
     publisher.publish("t", 0, b"small");
@@ -282,7 +282,9 @@ fn what_was_delivered_at_most_once_never_comes_again() {
             }
             for _ in 0..=chance.below(500) {
                 match peer.next_within(Duration::from_secs(1)) {
-                    Some(data) => assert!(seen.insert(data.sequence), "{sync}: {} came twice: {starts:?}", data.sequence),
+                    Some(data) => {
+                        assert!(seen.insert(data.sequence), "{sync}: {} came twice: {starts:?}", data.sequence)
+                    }
                     None => break,
                 }
             }

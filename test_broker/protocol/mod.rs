@@ -4,16 +4,16 @@
 // mod batches;
 // mod codes;
 mod create;
-// mod delivery;
+mod delivery;
 // mod fetch;
 mod frames;
 mod heartbeats;
 // mod limits;
 // mod original;
-// mod positions;
+mod positions;
 mod publish;
 mod subscribe;
-// mod topics;
+mod topics;
 
 use crate::harness::{Server, Setup};
 

@@ -2,9 +2,7 @@
 
 use super::{setup, start};
 use crate::harness::delete_derived;
-use crate::harness::peer::{
-    COMMIT, CREATE_TOPIC, DELETE_TOPIC, LIST_OFFSETS, PUBLISH, Pairs, Peer, SUBSCRIBE, frame,
-};
+use crate::harness::peer::{COMMIT, CREATE_TOPIC, DELETE_TOPIC, LIST_OFFSETS, PUBLISH, Pairs, Peer, SUBSCRIBE, frame};
 
 fn commit(offset: &str) -> crate::harness::peer::Raw {
     frame(COMMIT, 11, &[("topic", "t"), ("client_id", "me"), ("offset", offset)])
@@ -21,7 +19,8 @@ fn a_position_is_kept_and_never_goes_back() {
     }
     for (asked, kept) in [("0", "0"), ("3", "3"), ("3", "3"), ("1", "3"), ("10", "10"), ("9", "10")] {
         let reply = peer.ask(&commit(asked));
-        let expected = [("status", "success"), ("topic", "t"), ("partition", "0"), ("client_id", "me"), ("offset", kept)];
+        let expected =
+            [("status", "success"), ("topic", "t"), ("partition", "0"), ("client_id", "me"), ("offset", kept)];
         assert_eq!((reply.pairs(), reply.body.len()), (expected.to_vec(), 0), "{asked}");
         let listed = peer.ask(&frame(LIST_OFFSETS, 12, &[("topic", "t"), ("client_id", "me")]));
         assert_eq!(listed.get("committed"), Some(kept));
@@ -115,7 +114,7 @@ fn positions_that_cannot_be_are_refused() {
         (COMMIT, &[("topic", "t"), ("client_id", "me"), ("offset", "1"), ("wiber.ack", "durable")], "invalid_property"),
         (COMMIT, &[("topic", "t"), ("client_id", "me"), ("offset", "1"), ("partition", "1")], "unknown_partition"),
         (COMMIT, &[("topic", "absent"), ("client_id", "me"), ("offset", "1")], "unknown_topic"),
-        (COMMIT, &[("topic", "__offsets"), ("client_id", "me"), ("offset", "0")], "unknown_topic"),
+        (COMMIT, &[("topic", "__offsets"), ("client_id", "me"), ("offset", "0")], "invalid_topic"),
         (COMMIT, &[("topic", "t"), ("client_id", "me"), ("offset", "2")], "offset_out_of_range"),
         (COMMIT, &[("topic", "t"), ("client_id", "me"), ("offset", "9223372036854775807")], "offset_out_of_range"),
         (LIST_OFFSETS, &[], "invalid_property"),

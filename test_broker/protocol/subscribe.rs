@@ -89,7 +89,6 @@ fn subscriptions_that_cannot_be_are_refused() {
         (&[], "invalid_property"),
         (&[("topic", "absent")], "unknown_topic"),
         (&[("topic", "__meta")], "unknown_topic"),
-        (&[("topic", "__offsets")], "unknown_topic"),
         (&[("topic", "")], "invalid_topic"),
         (&[("topic", "..")], "invalid_topic"),
         (&[("topic", "t"), ("partition", "2")], "unknown_partition"),
