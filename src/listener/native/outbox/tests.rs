@@ -61,6 +61,7 @@ impl Rig {
             topic: TopicName::new("t").unwrap(),
             partition: PartitionIndex(0),
             places: sequences.map(|sequence| self.outbox.reserve(sequence)).collect(),
+            whole: None,
             not_before: Offset::ZERO,
             whole: None,
         }
