@@ -22,6 +22,7 @@ use anyhow::{Context, Result, anyhow};
 use parking_lot::{Condvar, Mutex};
 use tempfile::TempDir;
 use wiber::broker::metadata::{MetadataLimits, TopicSettings};
+use wiber::broker::positions::PositionLimits;
 use wiber::broker::{Broker, BrokerOptions, BrokerStart, CommandReply, TopicDefaults};
 use wiber::disk::RealDisk;
 use wiber::log::{LogOptions, RetentionPolicy};
@@ -119,6 +120,7 @@ fn options(dir: &Path, sync: SyncPolicy) -> BrokerOptions {
         topics: TopicDefaults { partitions: 1, message_bytes_max: 1 << 20 },
         publish: wiber::broker::publish::PublishLimits::default(),
         limits: MetadataLimits { topics_max: 10, partitions_max: 10 },
+        positions: PositionLimits::default(),
     }
 }
 

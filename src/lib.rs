@@ -27,3 +27,8 @@ pub mod log;
 pub mod replica;
 #[cfg(feature = "server")]
 pub mod server;
+
+/// The README's examples, compiled with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -2,6 +2,7 @@
 
 use super::error::OpenError;
 use super::meta_log::MetaLog;
+use super::open::META_TOPIC;
 use crate::disk::Disk;
 use crate::log::{DataDirectory, PARTITION_FILE};
 use crate::types::{TopicId, TopicPartition};
@@ -26,7 +27,7 @@ pub(crate) fn remove_leftovers(directory: &DataDirectory, meta: &MetaLog, as_id:
     for partition in directory.partitions()? {
         let topic = meta.metadata.topic(&partition.topic);
         let is_owned = topic.is_some_and(|topic| partition.partition.0 < topic.partitions);
-        if is_owned || partition.topic.is_internal() {
+        if is_owned || partition.topic.as_str() == META_TOPIC {
             continue;
         }
         let was_deleted = directory.owner(&partition).is_some_and(|owner| meta.deleted.contains(&owner));

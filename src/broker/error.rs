@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::metadata::{DecodeError, MetadataError};
+use super::positions::CLIENT_ID_BYTES_MAX;
 use crate::log::{DirectoryError, LogError};
 use crate::replica::{AckFailure, AppendError, PartitionClosed, ReadFailure};
-use crate::types::{PartitionIndex, TopicName};
+use crate::types::{Offset, PartitionIndex, TopicName};
 
 /// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -55,6 +56,22 @@ pub enum BrokerError {
     /// Too many wait for the same thing. Retriable.
     #[error("too many requests wait for this; try again")]
     Overloaded,
+    /// No client has such an id.
+    #[error("a client id has 1 to {CLIENT_ID_BYTES_MAX} bytes, not {bytes}")]
+    InvalidClientId {
+        /// Its length.
+        bytes: usize,
+    },
+    /// A position above everything a consumer may have read.
+    #[error("offset {offset} is above the high watermark {high_watermark}")]
+    OffsetOutOfRange {
+        /// What was asked for.
+        offset: Offset,
+        /// The oldest offset kept.
+        log_start: Offset,
+        /// The end of what consumers may see.
+        high_watermark: Offset,
+    },
     /// The device is full. Retriable.
     #[error("the device is full; try again once there is room")]
     StorageFull,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Broker;
 use super::metadata::MetadataSnapshot;
+use super::positions::PositionsSnapshot;
 use super::snapshot::{LogPointSnapshot, PartitionSnapshot, Snapshot, SnapshotError};
 use crate::log::LogPoint;
 use crate::replica::{Checkpoint, Partition, PartitionStatus};
@@ -21,6 +22,7 @@ pub(crate) struct SnapshotSchedule {
 struct Taking {
     applied: Offset,
     metadata: MetadataSnapshot,
+    positions: Vec<PositionsSnapshot>,
     partitions: Vec<(Arc<Partition>, Checkpoint)>,
 }
 
@@ -32,10 +34,12 @@ impl SnapshotSchedule {
 
 impl Broker {
     /// Does what time has made due. To be called about once a second, on a thread that may block on files.
-    pub fn step(&self, now: Timestamp) {
+    pub fn step(self: &Arc<Self>, now: Timestamp) {
         if let Err(error) = self.reserve.step(now) {
             tracing::warn!(%error, "the space reserve cannot be made");
         }
+        self.retry_positions(now);
+        self.positions.step(now);
         for partition in self.open_partitions() {
             partition.step(now);
         }
@@ -60,6 +64,7 @@ impl Broker {
 
     /// Asks for everything appended so far to become durable, whatever the policy.
     pub fn request_durable(&self) {
+        self.positions.request_durable();
         for partition in self.open_partitions() {
             partition.request_durable();
         }
@@ -68,7 +73,8 @@ impl Broker {
     /// Whether no partition has anything to write, to sync or under way, and no command has effects that are not there.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.open_partitions().iter().all(|partition| partition.is_idle()) && self.meta.lock().is_settled()
+        let settled = self.positions.is_idle() && self.meta.lock().is_settled();
+        settled && self.open_partitions().iter().all(|partition| partition.is_idle())
     }
 
     /// Writes a snapshot of what is durable now: the last act of a clean stop. Partitions that are not durable up to
@@ -100,11 +106,12 @@ impl Broker {
             let meta = self.meta.lock();
             meta.is_settled().then(|| (meta.applied, meta.metadata.to_snapshot()))
         }?;
+        let positions = self.positions.snapshot();
         let partitions = self.open_partitions().into_iter().map(|partition| {
             let checkpoint = partition.checkpoint();
             (partition, checkpoint)
         });
-        Some(Taking { applied, metadata, partitions: partitions.collect() })
+        Some(Taking { applied, metadata, positions, partitions: partitions.collect() })
     }
 
     fn finish_snapshot(&self, taking: Taking, now: Timestamp) -> Result<(), SnapshotError> {
@@ -116,11 +123,18 @@ impl Broker {
             .map(|(partition, checkpoint)| partition_snapshot(&partition, checkpoint))
             .collect();
         partitions.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+        // One that is ahead of what the snapshot vouches for is read from its log instead.
+        let mut positions = taking.positions;
+        positions.retain(|positions| {
+            let found = partitions.iter().find(|partition| positions.is_of(partition));
+            found.is_some_and(|partition| positions.applied <= partition.point.next_offset)
+        });
         let snapshot = Snapshot {
             directory_id: self.directory.id(),
             taken_at_ms: now.millis(),
             meta_applied: taking.applied.get(),
             metadata: taking.metadata,
+            positions,
             partitions,
         };
         let path = self.snapshots.write(&snapshot, now)?;

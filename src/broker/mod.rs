@@ -5,6 +5,7 @@
 //! no thread and reads no clock: time, ids and threads are handed in, so that a test can replay a whole broker.
 
 pub mod dedup;
+pub mod delivery;
 mod description;
 mod directory_check;
 mod error;
@@ -15,6 +16,7 @@ pub mod metadata;
 mod open;
 mod options;
 mod places;
+pub mod positions;
 mod producer_ids;
 pub mod publish;
 mod settling;
@@ -34,6 +36,7 @@ pub use error::{BrokerError, OpenError};
 pub use internal_topics::InternalTopic;
 pub use open::{BrokerStart, OpenSummary, PartitionOpened};
 pub use options::{BrokerOptions, TopicDefaults};
+pub use positions::{CLIENT_ID_BYTES_MAX, PositionKey};
 pub use topic::{Slot, TopicHandle};
 pub use topic_commands::{CommandReply, CreatedTopic, TopicChange};
 
@@ -43,6 +46,7 @@ use crate::types::{PartitionIndex, TopicName};
 use dedup::MessageIds;
 use housekeeping::SnapshotSchedule;
 use meta_log::MetaLog;
+use positions::Positions;
 use producer_ids::ProducerIds;
 use snapshot::SnapshotStore;
 
@@ -60,6 +64,7 @@ pub struct Broker {
     meta: Mutex<MetaLog>,
     meta_partition: Arc<Partition>,
     producer_ids: Mutex<ProducerIds>,
+    positions: Arc<Positions>,
 }
 
 impl Broker {

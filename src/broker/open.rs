@@ -1,6 +1,6 @@
 //! Starting a broker: the data directory, the newest snapshot, the metadata, then every partition.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
@@ -14,6 +14,7 @@ use super::housekeeping::SnapshotSchedule;
 use super::meta_log::MetaLog;
 use super::metadata::{Metadata, Topic};
 use super::options::BrokerOptions;
+use super::positions::{OFFSETS_TOPIC, Positions, PositionsStart};
 use super::snapshot::{LogPointSnapshot, PartitionSnapshot, Snapshot, SnapshotStore};
 use super::topic::{Slot, TopicHandle};
 use crate::disk::Disk;
@@ -25,7 +26,7 @@ use crate::replica::{
 use crate::types::{BatchIndex, Offset, PartitionIndex, Timestamp, TopicId, TopicName, TopicPartition};
 
 /// The topic that holds the metadata.
-const META_TOPIC: &str = "__meta";
+pub(crate) const META_TOPIC: &str = "__meta";
 
 /// Everything a broker is started with beside its options.
 #[derive(Debug)]
@@ -85,6 +86,7 @@ impl Broker {
         leftovers.map_err(|source| OpenError::Io { path: options.data_dir.clone(), source })?;
         let topics = meta.metadata.topics().cloned().collect::<Vec<_>>();
         let topics = opening.open_topics(topics, ids.as_ref());
+        let positions = Arc::new(opening.open_positions(&topics));
         let summary = opening.summary;
         let schedule = SnapshotSchedule::new(now.plus_millis(options.snapshot_interval_ms));
         let broker = Broker {
@@ -99,6 +101,7 @@ impl Broker {
             meta: Mutex::new(meta),
             meta_partition,
             producer_ids: Mutex::default(),
+            positions,
         };
         Ok((Arc::new(broker), summary))
     }
@@ -189,9 +192,26 @@ impl<'a> Opening<'a> {
                 result.map_or_else(Slot::Offline, |(partition, _)| Slot::Open(partition))
             });
             let slots = slots.collect();
-            (topic.name.clone(), Arc::new(TopicHandle::new(topic, slots).with_ids(ids.map(MessageIds::of_old_topic))))
+            let name = topic.name.clone();
+            (name, Arc::new(TopicHandle::new(topic, slots).with_ids(ids.map(MessageIds::of_old_topic))))
         };
         topics.into_iter().map(open).collect()
+    }
+
+    /// Reads the positions back, from the snapshot where it speaks of the very logs that were found.
+    fn open_positions(&mut self, topics: &BTreeMap<TopicName, Arc<TopicHandle>>) -> Positions {
+        let opened = self.summary.partitions.iter().filter(|opened| opened.partition.topic.as_str() == OFFSETS_TOPIC);
+        let believed = opened.filter(|opened| opened.result.as_ref().is_ok_and(|report| report.checkpoint_used));
+        let believed: BTreeSet<u32> = believed.map(|opened| opened.partition.partition.0).collect();
+        let known = self.snapshot.iter_mut().flat_map(|snapshot| std::mem::take(&mut snapshot.positions));
+        let snapshots = known.filter(|known| believed.contains(&known.partition));
+        Positions::open(PositionsStart {
+            limits: self.options.positions,
+            topic: topics.values().find(|topic| topic.topic().name.as_str() == OFFSETS_TOPIC).map(|topic| &**topic),
+            snapshots: snapshots.map(|snapshot| (snapshot.partition, snapshot)).collect(),
+            topics: topics.values().map(|topic| (topic.topic().id, Arc::clone(topic))).collect(),
+            queue: &*self.context.queue,
+        })
     }
 
     fn prepare_partition(

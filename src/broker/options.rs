@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::metadata::{MetadataLimits, TopicSettings};
+use super::positions::PositionLimits;
 use super::publish::PublishLimits;
 use crate::log::RetentionPolicy;
 use crate::replica::{PartitionOptions, SyncPolicy};
@@ -10,6 +11,9 @@ use crate::types::TopicName;
 
 /// Half of the retention, or this, is how long a segment takes appends at most, in milliseconds.
 const SEGMENT_AGE_MS_MAX: i64 = 7 * 24 * 3_600_000;
+
+/// Length of a segment of the broker's own topics, in bytes: small, for what is old goes a segment at a time.
+const INTERNAL_SEGMENT_BYTES: u64 = 4 << 20;
 
 /// How a broker behaves.
 #[derive(Debug, Clone)]
@@ -36,6 +40,8 @@ pub struct BrokerOptions {
     pub publish: PublishLimits,
     /// Bounds on topics.
     pub limits: MetadataLimits,
+    /// Bounds on positions that clients keep.
+    pub positions: PositionLimits,
 }
 
 /// What topics get that do not settle it themselves.
@@ -76,6 +82,7 @@ impl BrokerOptions {
         options.inline_write_bytes_max = 0;
         options.is_internal = true;
         options.log.segment_age_ms = SEGMENT_AGE_MS_MAX;
+        options.log.segment_bytes = options.log.segment_bytes.min(INTERNAL_SEGMENT_BYTES);
         options
     }
 }

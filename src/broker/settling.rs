@@ -151,6 +151,7 @@ impl Broker {
 
     fn hide_topic(&self, topic: &Topic) -> CreatedTopic {
         let handle = self.topics.write().remove(&topic.name);
+        self.positions.forget(topic.id, &topic.name);
         for partition in handle.iter().flat_map(|handle| handle.open_partitions()) {
             partition.close(PartitionClosed::TopicDeleted { topic: topic.name.clone() });
         }

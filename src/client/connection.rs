@@ -8,21 +8,22 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::error::ClientError;
 use super::message::Message;
+use super::outgoing::Outgoing;
 use super::publish::Permits;
-use crate::protocol::native::{Decoded, Frame, FrameCodec, FrameLimits, FrameType, FrameWriter, Properties};
+use crate::protocol::native::{Decoded, Frame, FrameCodec, FrameLimits, FrameType, Properties};
 use crate::types::{PartitionIndex, Timestamp};
 
 /// Bytes waiting to be written at which no further request is taken.
-const OUTGOING_BYTES_MAX: usize = 256 << 10;
+const OUTGOING_BYTES_MAX: usize = 1 << 20;
 
 /// Looks at the clock within the time a broker may be silent.
 const LOOKS: u32 = 4;
@@ -44,7 +45,7 @@ pub(super) enum Command {
         properties: Properties,
         body: Bytes,
         /// Where its reply goes; `None` where there will be none.
-        reply: Option<oneshot::Sender<Result<Frame, ClientError>>>,
+        reply: Option<ReplyTo>,
         /// Where the records go once the reply says success.
         route: Option<Route>,
         /// The room it takes until it is answered.
@@ -52,6 +53,64 @@ pub(super) enum Command {
     },
     /// Acknowledge a record.
     Ack { sequence: u64, properties: Properties },
+}
+
+/// Where a reply goes. Where the connection ends before, what it would have gone to is dropped.
+#[derive(Debug)]
+pub(super) enum ReplyTo {
+    /// To whoever waits for this one.
+    Waiter(oneshot::Sender<Result<Frame, ClientError>>),
+    /// To a queue, with a token that says which request it answers.
+    Queue(mpsc::UnboundedSender<Answer>, u64),
+}
+
+/// A reply in a queue.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) token: u64,
+    pub(super) result: Result<Frame, ClientError>,
+}
+
+impl ReplyTo {
+    fn send(self, result: Result<Frame, ClientError>) {
+        // Whoever asked may have stopped waiting.
+        match self {
+            ReplyTo::Waiter(waiter) => drop(waiter.send(result)),
+            ReplyTo::Queue(queue, token) => drop(queue.send(Answer { token, result })),
+        }
+    }
+}
+
+/// Where the BATCH frames of a connection go. Bounded in bytes: while there is no room nothing more is read.
+#[derive(Debug, Clone)]
+pub(super) struct BatchSink {
+    pub(super) queue: mpsc::UnboundedSender<PushedBatch>,
+    pub(super) room: Arc<Semaphore>,
+    pub(super) bytes_max: u32,
+}
+
+/// A BATCH frame and the room it takes until it is read.
+#[derive(Debug)]
+pub(super) struct PushedBatch {
+    pub(super) frame: Frame,
+    pub(super) _room: OwnedSemaphorePermit,
+}
+
+impl BatchSink {
+    fn permits(&self, frame: &Frame) -> u32 {
+        u32::try_from(frame.body.len()).unwrap_or(u32::MAX).clamp(1, self.bytes_max.max(1))
+    }
+
+    /// Queues a frame where there is room for it.
+    fn push(&self, frame: Frame) -> Result<(), Frame> {
+        match Arc::clone(&self.room).try_acquire_many_owned(self.permits(&frame)) {
+            Ok(room) => {
+                drop(self.queue.send(PushedBatch { frame, _room: room }));
+                Ok(())
+            }
+            Err(_) => Err(frame),
+        }
+    }
 }
 
 /// Where the records of a partition go.
@@ -64,7 +123,7 @@ pub(super) struct Route {
 
 /// A request whose reply has not come.
 struct Pending {
-    reply: oneshot::Sender<Result<Frame, ClientError>>,
+    reply: ReplyTo,
     route: Option<Route>,
     _permits: Option<Permits>,
 }
@@ -84,14 +143,28 @@ pub(super) struct Connection {
 struct Session {
     codec: FrameCodec,
     incoming: BytesMut,
-    outgoing: BytesMut,
+    outgoing: Outgoing,
     last_sequence: u64,
     pending: HashMap<u64, Pending>,
     routes: Vec<Route>,
-    /// A record whose reader has no room for it; until it has, nothing more is read.
-    blocked: Option<(mpsc::Sender<Message>, Message)>,
+    batches: Option<BatchSink>,
+    /// What its reader has no room for; until it has, nothing more is read.
+    blocked: Option<Blocked>,
     /// Looks at the clock since the last byte came.
     silent_looks: u32,
+}
+
+/// What came and has no room.
+enum Blocked {
+    Message(mpsc::Sender<Message>, Message),
+    Batch(BatchSink, Frame),
+}
+
+/// What a blocked connection waits for.
+enum Waiting {
+    Nothing,
+    Reader(mpsc::Sender<Message>),
+    Bytes(Arc<Semaphore>, u32),
 }
 
 impl Connection {
@@ -100,6 +173,7 @@ impl Connection {
         commands: mpsc::Receiver<Command>,
         end: Arc<OnceLock<String>>,
         silence_max: Duration,
+        batches: Option<BatchSink>,
     ) -> Connection {
         let (reader, writer) = stream.into_split();
         Connection {
@@ -111,10 +185,11 @@ impl Connection {
             session: Session {
                 codec: FrameCodec::new(LIMITS),
                 incoming: BytesMut::with_capacity(16 << 10),
-                outgoing: BytesMut::with_capacity(16 << 10),
+                outgoing: Outgoing::default(),
                 last_sequence: 0,
                 pending: HashMap::new(),
                 routes: Vec::new(),
+                batches,
                 blocked: None,
                 silent_looks: 0,
             },
@@ -139,14 +214,14 @@ impl Connection {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let session = &mut self.session;
-            let idle = session.pending.is_empty() && session.outgoing.is_empty();
+            let idle = session.pending.is_empty() && !session.outgoing.has_remaining();
             if !commands_open && idle {
                 drop(self.writer.shutdown().await);
                 return Ok(());
             }
-            let takes_commands = commands_open && session.outgoing.len() < OUTGOING_BYTES_MAX;
-            let blocked = session.blocked.as_ref().map(|(sender, _)| sender.clone());
-            let is_blocked = blocked.is_some();
+            let takes_commands = commands_open && session.outgoing.remaining() < OUTGOING_BYTES_MAX;
+            let is_blocked = session.blocked.is_some();
+            let waiting = session.waiting();
             if session.incoming.capacity() - session.incoming.len() < READ_BYTES_MIN {
                 session.incoming.reserve(READ_BYTES);
             }
@@ -154,7 +229,7 @@ impl Connection {
                 command = self.commands.recv(), if takes_commands => match command {
                     Some(command) => {
                         session.take(command)?;
-                        while session.outgoing.len() < OUTGOING_BYTES_MAX
+                        while session.outgoing.remaining() < OUTGOING_BYTES_MAX
                             && let Ok(command) = self.commands.try_recv()
                         {
                             session.take(command)?;
@@ -169,11 +244,11 @@ impl Connection {
                     session.silent_looks = 0;
                     session.decode()?;
                 }
-                written = self.writer.write_buf(&mut session.outgoing), if !session.outgoing.is_empty() => {
+                written = self.writer.write_buf(&mut session.outgoing), if session.outgoing.has_remaining() => {
                     written.map_err(closed)?;
                 }
                 _ = looks.tick() => session.look(self.silence_max)?,
-                () = room(blocked), if is_blocked => {
+                () = room(waiting), if is_blocked => {
                     session.unblock();
                     session.decode()?;
                 }
@@ -183,9 +258,11 @@ impl Connection {
 }
 
 /// Waits until a reader has room, or is gone.
-async fn room(reader: Option<mpsc::Sender<Message>>) {
-    if let Some(reader) = reader {
-        drop(reader.reserve().await);
+async fn room(waiting: Waiting) {
+    match waiting {
+        Waiting::Nothing => {}
+        Waiting::Reader(reader) => drop(reader.reserve().await),
+        Waiting::Bytes(room, bytes) => drop(room.acquire_many(bytes).await),
     }
 }
 
@@ -193,11 +270,13 @@ impl Session {
     /// Numbers a request and appends it to what is to be written.
     fn take(&mut self, command: Command) -> Result<(), ClientError> {
         match command {
-            Command::Ack { sequence, properties } => self.write(FrameType::Ack, sequence, &properties, b""),
+            Command::Ack { sequence, properties } => {
+                self.outgoing.frame(FrameType::Ack, sequence, now(), &properties, Bytes::new())
+            }
             Command::Request { kind, properties, body, reply, route, permits } => {
                 self.last_sequence += 1;
                 let sequence = self.last_sequence;
-                self.write(kind, sequence, &properties, &body)?;
+                self.outgoing.frame(kind, sequence, now(), &properties, body)?;
                 if let Some(reply) = reply {
                     let pending = Pending { reply, route, _permits: permits };
                     if self.pending.is_empty() {
@@ -231,23 +310,10 @@ impl Session {
             kind: FrameType::Heartbeat,
             properties: Properties::EMPTY,
             body: Bytes::new(),
-            reply: Some(reply),
+            reply: Some(ReplyTo::Waiter(reply)),
             route: None,
             permits: None,
         })
-    }
-
-    fn write(
-        &mut self,
-        kind: FrameType,
-        sequence: u64,
-        properties: &Properties,
-        body: &[u8],
-    ) -> Result<(), ClientError> {
-        let now = now();
-        let mut frame = FrameWriter::new(&mut self.outgoing, kind, sequence, now);
-        frame.raw_properties(properties.as_wire());
-        Ok(frame.finish(body)?)
     }
 
     /// Deals with every whole frame there is, until a reader has no room.
@@ -256,6 +322,7 @@ impl Session {
             match self.codec.next(&mut self.incoming) {
                 None => break,
                 Some(Decoded::Frame(frame)) if frame.kind == FrameType::Data => self.deliver(frame)?,
+                Some(Decoded::Frame(frame)) if frame.kind == FrameType::Batch => self.deliver_batch(frame),
                 Some(Decoded::Frame(frame)) => self.answer(frame),
                 Some(Decoded::Malformed(malformed)) => return Err(protocol(&malformed)),
                 Some(Decoded::TooLarge(too_large)) => return Err(protocol(&too_large)),
@@ -280,7 +347,7 @@ impl Session {
         match self.routes[at].sender.try_send(message) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(message)) => {
-                self.blocked = Some((self.routes[at].sender.clone(), message));
+                self.blocked = Some(Blocked::Message(self.routes[at].sender.clone(), message));
             }
             Err(mpsc::error::TrySendError::Closed(_)) => {
                 self.routes.swap_remove(at);
@@ -289,12 +356,34 @@ impl Session {
         Ok(())
     }
 
-    fn unblock(&mut self) {
-        if let Some((sender, message)) = self.blocked.take()
-            && let Err(mpsc::error::TrySendError::Full(message)) = sender.try_send(message)
+    fn deliver_batch(&mut self, frame: Frame) {
+        if let Some(sink) = &self.batches
+            && let Err(frame) = sink.push(frame)
         {
-            self.blocked = Some((sender, message));
+            self.blocked = Some(Blocked::Batch(sink.clone(), frame));
         }
+    }
+
+    fn waiting(&self) -> Waiting {
+        match &self.blocked {
+            None => Waiting::Nothing,
+            Some(Blocked::Message(reader, _)) => Waiting::Reader(reader.clone()),
+            Some(Blocked::Batch(sink, frame)) => Waiting::Bytes(Arc::clone(&sink.room), sink.permits(frame)),
+        }
+    }
+
+    fn unblock(&mut self) {
+        self.blocked = match self.blocked.take() {
+            None => None,
+            Some(Blocked::Message(sender, message)) => match sender.try_send(message) {
+                Err(mpsc::error::TrySendError::Full(message)) => Some(Blocked::Message(sender, message)),
+                Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => None,
+            },
+            Some(Blocked::Batch(sink, frame)) => match sink.push(frame) {
+                Ok(()) => None,
+                Err(frame) => Some(Blocked::Batch(sink, frame)),
+            },
+        };
     }
 
     /// Matches a reply with its request. A frame that answers nothing, such as the broker's heartbeat, is dropped.
@@ -313,8 +402,7 @@ impl Session {
                 Ok(frame)
             }
         };
-        // Whoever asked may have stopped waiting.
-        drop(pending.reply.send(answer));
+        pending.reply.send(answer);
     }
 }
 
@@ -328,7 +416,7 @@ fn protocol(fault: &dyn std::error::Error) -> ClientError {
 
 /// The time frames are stamped with.
 #[expect(clippy::disallowed_methods, reason = "the client stands beside the server; nothing replays it")]
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let millis = since.map_or(0, |since| since.as_millis());
     Timestamp::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))

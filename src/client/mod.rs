@@ -1,42 +1,98 @@
-//! The client library: an async connection to a broker over the native protocol.
+//! The client library: a broker's topics from an application, over the native protocol.
 //!
-//! A [`Client`] is a cheap handle; one task per connection (`connection`) owns the socket. Publishing is pipelined: a
-//! window of requests is in flight, and each [`Publishing`] resolves when its own reply comes. It never reconnects by
-//! itself: a lost connection shows in every call that depended on it.
+//! - [`Client`]: one connection. Topics are created, described, altered and deleted, offsets listed, records fetched,
+//!   positions committed; single records published ([`Client::publish`]) and subscribed to ([`Client::subscribe`]).
+//!   It never reconnects by itself: a lost connection shows in every call that depended on it.
+//! - [`Producer`]: records in batches, each stored once and in order, whatever happens to the connection.
+//! - [`Subscriber`]: the records of a topic as a stream, each handed out once and in order, whatever happens to the
+//!   connection; positions are kept at the broker.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), wiber::client::ClientError> {
-//! use wiber::client::{Client, ClientOptions, NewRecord};
+//! use wiber::client::{Client, ClientOptions};
+//! use wiber::client::{Producer, ProducerOptions, ProducerRecord, Subscriber, SubscriberOptions};
 //!
 //! let client = Client::connect(ClientOptions::default()).await?;
 //! client.create_topic("orders", Some(3), None).await?;
-//! let position = client.publish("orders", NewRecord::new("hello")).await?.await?;
-//! println!("stored at {position:?}");
+//!
+//! let producer = Producer::new(ProducerOptions::default()).await?;
+//! let delivery = producer.send("orders", ProducerRecord::new("two coffees").key("table-7")).await?;
+//! println!("stored at {:?}", delivery.await?);
+//!
+//! let mut subscriber = Subscriber::subscribe(SubscriberOptions::default(), "orders").await?;
+//! while let Some(record) = subscriber.next().await {
+//!     println!("{:?}", record?.value);
+//! }
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! To see every record at least once, also after a restart of the application, keep the position after the work is done:
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), wiber::client::ClientError> {
+//! use wiber::client::{ClientOptions, DeliveryMode, StartAt, Subscriber, SubscriberOptions};
+//!
+//! let options = SubscriberOptions {
+//!     client: ClientOptions { client_id: Some("kitchen".to_owned()), ..ClientOptions::default() },
+//!     start: StartAt::Committed,
+//!     mode: DeliveryMode::AtLeastOnce,
+//!     ..SubscriberOptions::default()
+//! };
+//! let mut subscriber = Subscriber::subscribe(options, "orders").await?;
+//! while let Some(record) = subscriber.next().await {
+//!     let record = record?;
+//!     // … the work …
+//!     subscriber.commit(&record).await?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Everything runs on the Tokio runtime it is called in; each connection has one task there (`connection`), and so has
+//! each producer and each subscriber.
 
+mod admin;
+mod chance;
 mod connection;
 mod error;
 mod message;
+mod outgoing;
+mod producer;
 mod publish;
+mod reading;
+mod record;
+mod subscriber;
 mod subscription;
+mod topics;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use crate::protocol::native::{AckLevel, Frame, FrameType, Properties, StartAt};
-use connection::{Command, Connection, Route};
+use crate::protocol::native::{Frame, FrameType, Properties};
+use connection::{BatchSink, Command, Connection, ReplyTo, Route};
 use publish::Window;
 
+pub use crate::protocol::native::{AckLevel, ErrorCode, StartAt};
+pub use crate::record::{Compression, RecordHeader};
+pub use crate::types::{Offset, PartitionIndex, Timestamp, TopicName};
+pub use admin::{FetchOptions, Fetched};
 pub use error::ClientError;
 pub use message::Message;
+pub use producer::{Delivery, IN_FLIGHT_MAX, Producer, ProducerOptions, ProducerRecord};
 pub use publish::{NewRecord, Position, Publishing};
+pub use record::Record;
+pub use subscriber::{DeliveryMode, OutOfRange, Partitions, Subscriber, SubscriberOptions};
 pub use subscription::{SubscribeOptions, Subscription};
+pub use topics::{
+    Change, CleanupPolicy, EffectiveSettings, OffsetsQuery, PartitionDescription, PartitionOffsets, PartitionStatus,
+    TopicAlteration, TopicDescription, TopicSettings, TopicSummary,
+};
 
 /// How to reach a broker, and how much may be under way.
 #[derive(Debug, Clone)]
@@ -82,6 +138,7 @@ pub struct Client {
     commands: mpsc::Sender<Command>,
     end: Arc<OnceLock<String>>,
     window: Window,
+    task: AbortHandle,
 }
 
 impl Client {
@@ -91,13 +148,18 @@ impl Client {
     /// [`ClientError::Unreachable`] where there is no connection, [`ClientError::TimedOut`] or
     /// [`ClientError::Protocol`] where what answers, if anything, is no broker.
     pub async fn connect(options: ClientOptions) -> Result<Client, ClientError> {
+        Client::connect_with(options, None).await
+    }
+
+    /// Connects; BATCH frames go to the sink.
+    async fn connect_with(options: ClientOptions, batches: Option<BatchSink>) -> Result<Client, ClientError> {
         let address = format!("{}:{}", options.host, options.port);
         let connecting = TcpStream::connect((options.host.as_str(), options.port));
         let stream = match timeout(options.connect_timeout, connecting).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(source)) => return Err(ClientError::Unreachable { address, source }),
+            Ok(Err(source)) => return Err(ClientError::Unreachable { address, source: Arc::new(source) }),
             Err(elapsed) => {
-                let source = elapsed.into();
+                let source = Arc::new(elapsed.into());
                 return Err(ClientError::Unreachable { address, source });
             }
         };
@@ -105,11 +167,11 @@ impl Client {
         drop(stream.set_nodelay(true));
         let (commands, queue) = mpsc::channel(COMMANDS_AHEAD);
         let end = Arc::new(OnceLock::new());
-        let connection = Connection::new(stream, queue, Arc::clone(&end), options.request_timeout);
-        tokio::spawn(connection.run());
+        let connection = Connection::new(stream, queue, Arc::clone(&end), options.request_timeout, batches);
+        let task = tokio::spawn(connection.run()).abort_handle();
         let window = Window::new(options.window_frames, options.window_bytes);
         let patience = options.connect_timeout;
-        let client = Client { options: Arc::new(options), commands, end, window };
+        let client = Client { options: Arc::new(options), commands, end, window, task };
         match timeout(patience, client.heartbeat()).await {
             Ok(answered) => answered.map(|()| client),
             Err(_) => Err(ClientError::TimedOut { after: patience }),
@@ -153,7 +215,7 @@ impl Client {
             kind: FrameType::Publish,
             properties,
             body,
-            reply: (!unanswered).then_some(reply),
+            reply: (!unanswered).then_some(ReplyTo::Waiter(reply)),
             route: None,
             permits: Some(permits),
         };
@@ -168,21 +230,11 @@ impl Client {
     /// [`ClientError::Refused`], and what every call may meet.
     pub async fn subscribe(&self, topic: &str, options: SubscribeOptions) -> Result<Subscription, ClientError> {
         let partition = options.partition.to_string();
-        let (offset, start) = match options.start {
-            StartAt::Offset(offset) => (Some(offset.to_string()), None),
-            StartAt::Begin => (None, Some("begin".to_owned())),
-            StartAt::End => (None, Some("end".to_owned())),
-            StartAt::Committed => (None, Some("committed".to_owned())),
-            StartAt::Time(time) => (None, Some(time.to_string())),
-        };
-        let properties = given([
-            ("topic", Some(topic)),
-            ("client_id", self.options.client_id.as_deref()),
-            ("partition", Some(&partition)),
-            ("offset", offset.as_deref()),
-            ("wiber.start", start.as_deref()),
-            ("auto_ack", Some(if options.auto_ack { "true" } else { "false" })),
-        ])?;
+        let mut pairs = vec![("partition", partition)];
+        pairs.extend(self.options.client_id.clone().map(|id| ("client_id", id)));
+        pairs.extend(start_pairs(options.start));
+        pairs.push(("auto_ack", options.auto_ack.to_string()));
+        let properties = topics::about(topic, &pairs)?;
         let (sender, messages) = mpsc::channel(self.options.messages_ahead.max(1));
         let route = Route { topic: topic.to_owned(), partition: options.partition, sender };
         let reply = self.request(FrameType::Subscribe, properties, Some(route)).await?;
@@ -199,6 +251,16 @@ impl Client {
         Ok(())
     }
 
+    /// Whether the connection is gone.
+    fn is_closed(&self) -> bool {
+        self.commands.is_closed()
+    }
+
+    /// Ends the connection at once, with everything under way.
+    fn cut(&self) {
+        self.task.abort();
+    }
+
     /// Sends a request and waits for its reply.
     async fn request(
         &self,
@@ -211,7 +273,7 @@ impl Client {
             kind,
             properties,
             body: bytes::Bytes::new(),
-            reply: Some(reply),
+            reply: Some(ReplyTo::Waiter(reply)),
             route,
             permits: None,
         })
@@ -232,6 +294,17 @@ impl Client {
 
 /// Requests handed to the connection's task but not yet taken by it.
 const COMMANDS_AHEAD: usize = 256;
+
+/// The property that says where a subscription starts.
+fn start_pairs(start: StartAt) -> Option<(&'static str, String)> {
+    Some(match start {
+        StartAt::Offset(offset) => ("offset", offset.to_string()),
+        StartAt::Begin => ("wiber.start", "begin".to_owned()),
+        StartAt::End => ("wiber.start", "end".to_owned()),
+        StartAt::Committed => ("wiber.start", "committed".to_owned()),
+        StartAt::Time(time) => ("wiber.start", time.to_string()),
+    })
+}
 
 /// The properties that have a value.
 fn given<const N: usize>(pairs: [(&str, Option<&str>); N]) -> Result<Properties, ClientError> {

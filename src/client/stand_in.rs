@@ -1,5 +1,7 @@
 //! A peer on a loopback socket that plays a broker's part, for tests of the client and its command line.
 
+pub(crate) mod scripted;
+
 use std::collections::BTreeMap;
 
 use bytes::BytesMut;

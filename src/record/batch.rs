@@ -7,7 +7,7 @@ use crc_fast::crc32_iscsi;
 
 use super::compression::DecodeLimits;
 use super::error::{BatchError, RecordError};
-use super::header::{BatchHeader, CRC_FROM};
+use super::header::{BatchHeader, CRC_FROM, HEADER_BYTES, ProducerStamp, write_crc};
 use super::records::Records;
 
 /// Checks the batch at the start of `bytes`: header ranges, that all of it is there, and its CRC-32C. Bytes after it
@@ -30,6 +30,20 @@ pub fn verify(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
 /// The CRC-32C of a whole batch's covered bytes.
 pub(super) fn checksum(batch: &[u8]) -> u32 {
     crc32_iscsi(&batch[CRC_FROM..])
+}
+
+/// Gives an undamaged batch another place in an idempotent producer's sequence, and the checksum that goes with it.
+///
+/// # Errors
+/// As [`Batch::verify`]; the batch is then as it was.
+pub fn restamp(batch: &mut [u8], producer: ProducerStamp) -> Result<(), BatchError> {
+    let header = BatchHeader { producer: Some(producer), ..verify_exact(batch)? };
+    if let Some(head) = batch.first_chunk_mut::<HEADER_BYTES>() {
+        header.encode(head);
+    }
+    let crc = checksum(batch);
+    write_crc(batch, crc);
+    Ok(())
 }
 
 /// [`verify`], and that nothing follows the batch.

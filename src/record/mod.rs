@@ -48,7 +48,7 @@ mod varint;
 mod walk;
 
 pub use admission::{AdmissionLimits, ProducedBatch};
-pub use batch::{Batch, verify};
+pub use batch::{Batch, restamp, verify};
 pub use builder::{BatchBuilder, BuilderOptions};
 pub use compression::{Compression, DecodeLimits};
 pub use control::{ControlKind, control_batch};

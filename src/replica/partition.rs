@@ -69,6 +69,8 @@ pub(crate) struct State {
     /// Somebody needs everything before this offset durable.
     pub(crate) sync_wanted: Offset,
     pub(crate) last_sync: Timestamp,
+    /// What lies before this offset is not needed any more.
+    pub(crate) given_up: Offset,
     pub(crate) leader_acks: AckQueue,
     pub(crate) durable_acks: AckQueue,
     pub(crate) readers: Vec<Waker>,

@@ -7,7 +7,7 @@ use super::options::{PartitionOptions, SyncPolicy, Work};
 use super::partition::{Partition, PartitionStatus, State};
 use super::producers::ProducerSnapshot;
 use crate::log::{LogError, LogPoint};
-use crate::types::Timestamp;
+use crate::types::{Offset, Timestamp};
 
 /// A committed place in a partition and what is known of its producers there. Worth writing down once everything before
 /// it is durable: see [`Partition::is_durable`].
@@ -43,6 +43,13 @@ impl Partition {
         self.carry_out(effects);
     }
 
+    /// Lets everything before an offset go at the next upkeep, as far as it is committed and durable, whatever the
+    /// retention says.
+    pub fn give_up_below(&self, offset: Offset) {
+        let mut state = self.state.lock();
+        state.given_up = state.given_up.max(offset);
+    }
+
     /// Changes how the partition behaves, from now on. Waits for a write under way.
     pub fn set_options(&self, options: PartitionOptions) {
         self.log.set_options(options.log);
@@ -65,10 +72,17 @@ impl Partition {
     }
 
     fn is_upkeep_due(&self, state: &State, now: Timestamp) -> bool {
-        let log_start = self.log.log_start_by(state.options.retention, now).min(state.offsets.high_watermark());
+        let log_start = self.log_start_due(state, now);
         state.status == PartitionStatus::Leader
             && state.pending.is_empty()
             && (self.log.is_due_to_roll(now) || log_start > state.offsets.log_start())
+    }
+
+    /// Where the log should start.
+    fn log_start_due(&self, state: &State, now: Timestamp) -> Offset {
+        let given_up = state.given_up.min(state.offsets.durable());
+        let log_start = self.log.log_start_by(state.options.retention, now).max(given_up);
+        log_start.min(state.offsets.high_watermark())
     }
 
     /// Rolls and deletes what is due. Excludes writes meanwhile: they gather.
@@ -79,11 +93,10 @@ impl Partition {
             return;
         }
         state.is_writing = true;
-        let (retention, high_watermark) = (state.options.retention, state.offsets.high_watermark());
         drop(state);
 
         let rolled = if self.log.is_due_to_roll(now) { self.log.roll() } else { Ok(()) };
-        let log_start = self.log.log_start_by(retention, now).min(high_watermark);
+        let log_start = self.log_start_due(&self.state.lock(), now);
         let deleted = rolled.and_then(|()| self.log.advance_log_start(log_start));
 
         let mut effects = Effects::default();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::config::{Config, SyncMode};
 use crate::broker::metadata::MetadataLimits;
+use crate::broker::positions::PositionLimits;
 use crate::broker::publish::PublishLimits;
 use crate::broker::{BrokerOptions, TopicDefaults};
 use crate::listener::native::NativeOptions;
@@ -31,6 +32,7 @@ pub(super) fn broker_options(config: &Config) -> BrokerOptions {
         bytes_max: (storage.retention_bytes > 0).then_some(storage.retention_bytes),
     };
     let expiry_ms = i64::try_from(storage.producer_expiry_hours).unwrap_or(i64::MAX / HOUR_MS) * HOUR_MS;
+    let position_expiry_ms = i64::try_from(storage.position_expiry_hours).unwrap_or(i64::MAX / HOUR_MS) * HOUR_MS;
     BrokerOptions {
         data_dir: storage.data_dir.clone(),
         snapshot_dir: storage.snapshot_dir.clone(),
@@ -58,6 +60,7 @@ pub(super) fn broker_options(config: &Config) -> BrokerOptions {
             dedup_window_ms: millis(config.topics.dedup_window),
         },
         limits: MetadataLimits { topics_max: config.topics.max_topics, partitions_max: config.topics.max_partitions },
+        positions: PositionLimits { expiry_ms: position_expiry_ms, ..PositionLimits::default() },
     }
 }
 
@@ -69,6 +72,7 @@ pub(super) fn native_options(config: &Config) -> NativeOptions {
         handshake_timeout: server.handshake_timeout,
         heartbeat_interval: server.heartbeat_interval,
         connection_timeout: server.connection_timeout,
+        ack_timeout: server.ack_timeout,
         subscribe_grace: Duration::from_millis(server.subscribe_grace_ms),
         message_bytes_max: config.topics.max_message_size,
         auto_create: config.topics.auto_create,

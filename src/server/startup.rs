@@ -87,10 +87,21 @@ async fn start(config: &Config, pool: &PoolThreads) -> Result<(Arc<Broker>, TcpL
     let opened = tokio::task::spawn_blocking(|| Broker::open(options, begin)).await.map_err(io::Error::other)?;
     let (broker, summary) = opened?;
     report(&broker, &summary);
+    start_positions(&broker).await?;
     for (topic, partitions) in &config.topics.create {
         create_topic(&broker, topic, *partitions).await?;
     }
     Ok((broker, listener))
+}
+
+/// Clients' positions need a topic; where it cannot be made now, housekeeping tries again.
+async fn start_positions(broker: &Arc<Broker>) -> Result<(), ServerError> {
+    let broker = Arc::clone(broker);
+    let started = tokio::task::spawn_blocking(move || broker.start_positions(runtime::now())).await;
+    if let Err(error) = started.map_err(io::Error::other)? {
+        tracing::warn!(%error, "no positions of clients can be kept yet");
+    }
+    Ok(())
 }
 
 async fn create_topic(broker: &Arc<Broker>, topic: &TopicName, partitions: u32) -> Result<(), ServerError> {

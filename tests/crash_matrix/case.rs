@@ -87,7 +87,7 @@ pub(crate) fn play(
     let shared = Arc::new(Mutex::new(model.clone()));
     let interrupted = Session::open(Arc::new(second.clone()), flavour, shared, moment.now);
     if cut == first.points {
-        model.adopt(&first.finding, &first.session.broker().topics());
+        model.adopt(&first.finding, first.session.broker());
     }
     counts.interrupted += u64::from(cut < first.points);
     drop((first, interrupted));
@@ -105,13 +105,14 @@ pub(crate) fn play(
 /// Publishes to a recovered broker: repeated batches, those that follow them, new ones.
 fn work(recovery: Recovery, random: &mut Random) -> Result<Model, String> {
     let Recovery { mut session, finding, .. } = recovery;
-    session.model.lock().adopt(&finding, &session.broker().topics());
+    session.model.lock().adopt(&finding, session.broker());
     let topics = session.model.lock().topics.clone();
     for (name, topic) in topics.iter().filter(|(_, topic)| topic.stage == Stage::Live) {
         for index in 0..topic.partitions {
             let place = (name.as_str(), index);
             repeat_batches(&session, place);
             session.send(place, None, &[150, 20], Some(Durable));
+            session.commit(place, "reader", Durable);
         }
     }
     if random.chance(30) {

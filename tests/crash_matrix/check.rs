@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use wiber::broker::positions::OFFSETS_TOPIC;
 use wiber::broker::{Broker, OpenSummary, TopicHandle};
 use wiber::record::Batch;
 use wiber::replica::{Partition, PartitionStatus, Read};
-use wiber::types::{Offset, PartitionIndex};
+use wiber::types::{Offset, PartitionIndex, TopicName};
 
-use crate::model::{Attempt, Fate, Key, Ledger, Model, Stage, TopicModel};
+use crate::model::{Attempt, Fate, Key, Ledger, Model, PositionModel, Stage, TopicModel};
+use crate::session::position_key;
 
 /// What happened to the broker before it was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +59,7 @@ pub(crate) fn check(
     let status = broker.meta_partition().status();
     ensure!(status == PartitionStatus::Leader, "__meta is {status:?}");
     check_topics(broker, model)?;
+    ensure!(broker.topic(&own_topic()).is_ok(), "no positions can be kept");
     let mut finding = Finding::new();
     for handle in broker.topics() {
         for index in 0..handle.partitions_count() {
@@ -66,6 +69,7 @@ pub(crate) fn check(
             finding.insert(key, found);
         }
     }
+    check_positions(broker, &finding, model, after)?;
     Ok(finding)
 }
 
@@ -98,11 +102,36 @@ pub(crate) fn check_directories(broker: &Arc<Broker>, paths: &[PathBuf]) -> Resu
         (0..handle.partitions_count()).map(move |index| format!("{topic}_p{index}")).collect::<Vec<_>>()
     };
     let mut known: Vec<String> = broker.topics().iter().flat_map(names).collect();
-    known.push("__meta_p0".to_owned());
+    known.extend(["__meta_p0".to_owned(), format!("{OFFSETS_TOPIC}_p0")]);
     for path in paths.iter().filter_map(|path| path.strip_prefix(data_dir).ok()) {
         let mut parts = path.iter().map(|part| part.to_string_lossy());
         let (first, is_in_directory) = (parts.next().unwrap_or_default(), parts.next().is_some());
         ensure!(!is_in_directory || known.contains(&first.into_owned()), "{} is nobody's", path.display());
+    }
+    Ok(())
+}
+
+fn own_topic() -> TopicName {
+    TopicName::new(OFFSETS_TOPIC).expect("valid")
+}
+
+/// What was acknowledged is kept, as far as the records before it are still there; and nothing that nobody asked for.
+fn check_positions(broker: &Arc<Broker>, finding: &Finding, model: &Model, after: After) -> Result<(), String> {
+    for handle in broker.topics() {
+        let is_here = |key: &Key| key.0 == handle.topic().id;
+        for ((key, client), position) in model.positions.iter().filter(|((key, _), _)| is_here(key)) {
+            let name = handle.topic().name.as_str();
+            let found = broker.committed(&position_key((name, key.1), client)).unwrap_or_default();
+            let end = finding[key].end;
+            let needed = match after {
+                After::PowerCut => position.survives_cut,
+                After::Kill => position.survives_kill.max(position.survives_cut),
+            };
+            let needed = needed.min(end);
+            ensure!(found >= needed, "{client} is at {found} of {name}_p{}, {needed} was promised", key.1);
+            let asked = position.asked.min(end);
+            ensure!(found <= asked, "{client} is at {found} of {name}_p{}, beyond {asked}", key.1);
+        }
     }
     Ok(())
 }
@@ -177,7 +206,17 @@ fn read(partition: &Arc<Partition>, from: Offset, bytes_max: usize) -> Result<Ve
 
 impl Model {
     /// Takes over what a recovered broker has: what was lost is gone for good, what is there stays for good.
-    pub(crate) fn adopt(&mut self, finding: &Finding, broker_topics: &[Arc<TopicHandle>]) {
+    pub(crate) fn adopt(&mut self, finding: &Finding, broker: &Arc<Broker>) {
+        let broker_topics = &broker.topics()[..];
+        for handle in broker_topics {
+            let name = handle.topic().name.as_str();
+            for ((key, client), position) in
+                self.positions.iter_mut().filter(|((key, _), _)| key.0 == handle.topic().id)
+            {
+                let found = broker.committed(&position_key((name, key.1), client)).unwrap_or_default();
+                *position = PositionModel { asked: found, survives_cut: found, survives_kill: found };
+            }
+        }
         for (name, topic) in &mut self.topics {
             let is_there = broker_topics.iter().any(|handle| handle.topic().name.as_str() == name);
             topic.stage = if is_there { Stage::Live } else { Stage::Deleted };

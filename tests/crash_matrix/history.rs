@@ -142,11 +142,15 @@ fn overlapping_stages(session: &mut Session) {
 fn fill_and_expire(session: &mut Session) {
     for round in 0..4 {
         for place in [EVENTS, EVENTS_1, METRICS] {
+            session.commit(place, "lazy", NoAck);
+            session.commit(place, "reader", Leader);
             session.send(place, Some(20 + round % 2), &[200, 100, 350], None);
             session.send(place, None, &[450], Some(Leader));
         }
         session.send(ORDERS, Some(8), &[250; 3], Some(Durable));
+        session.commit(ORDERS, "reader", Durable);
         session.drain();
+        session.commit(EVENTS, "reader", Durable);
         session.step(9_000);
         session.send(METRICS, Some(20), &[33], Some(Durable));
         session.drain();
@@ -174,6 +178,10 @@ fn append_everywhere(session: &mut Session, rounds: i64) {
         for place in [EVENTS, EVENTS_1, ORDERS, ORDERS_1, METRICS] {
             session.send(place, Some(30), &[60, 90], Some(Durable));
             session.send(place, Some(31 + round), &[500], Some(Leader));
+        }
+        session.drain();
+        for place in [EVENTS, ORDERS_1, METRICS] {
+            session.commit(place, "reader", if round % 2 == 0 { Durable } else { Leader });
         }
         session.drain();
     }

@@ -173,11 +173,24 @@ pub(crate) struct TopicModel {
     pub(crate) stage: Stage,
 }
 
+/// A client's position in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct PositionModel {
+    /// The furthest that was asked for.
+    pub(crate) asked: Offset,
+    /// It must be at least this after a power cut.
+    pub(crate) survives_cut: Offset,
+    /// It must be at least this after a kill.
+    pub(crate) survives_kill: Offset,
+}
+
 /// Everything.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Model {
     pub(crate) topics: BTreeMap<String, TopicModel>,
     pub(crate) ledgers: BTreeMap<Key, Ledger>,
+    /// By partition and client.
+    pub(crate) positions: BTreeMap<(Key, &'static str), PositionModel>,
     /// How often the broker was observed.
     pub(crate) steps: usize,
     /// The content of the newest batch.
@@ -202,6 +215,18 @@ impl Model {
         let ledger = self.ledger(key);
         let producer = producer.map(|id| (id, ledger.next_sequence(id)));
         Spec { producer, values: values.into(), salt, at }
+    }
+
+    /// Notes the answer to a commit.
+    pub(crate) fn committed(&mut self, key: Key, client: &'static str, level: AckLevel, kept: Offset) {
+        let position = self.positions.entry((key, client)).or_default();
+        assert!(kept <= position.asked, "{client} at {kept}: nobody asked for that");
+        if level != AckLevel::None {
+            position.survives_kill = position.survives_kill.max(kept);
+        }
+        if level == AckLevel::Durable {
+            position.survives_cut = position.survives_cut.max(kept);
+        }
     }
 
     /// Notes the answer to a batch.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use uuid::Uuid;
 use wiber::broker::metadata::{MetadataLimits, TopicSettings};
-use wiber::broker::{Broker, BrokerOptions, BrokerStart, CommandReply, OpenSummary, TopicDefaults};
+use wiber::broker::positions::PositionLimits;
+use wiber::broker::{Broker, BrokerOptions, BrokerStart, CommandReply, OpenSummary, PositionKey, TopicDefaults};
 use wiber::disk::Disk;
 use wiber::log::{LogOptions, RetentionPolicy};
 use wiber::replica::producers::ProducerLimits;
@@ -68,7 +69,14 @@ fn options(flavour: Flavour) -> BrokerOptions {
         topics: TopicDefaults { partitions: 1, message_bytes_max: 1 << 20 },
         publish: wiber::broker::publish::PublishLimits::default(),
         limits: MetadataLimits { topics_max: 100, partitions_max: 16 },
+        positions: PositionLimits { partitions: 1, log_records_min: 20, ..PositionLimits::default() },
     }
+}
+
+/// A client's position in a partition.
+pub(crate) fn position_key((topic, index): Place<'_>, client: &str) -> PositionKey {
+    let topic = TopicName::new(topic).expect("valid");
+    PositionKey { client_id: client.into(), topic, partition: PartitionIndex(index) }
 }
 
 /// Passes answers on to the model; the token says which batch.
@@ -113,6 +121,8 @@ impl Session {
             now: self.now,
         };
         let (broker, summary) = Broker::open(options(self.flavour), start).map_err(|error| error.to_string())?;
+        // Without power it is not there, and not needed.
+        let _may_fail = broker.start_positions(self.now);
         self.broker = Some(broker);
         Ok(summary)
     }
@@ -209,6 +219,22 @@ impl Session {
 
     fn waiter(&self, key: Key, number: usize, level: AckLevel) -> Waiter {
         Waiter { sink: Arc::new(Answers { model: Arc::clone(&self.model), key, level }), token: number as u64 }
+    }
+
+    /// Begins to move a client's position to what it can have read; the answers come when the work is done.
+    pub(crate) fn commit(&self, place: Place<'_>, client: &'static str, ack: AckLevel) {
+        let (key, offset) = (self.key(place), self.partition(place).offsets().high_watermark());
+        {
+            let mut model = self.model.lock();
+            let position = model.positions.entry((key, client)).or_default();
+            position.asked = position.asked.max(offset);
+        }
+        let model = Arc::clone(&self.model);
+        self.broker().commit(position_key(place, client), offset, ack, self.now, move |result| {
+            let kept = result.expect("positions are kept");
+            model.lock().committed(key, client, ack, kept);
+        });
+        self.observe();
     }
 
     /// Appends, as a follower, a batch that the leader of `epoch` numbered.

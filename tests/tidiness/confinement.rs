@@ -35,7 +35,8 @@ const CONFINED: &[Confined] = &[
     Confined {
         what: "chance",
         paths: &["uuid::Uuid::new_v4", "uuid::Uuid::now_v7", "rand", "getrandom", "std::hash::RandomState"],
-        home: &["src/server/"],
+        // Clients that failed together draw how long to wait, so as not to come back together.
+        home: &["src/server/", "src/client/chance.rs"],
     },
     Confined {
         what: "the asynchronous runtime",

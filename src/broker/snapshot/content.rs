@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::broker::metadata::{MetadataSnapshot, topic_name};
+use crate::broker::positions::PositionsSnapshot;
 use crate::replica::producers::ProducerSnapshot;
 use crate::types::{TopicId, TopicName};
 
@@ -20,6 +21,9 @@ pub struct Snapshot {
     pub metadata: MetadataSnapshot,
     /// The partitions, sorted by topic and number.
     pub partitions: Vec<PartitionSnapshot>,
+    /// The positions that clients keep, as the partitions of `__offsets` hold them, in their order.
+    #[serde(default)]
+    pub positions: Vec<PositionsSnapshot>,
 }
 
 /// One partition.

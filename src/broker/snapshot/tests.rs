@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::broker::metadata::{Command, CreateTopic, Metadata, MetadataLimits, TopicSettings};
+use crate::broker::positions::{KeptPosition, PositionsSnapshot};
 use crate::disk::Disk;
 use crate::disk::faulty::{FaultyDisk, OpKind, Rule};
 use crate::replica::producers::{ProducerBatch, ProducerLimits, Producers};
@@ -60,6 +61,19 @@ fn snapshot(meta_applied: u64) -> Snapshot {
                 max_timestamp_ms: 8,
             },
             producers: producers.snapshot(),
+        }],
+        positions: vec![PositionsSnapshot {
+            partition: 3,
+            applied: 5,
+            positions: vec![KeptPosition {
+                client_id: "billing".to_owned(),
+                topic_id,
+                topic: TopicName::new("events").expect("a legal name"),
+                partition: 0,
+                offset: 2,
+                epoch: 1,
+                time_ms: 9,
+            }],
         }],
     }
 }
@@ -136,7 +150,10 @@ fn the_file_is_plain() {
         r#""point":{"next_offset":3,"segment":0,"position":120,"next_batch":2,"#,
         r#""last_batch_position":0,"last_batch_crc":3735928559,"max_timestamp_ms":8},"#,
         r#""producers":[{"id":7,"epoch":0,"last_timestamp_ms":9,"batches":"#,
-        r#"[{"base_sequence":0,"records_count":3,"base_offset":0}]}]}]}}"#,
+        r#"[{"base_sequence":0,"records_count":3,"base_offset":0}]}]}],"#,
+        r#""positions":[{"partition":3,"applied":5,"positions":[{"client_id":"billing","#,
+        r#""topic_id":"00000000-0000-0000-0000-00000000002a","topic":"events","partition":0,"#,
+        r#""offset":2,"epoch":1,"time_ms":9}]}]}}"#,
         "\n"
     );
     let content = golden.split_once("\"content\":").unwrap().1;

@@ -3,6 +3,7 @@
 mod altering;
 mod full_disk;
 mod lost_files;
+mod positions;
 mod producer_ids;
 mod publishing;
 mod races;
@@ -18,6 +19,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::metadata::{MetadataLimits, TopicSettings};
+use super::positions::PositionLimits;
 use super::*;
 use crate::disk::Disk;
 use crate::disk::faulty::FaultyDisk;
@@ -65,6 +67,7 @@ fn options() -> BrokerOptions {
         topics: TopicDefaults { partitions: 3, message_bytes_max: 1 << 20 },
         publish: super::publish::PublishLimits::default(),
         limits: MetadataLimits { topics_max: 10, partitions_max: 8 },
+        positions: PositionLimits { partitions: 2, positions_max: 10, expiry_ms: 1_000_000, log_records_min: 20 },
     }
 }
 

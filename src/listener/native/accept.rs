@@ -148,3 +148,26 @@ impl NativeListener {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn errors_that_would_come_again_at_once_are_paused_after() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut door = Door::new(listener, 1);
+        door.stumble(&io::ErrorKind::ConnectionAborted.into());
+        assert!(door.pause.is_none());
+        let mut pauses = Vec::new();
+        for _ in 0..9 {
+            door.stumble(&io::Error::from_raw_os_error(24));
+            pauses.push(door.pause.map(|(pause, _)| pause.as_millis()).unwrap_or_default());
+        }
+        assert_eq!(pauses, [10, 20, 40, 80, 160, 320, 640, 1_000, 1_000]);
+        // The first one that can be accepted is, and ends it.
+        let (_peer, comer) = tokio::join!(TcpStream::connect(address), door.next(1));
+        assert!(matches!(comer, Comer::Welcome(..)) && door.pause.is_none());
+    }
+}

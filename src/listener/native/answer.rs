@@ -3,8 +3,12 @@
 use bytes::BytesMut;
 
 use super::errors::Refusal;
-use crate::protocol::native::reply;
-use crate::types::{Offset, PartitionIndex, Timestamp, TopicName};
+use crate::protocol::native::{EncodeError, ErrorCode, reply};
+use crate::record::Batch;
+use crate::types::{Offset, PartitionIndex, ProducerEpoch, ProducerId, Timestamp, TopicName};
+
+/// The incarnation in which a producer id begins.
+const PRODUCER_EPOCH: ProducerEpoch = ProducerEpoch::new(0).expect("not negative");
 
 /// One answer.
 #[derive(Debug)]
@@ -14,10 +18,36 @@ pub(super) enum Answer {
         partition: PartitionIndex,
         offset: Offset,
     },
-    Created {
+    PublishedBatch {
+        topic: TopicName,
+        published: reply::PublishedBatch,
+    },
+    /// A topic was created, altered or deleted.
+    Topic {
         topic: TopicName,
         partitions: u32,
     },
+    Metadata {
+        next: Option<TopicName>,
+        json: Vec<u8>,
+    },
+    Fetched {
+        topic: TopicName,
+        bounds: reply::Bounds,
+        next_offset: Offset,
+        batches: Vec<Batch>,
+    },
+    Committed {
+        topic: TopicName,
+        partition: PartitionIndex,
+        client_id: Box<str>,
+        offset: Offset,
+    },
+    Listed {
+        topic: TopicName,
+        listed: reply::ListedOffsets,
+    },
+    Producer(ProducerId),
     Subscribed {
         topic: TopicName,
         partition: PartitionIndex,
@@ -36,12 +66,26 @@ pub(super) enum Answer {
 }
 
 impl Answer {
+    /// Whether it must go out before DATA that may hold its records.
+    pub(super) fn is_of_publish(&self) -> bool {
+        matches!(self, Answer::Published { .. } | Answer::PublishedBatch { .. })
+    }
+
     /// Bytes that it keeps while it waits for its turn, beside its own size.
     pub(super) fn kept_bytes(&self) -> usize {
         match self {
             Answer::Subscribed { client_id, .. } | Answer::Unsubscribed { client_id, .. } => client_id.len(),
             Answer::Refused(refusal) => refusal.text.len(),
-            Answer::Published { .. } | Answer::Created { .. } | Answer::Heartbeat | Answer::Silence => 0,
+            Answer::Metadata { json, .. } => json.len(),
+            Answer::Fetched { batches, .. } => batches.iter().map(|batch| batch.bytes().len()).sum(),
+            Answer::Committed { client_id, .. } => client_id.len(),
+            Answer::Published { .. }
+            | Answer::PublishedBatch { .. }
+            | Answer::Topic { .. }
+            | Answer::Listed { .. }
+            | Answer::Producer(_)
+            | Answer::Heartbeat
+            | Answer::Silence => 0,
         }
     }
 
@@ -51,7 +95,16 @@ impl Answer {
             Answer::Published { partition, offset, .. } => (Some(*partition), Some(*offset)),
             Answer::Subscribed { partition, start, .. } => (Some(*partition), Some(*start)),
             Answer::Unsubscribed { partition, .. } => (Some(*partition), None),
-            Answer::Created { .. } | Answer::Heartbeat | Answer::Refused(_) | Answer::Silence => (None, None),
+            Answer::PublishedBatch { published, .. } => (Some(published.partition), Some(published.offset)),
+            Answer::Committed { partition, offset, .. } => (Some(*partition), Some(*offset)),
+            Answer::Topic { .. }
+            | Answer::Metadata { .. }
+            | Answer::Fetched { .. }
+            | Answer::Listed { .. }
+            | Answer::Producer(_)
+            | Answer::Heartbeat
+            | Answer::Refused(_)
+            | Answer::Silence => (None, None),
         }
     }
 
@@ -61,9 +114,29 @@ impl Answer {
             Answer::Published { topic, partition, offset } => {
                 reply::publish_ack(bytes, sequence, now, topic.as_str(), *partition, *offset);
             }
-            Answer::Created { topic, partitions } => {
+            Answer::PublishedBatch { topic, published } => {
+                reply::publish_batch_ack(bytes, sequence, now, topic.as_str(), published);
+            }
+            Answer::Topic { topic, partitions } => {
                 reply::topic_ack(bytes, sequence, now, topic.as_str(), *partitions);
             }
+            Answer::Metadata { next, json } => {
+                let next = next.as_ref().map(TopicName::as_str);
+                let encoded = reply::metadata_ack(bytes, sequence, now, next, json);
+                encoded.unwrap_or_else(|error| too_long(bytes, sequence, now, &error));
+            }
+            Answer::Fetched { topic, bounds, next_offset, batches } => {
+                let bodies = batches.iter().map(|batch| &batch.bytes()[..]);
+                let encoded = reply::fetch_ack(bytes, sequence, now, topic.as_str(), bounds, *next_offset, bodies);
+                encoded.unwrap_or_else(|error| too_long(bytes, sequence, now, &error));
+            }
+            Answer::Committed { topic, partition, client_id, offset } => {
+                reply::commit_ack(bytes, sequence, now, topic.as_str(), *partition, client_id, *offset);
+            }
+            Answer::Listed { topic, listed } => {
+                reply::list_offsets_ack(bytes, sequence, now, topic.as_str(), listed);
+            }
+            Answer::Producer(id) => reply::init_producer_ack(bytes, sequence, now, *id, PRODUCER_EPOCH),
             Answer::Subscribed { topic, partition, client_id, start } => {
                 reply::subscribe_ack(bytes, sequence, now, topic.as_str(), *partition, client_id, *start);
             }
@@ -75,4 +148,9 @@ impl Answer {
             Answer::Silence => {}
         }
     }
+}
+
+/// A reply that no frame can hold is refused instead.
+fn too_long(bytes: &mut BytesMut, sequence: u64, now: Timestamp, error: &EncodeError) {
+    Refusal::new(ErrorCode::MessageTooLarge, error.to_string()).encode(bytes, sequence, now);
 }

@@ -36,3 +36,31 @@ async fn drop_what_comes(stream: &TcpStream) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A peer that was sending while the server closed lost the last answers to the reset that its bytes provoked.
+    #[tokio::test]
+    async fn what_was_sent_arrives_though_the_peer_still_sends() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (peer, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (mut peer, (mut stream, _)) = (peer.unwrap(), accepted.unwrap());
+        peer.write_all(&[b'x'; 50_000]).await.unwrap();
+        stream.write_all(b"the last answer").await.unwrap();
+        let closing = tokio::spawn(async move {
+            close(&stream).await;
+        });
+        let mut answer = vec![0; 15];
+        peer.read_exact(&mut answer).await.unwrap();
+        peer.write_all(&[b'x'; 50_000]).await.unwrap();
+        assert_eq!(peer.read(&mut answer).await.unwrap(), 0);
+        drop(peer);
+        closing.await.unwrap();
+    }
+}

@@ -53,3 +53,65 @@ impl Incoming {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (peer, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (peer.unwrap(), accepted.unwrap().0)
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_keeps_no_room() {
+        let (mut peer, stream) = pair().await;
+        let mut incoming = Incoming::default();
+        assert_eq!(incoming.bytes.capacity(), 0);
+        peer.write_all(b"begun").await.unwrap();
+        assert_eq!(incoming.read(&stream).await.unwrap(), 5);
+        assert!(incoming.bytes.capacity() >= READ_BYTES);
+        incoming.bytes.clear();
+        assert!(timeout(Duration::from_millis(1), incoming.read(&stream)).await.is_err());
+        assert_eq!(incoming.bytes.capacity(), 0);
+        // Half a frame stays.
+        peer.write_all(b"begun").await.unwrap();
+        assert_eq!(incoming.read(&stream).await.unwrap(), 5);
+        assert!(timeout(Duration::from_millis(1), incoming.read(&stream)).await.is_err());
+        assert_eq!(&incoming.bytes[..], b"begun");
+        drop(peer);
+        assert_eq!(incoming.read(&stream).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn who_sends_much_is_read_in_large_pieces() {
+        let (mut peer, stream) = pair().await;
+        let sending = tokio::spawn(async move {
+            let piece = vec![b'x'; 1 << 20];
+            for _ in 0..8 {
+                peer.write_all(&piece).await.unwrap();
+            }
+        });
+        let (mut incoming, mut total, mut largest) = (Incoming::default(), 0, 0);
+        loop {
+            let read = incoming.read(&stream).await.unwrap();
+            if read == 0 {
+                break;
+            }
+            (total, largest) = (total + read, largest.max(read));
+            incoming.bytes.clear();
+            assert!(incoming.bytes.capacity() <= 3 * READ_BYTES_MAX, "{}", incoming.bytes.capacity());
+        }
+        sending.await.unwrap();
+        assert_eq!(total, 8 << 20);
+        assert!(largest > READ_BYTES, "{largest}");
+    }
+}

@@ -10,6 +10,7 @@
 
 mod accept;
 mod answer;
+mod batches;
 mod connection;
 mod correlation;
 mod errors;
@@ -17,9 +18,13 @@ mod farewell;
 mod incoming;
 mod outbox;
 mod publish;
+mod push;
+mod reading;
+mod redelivery;
 mod requests;
 mod seldom;
 mod subscription;
+mod topics;
 
 use std::fmt;
 use std::io;
@@ -48,6 +53,8 @@ pub struct NativeOptions {
     pub connection_timeout: Duration,
     /// Time between the ACK to a SUBSCRIBE of an old client and the first DATA.
     pub subscribe_grace: Duration,
+    /// How long a record of an at-least-once subscription may stay unacknowledged before it is sent again.
+    pub ack_timeout: Duration,
     /// Bytes of a message's body at most.
     pub message_bytes_max: usize,
     /// Whether publishing or subscribing to a topic that does not exist creates it.

@@ -97,6 +97,7 @@ impl PublishRun {
                 partition: batch.index(),
                 places: batch.take_places(),
                 not_before: batch.partition().offsets().log_end(),
+                whole: None,
             };
             append(listener, outbox, outbox.enter(group), batch).await;
         }
@@ -155,10 +156,11 @@ fn answer_repeat(outbox: &Arc<Outbox>, repeat: &Repeat, publishing: &Publishing<
     // It makes nothing readable: no DATA has to wait for its answer.
     let not_before = Offset::MAX;
     let (topic, partition) = (repeat.topic().clone(), repeat.partition());
-    let entered = outbox.enter(Group { topic, partition, places: vec![place], not_before });
+    let entered = outbox.enter(Group { topic, partition, places: vec![place], not_before, whole: None });
     let stored = repeat.wait_for(publishing.ack, Some(waiter(outbox, &entered)));
     match stored {
         Ok(true) => entered.appended(),
+        // The place is still to be answered.
         Ok(false) | Err(_) => entered.forget(),
     }
     stored.map_err(|error| Refusal::from(&error))
@@ -175,11 +177,11 @@ async fn wait_for(listener: &NativeListener, wait: Wait) {
     }
 }
 
-fn waiter(outbox: &Arc<Outbox>, entered: &Entered<'_>) -> Waiter {
+pub(super) fn waiter(outbox: &Arc<Outbox>, entered: &Entered<'_>) -> Waiter {
     Waiter { sink: Arc::clone(outbox) as Arc<dyn AckSink>, token: entered.token() }
 }
 
-fn level(asked: Option<WireAck>, default: AckLevel) -> AckLevel {
+pub(super) fn level(asked: Option<WireAck>, default: AckLevel) -> AckLevel {
     match asked {
         None => default,
         Some(WireAck::None) => AckLevel::None,

@@ -1,26 +1,26 @@
-//! A subscription: a task that pushes one partition's records.
+//! The subscriptions of a connection: what each is of, and the task that serves it.
 
 use std::collections::BTreeMap;
-use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
+use super::NativeListener;
 use super::errors::Refusal;
-use super::outbox::{Data, Outbox, Place, Sent, SubscriptionId};
-use crate::protocol::native::{DataRecord, ErrorCode, reply};
-use crate::record::{Batch, Record};
-use crate::replica::{Partition, Read, ReadFailure};
+use super::outbox::{Outbox, Place, SubscriptionId};
+use super::push::Pushing;
+use super::redelivery;
+use crate::broker::PositionKey;
+use crate::broker::delivery::{Unacknowledged, UnacknowledgedLimits};
+use crate::protocol::native::ErrorCode;
+use crate::replica::{AckLevel, Partition};
 use crate::types::{Offset, PartitionIndex, TopicName};
 
 /// Subscriptions of one connection.
 pub(super) const SUBSCRIPTIONS_MAX: usize = 1_024;
-/// Bytes of batches read at a time.
-const READ_BYTES: usize = 256 << 10;
-/// DATA is handed to the connection in pieces of about this size, in bytes.
-const DATA_BYTES: usize = 64 << 10;
 
 /// What a subscription is of.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,10 +29,38 @@ pub(super) struct SubscriptionKey {
     pub(super) partition: PartitionIndex,
 }
 
+/// How records are delivered, and under which key the position is kept.
+#[derive(Debug)]
+pub(super) enum Delivery {
+    /// DATA; the position moves before they are sent.
+    AtMostOnce(Option<PositionKey>),
+    /// DATA, sent again until acknowledged.
+    AtLeastOnce(Option<PositionKey>),
+    /// Whole batches; the position, where the broker moves it, moves before they are sent.
+    Batches(Option<PositionKey>),
+}
+
 /// The subscriptions of a connection. Dropping them ends them.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
-    running: BTreeMap<SubscriptionKey, (SubscriptionId, AbortHandle)>,
+    running: BTreeMap<SubscriptionKey, Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    id: SubscriptionId,
+    task: AbortHandle,
+    /// Where its client answers for each record.
+    acknowledging: Option<Arc<Acknowledging>>,
+}
+
+/// What an at-least-once subscription has sent, shared by the task that sends and the connection that is acknowledged.
+#[derive(Debug)]
+pub(super) struct Acknowledging {
+    pub(super) sent: Mutex<Unacknowledged>,
+    pub(super) position: Option<PositionKey>,
+    /// There may be room again, or nothing left to be sent again.
+    pub(super) changed: Notify,
 }
 
 /// A subscription about to begin.
@@ -44,6 +72,7 @@ pub(super) struct Start {
     pub(super) acknowledged: Place,
     /// How long to wait after it.
     pub(super) grace: Duration,
+    pub(super) delivery: Delivery,
 }
 
 impl Subscriptions {
@@ -59,140 +88,77 @@ impl Subscriptions {
         Ok(())
     }
 
-    pub(super) fn start(&mut self, key: SubscriptionKey, start: Start, outbox: Arc<Outbox>) {
-        let topic = key.topic.clone();
+    pub(super) fn start(
+        &mut self,
+        key: SubscriptionKey,
+        start: Start,
+        listener: &Arc<NativeListener>,
+        outbox: &Arc<Outbox>,
+    ) {
+        let Start { partition, from, acknowledged, grace, delivery } = start;
         let id = outbox.begin();
-        let task = tokio::spawn(push(topic, start, id, outbox));
-        self.running.insert(key, (id, task.abort_handle()));
+        let pushing = Pushing {
+            listener: Arc::clone(listener),
+            topic: key.topic.clone(),
+            partition,
+            id,
+            outbox: Arc::clone(outbox),
+        };
+        let (mut acknowledging, mut position, mut in_batches) = (None, None, false);
+        match delivery {
+            Delivery::AtMostOnce(key) => position = key,
+            Delivery::Batches(key) => (position, in_batches) = (key, true),
+            Delivery::AtLeastOnce(position) => {
+                let timeout_ms = i64::try_from(listener.options.ack_timeout.as_millis()).unwrap_or(i64::MAX);
+                let sent = Unacknowledged::new(from, timeout_ms, UnacknowledgedLimits::default());
+                let sent = Mutex::new(sent);
+                acknowledging = Some(Arc::new(Acknowledging { sent, position, changed: Notify::new() }));
+            }
+        }
+        let shared = acknowledging.clone();
+        let task = tokio::spawn(async move {
+            pushing.outbox.passed(acknowledged).await;
+            if !grace.is_zero() {
+                tokio::time::sleep(grace).await;
+            }
+            match shared {
+                Some(shared) => redelivery::push(&pushing, from, &shared).await,
+                None => pushing.push(from, position.as_ref(), in_batches).await,
+            }
+        });
+        self.running.insert(key, Running { id, task: task.abort_handle(), acknowledging });
     }
 
     /// Ends a subscription; whether there was one. Nothing of it goes out after this.
     pub(super) fn end(&mut self, key: &SubscriptionKey, outbox: &Outbox) -> bool {
-        let Some((id, task)) = self.running.remove(key) else { return false };
-        outbox.end(id);
-        task.abort();
+        let Some(running) = self.running.remove(key) else { return false };
+        outbox.end(running.id);
+        running.task.abort();
         true
+    }
+
+    /// Takes a client's word that a record is dealt with. For what was never sent it changes nothing.
+    pub(super) fn acknowledged(&self, key: &SubscriptionKey, offset: Offset, listener: &NativeListener) {
+        let running = self.running.get(key);
+        if let Some(acknowledging) = running.and_then(|running| running.acknowledging.as_ref()) {
+            let advanced = acknowledging.sent.lock().acked(offset);
+            acknowledging.keep(advanced, listener);
+            acknowledging.changed.notify_one();
+        }
+    }
+}
+
+impl Acknowledging {
+    /// Keeps the position where it advanced; soon is enough, for at worst a record comes again.
+    pub(super) fn keep(&self, advanced: Option<Offset>, listener: &NativeListener) {
+        if let (Some(offset), Some(key)) = (advanced, &self.position) {
+            listener.broker.commit(key.clone(), offset, AckLevel::None, listener.now(), |_| {});
+        }
     }
 }
 
 impl Drop for Subscriptions {
     fn drop(&mut self) {
-        self.running.values().for_each(|(_, task)| task.abort());
-    }
-}
-
-/// Pushes records until the subscription ends.
-async fn push(topic: TopicName, start: Start, id: SubscriptionId, outbox: Arc<Outbox>) {
-    let Start { partition, from, acknowledged, grace } = start;
-    outbox.passed(acknowledged).await;
-    if !grace.is_zero() {
-        tokio::time::sleep(grace).await;
-    }
-    let mut position = from;
-    let pushing = Pushing { topic, partition: Arc::clone(&partition), id, outbox: Arc::clone(&outbox) };
-    loop {
-        let read = match poll_fn(|context| partition.poll_readable(position, context.waker())).await {
-            Ok(()) => read(&partition, position).await,
-            Err(closed) => Err(ReadFailure::Closed(closed)),
-        };
-        match read {
-            Ok(batches) => {
-                for batch in batches {
-                    position = pushing.push_batch(&batch, position).await;
-                }
-            }
-            // Retention was faster than the reader.
-            Err(ReadFailure::OutOfRange { log_start, .. }) if log_start > position => position = log_start,
-            Err(failure @ ReadFailure::Closed(_)) => return outbox.tell(&Refusal::from(&failure)),
-            Err(failure) => {
-                tracing::warn!(partition = %partition.name(), %failure, "a subscription ended");
-                outbox.tell(&Refusal::from(&failure));
-                return;
-            }
-        }
-    }
-}
-
-async fn read(partition: &Arc<Partition>, from: Offset) -> Result<Vec<Batch>, ReadFailure> {
-    match partition.read(from, READ_BYTES)? {
-        Read::Batches(batches) => Ok(batches),
-        Read::Disk(read) => match tokio::task::spawn_blocking(|| read.run()).await {
-            Ok(result) => result,
-            // Only when the runtime stops: this task is about to end as well.
-            Err(_) => Ok(Vec::new()),
-        },
-    }
-}
-
-/// A subscription at work.
-struct Pushing {
-    topic: TopicName,
-    partition: Arc<Partition>,
-    id: SubscriptionId,
-    outbox: Arc<Outbox>,
-}
-
-impl Pushing {
-    /// Pushes the records of a batch from `position` on; returns the position behind it.
-    async fn push_batch(&self, batch: &Batch, position: Offset) -> Offset {
-        let next = batch.header().next_offset();
-        if batch.header().attributes.is_control() {
-            return next;
-        }
-        let mut bytes = BytesMut::new();
-        let mut last = position;
-        match batch.records() {
-            Ok(records) => {
-                for record in records {
-                    let Ok(record) = record.inspect_err(|error| self.unreadable(batch, error)) else { break };
-                    if record.offset < position {
-                        continue;
-                    }
-                    self.encode(&mut bytes, batch, &record);
-                    last = record.offset;
-                    if bytes.len() >= DATA_BYTES {
-                        self.hand_over(&mut bytes, last).await;
-                    }
-                }
-            }
-            Err(error) => self.unreadable(batch, &error),
-        }
-        self.hand_over(&mut bytes, last).await;
-        next
-    }
-
-    fn encode(&self, bytes: &mut BytesMut, batch: &Batch, record: &Record) {
-        let shown = DataRecord {
-            topic: self.topic.as_str(),
-            partition: self.partition.name().partition,
-            offset: record.offset,
-            timestamp: record.timestamp,
-            key: record.key.as_deref(),
-            value: record.value.as_deref(),
-        };
-        let headers = record.headers.iter().map(|header| (&header.key[..], header.value.as_deref()));
-        if let Err(error) = reply::data(bytes, &shown, headers) {
-            self.unreadable(batch, &error);
-        }
-    }
-
-    /// Hands over records up to `last`.
-    async fn hand_over(&self, bytes: &mut BytesMut, last: Offset) {
-        let (subscription, partition) = (self.id, self.partition.name().partition);
-        while !bytes.is_empty() {
-            let data = Data { subscription, topic: &self.topic, partition, last, encoded: bytes };
-            match self.outbox.try_data(&data) {
-                Sent::Gone => bytes.clear(),
-                Sent::Wait => self.outbox.data_may_go(&data).await,
-                // The task is about to be aborted.
-                Sent::Ended => std::future::pending().await,
-            }
-        }
-    }
-
-    /// A producer's records that cannot be taken apart are its own mistake: they are passed over.
-    fn unreadable(&self, batch: &Batch, error: &dyn std::error::Error) {
-        let offset = batch.header().base_offset.get();
-        tracing::warn!(partition = %self.partition.name(), offset, %error, "records that cannot be shown are passed over");
+        self.running.values().for_each(|running| running.task.abort());
     }
 }

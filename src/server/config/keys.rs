@@ -115,6 +115,8 @@ settings! {
         heartbeat_interval: Duration = "30", seconds(0.1, 86_400.0);
         /// Seconds a new connection has for its first valid frame.
         handshake_timeout: Duration = "10", seconds(0.1, 3_600.0);
+        /// Seconds a record of an at-least-once subscription may stay unacknowledged before it is sent again.
+        ack_timeout: Duration = "30", seconds(0.1, 86_400.0);
         /// Milliseconds between the ACK to a SUBSCRIBE with `version=1.0` and the first DATA.
         subscribe_grace_ms: u64 = "50", integer(0, 10_000);
     }
@@ -152,6 +154,8 @@ settings! {
         open_segments_max: usize = "256", integer(8, 100_000);
         /// Hours after which an idempotent producer that sent nothing is forgotten.
         producer_expiry_hours: u64 = "168", integer(1, 87_600);
+        /// Hours after which a position that its client did not move is forgotten.
+        position_expiry_hours: u64 = "168", integer(1, 87_600);
     }
     /// Topics and their limits.
     topics: TopicsConfig {

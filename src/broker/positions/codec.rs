@@ -1,0 +1,79 @@
+//! Positions as records of `__offsets`: JSON keys and values, so that the log can be read by eye.
+//!
+//! ```json
+//! {"client_id":"billing","topic_id":"…","partition":0}
+//! {"version":1,"topic":"events","offset":42,"epoch":3,"time_ms":1700000000000}
+//! ```
+//!
+//! The last record of a key counts; one without a value drops the position.
+
+use serde::{Deserialize, Serialize};
+
+use super::key::{Place, Position};
+use crate::broker::metadata::topic_name;
+use crate::record::Record;
+use crate::types::{Epoch, Offset, PartitionIndex, Timestamp, TopicId, TopicName};
+
+/// The version of every value this broker writes, and the newest it reads.
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Key<S> {
+    client_id: S,
+    topic_id: TopicId,
+    partition: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Value {
+    version: u32,
+    #[serde(with = "topic_name")]
+    topic: TopicName,
+    offset: u64,
+    epoch: i32,
+    time_ms: i64,
+}
+
+/// Why a record is no position.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DecodeError {
+    #[error("malformed position: {0}")]
+    Malformed(#[from] serde_json::Error),
+    #[error("a position without a key")]
+    NoKey,
+    #[error("a position of version {found}: this broker knows up to {VERSION}")]
+    NewerVersion { found: u32 },
+    #[error("a position out of range")]
+    OutOfRange,
+}
+
+pub(super) fn encode_key(place: &Place) -> Vec<u8> {
+    let Place { topic_id, partition, client_id } = place;
+    let key = Key { client_id: &**client_id, topic_id: *topic_id, partition: partition.0 };
+    serde_json::to_vec(&key).expect("structs of plain fields always serialize")
+}
+
+pub(super) fn encode_value(position: &Position) -> Vec<u8> {
+    let value = Value {
+        version: VERSION,
+        topic: position.topic.clone(),
+        offset: position.offset.get(),
+        epoch: position.epoch.get(),
+        time_ms: position.moved_at.millis(),
+    };
+    serde_json::to_vec(&value).expect("structs of plain fields always serialize")
+}
+
+/// The position a record keeps, or the place of the one it drops.
+pub(super) fn decode(record: &Record) -> Result<(Place, Option<Position>), DecodeError> {
+    let key: Key<String> = serde_json::from_slice(record.key.as_ref().ok_or(DecodeError::NoKey)?)?;
+    let partition = PartitionIndex(key.partition);
+    let place = Place { topic_id: key.topic_id, partition, client_id: key.client_id.into() };
+    let Some(value) = &record.value else { return Ok((place, None)) };
+    let Value { version, topic, offset, epoch, time_ms } = serde_json::from_slice(value)?;
+    if version > VERSION {
+        return Err(DecodeError::NewerVersion { found: version });
+    }
+    let (offset, epoch) = Offset::new(offset).zip(Epoch::new(epoch)).ok_or(DecodeError::OutOfRange)?;
+    Ok((place, Some(Position { topic, offset, epoch, moved_at: Timestamp::from_millis(time_ms) })))
+}

@@ -1,0 +1,93 @@
+//! Committing positions and asking for them: the broker's side of it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::key::{Place, Position, PositionKey};
+use super::shard::Waiting;
+use crate::broker::{Broker, BrokerError};
+use crate::replica::AckLevel;
+use crate::types::{Offset, Timestamp};
+
+/// Called once with the position that is kept, on whichever thread finished the commit.
+pub(super) struct PositionReply(Box<dyn FnOnce(Result<Offset, BrokerError>) + Send>);
+
+impl PositionReply {
+    pub(super) fn new(reply: impl FnOnce(Result<Offset, BrokerError>) + Send + 'static) -> PositionReply {
+        PositionReply(Box::new(reply))
+    }
+
+    pub(super) fn send(self, result: Result<Offset, BrokerError>) {
+        (self.0)(result);
+    }
+}
+
+impl fmt::Debug for PositionReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PositionReply")
+    }
+}
+
+impl Broker {
+    /// The position that a client keeps: the next offset it has to read. `None` where it keeps none, or the topic does
+    /// not exist. What a lazy commit said counts at once.
+    #[must_use]
+    pub fn committed(&self, key: &PositionKey) -> Option<Offset> {
+        let topic = self.topic(&key.topic).ok()?;
+        self.positions.committed(&Place::new(key, topic.topic().id))
+    }
+
+    /// Moves the position that a client keeps to `offset`, the next one it has to read; never back. The reply carries the
+    /// position that is kept then, and comes once it is written ([`AckLevel::Leader`]) or synced
+    /// ([`AckLevel::Durable`]). With [`AckLevel::None`] it comes at once: the position is written within a short while,
+    /// and a kill before that takes it back.
+    ///
+    /// The reply may be [`BrokerError::UnknownTopic`], [`BrokerError::UnknownPartition`],
+    /// [`BrokerError::PartitionOffline`], [`BrokerError::InternalTopic`], [`BrokerError::InvalidClientId`],
+    /// [`BrokerError::OffsetOutOfRange`] above the high watermark, [`BrokerError::StorageFull`] or
+    /// [`BrokerError::StorageFailed`].
+    pub fn commit(
+        self: &Arc<Self>,
+        key: PositionKey,
+        offset: Offset,
+        ack: AckLevel,
+        now: Timestamp,
+        reply: impl FnOnce(Result<Offset, BrokerError>) + Send + 'static,
+    ) {
+        let reply = PositionReply::new(reply);
+        // Under this lock no topic goes: what is entered here is what its deletion will find.
+        let topics = self.topics.read();
+        let entered = topics.get(&key.topic).ok_or_else(|| BrokerError::UnknownTopic { topic: key.topic.clone() });
+        let position = entered.and_then(|topic| {
+            key.check()?;
+            if key.topic.is_internal() {
+                return Err(BrokerError::InternalTopic { topic: key.topic.clone() });
+            }
+            let partition = topic.partition(key.partition)?;
+            let offsets = partition.offsets();
+            let (log_start, high_watermark) = (offsets.log_start(), offsets.high_watermark());
+            if offset > high_watermark {
+                return Err(BrokerError::OffsetOutOfRange { offset, log_start, high_watermark });
+            }
+            let position = Position { topic: key.topic.clone(), offset, epoch: partition.epoch(), moved_at: now };
+            Ok((Place::new(&key, topic.topic().id), position))
+        });
+        match position {
+            Ok((place, position)) => {
+                let (slot, answers) = self.positions.enter(Waiting { place, position, level: ack, reply });
+                drop(topics);
+                self.positions.follow_up(slot, answers);
+            }
+            Err(error) => {
+                drop(topics);
+                reply.send(Err(error));
+            }
+        }
+    }
+
+    /// How many positions clients keep.
+    #[must_use]
+    pub fn positions_count(&self) -> usize {
+        self.positions.count()
+    }
+}

@@ -1,0 +1,241 @@
+//! The positions of one partition of `__offsets`: a pure state machine of what is kept, claimed and waited for.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::commit::PositionReply;
+use super::compaction::Rewriting;
+use super::flight::Flight;
+use super::key::{Place, Position};
+use crate::broker::BrokerError;
+use crate::replica::AckLevel;
+use crate::types::{Offset, Timestamp, TopicId, TopicName};
+
+/// Claims, and commits that wait, at most.
+const GATHERED_MAX: usize = 65_536;
+/// Positions that expire in one step at most.
+const EXPIRED_PER_STEP_MAX: usize = 10_000;
+/// Milliseconds between two writes of claims.
+pub(super) const CLAIMS_INTERVAL_MS: i64 = 100;
+
+/// Positions, and the changes on their way to the log.
+#[derive(Debug, Default)]
+pub(super) struct Shard {
+    pub(super) kept: BTreeMap<Place, Kept>,
+    order: BTreeSet<(Timestamp, Place)>,
+    /// Of the log, everything before this offset is in `kept`.
+    pub(super) applied: Offset,
+    pub(super) claims: BTreeMap<Place, Claim>,
+    /// Places whose claim is to be written, the oldest first; some may be gone meanwhile.
+    pub(super) dirty: VecDeque<Place>,
+    /// Places whose position was dropped here and is still in the log.
+    pub(super) dropped: VecDeque<Place>,
+    /// How much of `dirty` and `dropped` together is to be written now.
+    pub(super) due: usize,
+    /// Whether what is due is to be synced as well.
+    pub(super) is_due_durably: bool,
+    pub(super) waiting: VecDeque<Waiting>,
+    pub(super) flight: Option<Flight>,
+    /// The log is being made shorter.
+    pub(super) rewriting: Option<Rewriting>,
+    /// Of the log, nothing before this offset is needed.
+    pub(super) given_up: Offset,
+    pub(super) now: Timestamp,
+    claims_written_at: Timestamp,
+    /// Why nothing is taken any more.
+    failure: Option<BrokerError>,
+}
+
+/// A position that the log holds.
+#[derive(Debug, Clone)]
+pub(super) struct Kept {
+    pub(super) position: Position,
+    /// The offset behind its record; zero where it was found at start.
+    pub(super) end: Offset,
+}
+
+/// What a lazy commit said.
+#[derive(Debug)]
+pub(super) struct Claim {
+    pub(super) position: Position,
+    /// Whether `dirty` has its place.
+    pub(super) is_queued: bool,
+}
+
+/// A commit that waits for its level.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) place: Place,
+    pub(super) position: Position,
+    pub(super) level: AckLevel,
+    pub(super) reply: PositionReply,
+}
+
+/// What is to be said to whom, outside every lock.
+pub(super) type Answers = Vec<(PositionReply, Result<Offset, BrokerError>)>;
+
+impl Shard {
+    /// Takes nothing: its partition is not there.
+    pub(super) fn offline(failure: BrokerError) -> Shard {
+        Shard { failure: Some(failure), ..Shard::default() }
+    }
+
+    /// Takes nothing any more.
+    pub(super) fn refuse(&mut self, failure: BrokerError) {
+        self.failure = Some(failure);
+    }
+
+    /// The position, as far as anybody has been told of it.
+    pub(super) fn committed(&self, place: &Place) -> Option<Offset> {
+        let kept = self.kept.get(place).map(|kept| kept.position.offset);
+        let claimed = self.claims.get(place).map(|claim| claim.position.offset);
+        kept.max(claimed)
+    }
+
+    /// Enters a commit. `durable` is how far the log is synced. Whoever needs no more than there is, is answered.
+    pub(super) fn enter(&mut self, mut commit: Waiting, durable: Offset) -> Answers {
+        self.now = self.now.max(commit.position.moved_at);
+        if let Some(failure) = &self.failure {
+            return vec![(commit.reply, Err(failure.clone()))];
+        }
+        let is_lazy = commit.level == AckLevel::None;
+        let kept = self.kept.get(&commit.place);
+        let claimed = self.claims.get(&commit.place).map(|claim| &claim.position);
+        if let Some(kept) = kept.filter(|kept| !commit.position.moves(&kept.position))
+            && (commit.level != AckLevel::Durable || kept.end <= durable)
+            && !(is_lazy && claimed.is_some())
+        {
+            return vec![(commit.reply, Ok(kept.position.offset))];
+        }
+        let furthest =
+            [kept.map(|kept| &kept.position), claimed].into_iter().flatten().max_by_key(|known| known.offset);
+        if let Some(furthest) = furthest.filter(|furthest| furthest.offset > commit.position.offset) {
+            commit.position = furthest.clone();
+        }
+        let gathered = if is_lazy { self.claims.len() } else { self.waiting.len() };
+        if gathered >= GATHERED_MAX && claimed.is_none() {
+            return vec![(commit.reply, Err(BrokerError::StorageFull))];
+        }
+        if !is_lazy {
+            self.waiting.push_back(commit);
+            return Vec::new();
+        }
+        let offset = commit.position.offset;
+        self.claim(commit.place, commit.position);
+        vec![(commit.reply, Ok(offset))]
+    }
+
+    fn claim(&mut self, place: Place, position: Position) {
+        match self.claims.get_mut(&place) {
+            Some(claim) if !position.moves(&claim.position) => {}
+            Some(claim) => {
+                claim.position = position;
+                if !std::mem::replace(&mut claim.is_queued, true) {
+                    self.dirty.push_back(place);
+                }
+            }
+            None => {
+                self.dirty.push_back(place.clone());
+                self.claims.insert(place, Claim { position, is_queued: true });
+            }
+        }
+    }
+
+    /// Lets claims be written that have gathered long enough.
+    pub(super) fn make_due(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+        let since = self.now.since(self.claims_written_at);
+        if since >= CLAIMS_INTERVAL_MS && self.gathered() > 0 {
+            self.claims_written_at = self.now;
+            self.due = self.gathered();
+        }
+    }
+
+    /// Lets everything be written and synced that has gathered.
+    pub(super) fn make_all_due(&mut self) {
+        self.due = self.gathered();
+        self.is_due_durably = true;
+        self.rewriting = None;
+    }
+
+    /// Whether nothing is on its way to the log.
+    pub(super) fn is_idle(&self) -> bool {
+        self.flight.is_none() && self.waiting.is_empty() && self.gathered() == 0
+    }
+
+    fn gathered(&self) -> usize {
+        self.dirty.len() + self.dropped.len()
+    }
+
+    /// Keeps a position that the log has.
+    pub(super) fn keep(&mut self, place: Place, position: Position, end: Offset) {
+        self.remove(&place);
+        self.order.insert((position.moved_at, place.clone()));
+        self.kept.insert(place, Kept { position, end });
+    }
+
+    pub(super) fn remove(&mut self, place: &Place) -> bool {
+        let Some(kept) = self.kept.remove(place) else { return false };
+        self.order.remove(&(kept.position.moved_at, place.clone()))
+    }
+
+    /// When the position was moved that was not for longest.
+    pub(super) fn oldest(&self) -> Option<Timestamp> {
+        self.order.first().map(|(moved_at, _)| *moved_at)
+    }
+
+    /// Drops the position that was not moved for longest.
+    pub(super) fn drop_oldest(&mut self) {
+        if let Some((_, place)) = self.order.pop_first() {
+            self.kept.remove(&place);
+            self.dropped.push_back(place);
+        }
+    }
+
+    /// Drops what was not moved since `before`, but not everything at once.
+    pub(super) fn expire(&mut self, before: Timestamp) {
+        for _ in 0..EXPIRED_PER_STEP_MAX {
+            if self.oldest().is_none_or(|oldest| oldest > before) {
+                return;
+            }
+            self.drop_oldest();
+        }
+    }
+
+    /// Forgets a topic that was deleted; the log may keep what it has of it, for no topic has that id again.
+    pub(super) fn forget(&mut self, topic_id: TopicId, topic: &TopicName) -> Answers {
+        let first = Place::first_of(topic_id);
+        let range = self.kept.range(first.clone()..).map(|(place, _)| place);
+        let places: Vec<_> = range.take_while(|place| place.topic_id == topic_id).cloned().collect();
+        places.iter().for_each(|place| {
+            self.remove(place);
+        });
+        self.claims.retain(|place, _| place.topic_id != topic_id);
+        self.dropped.retain(|place| place.topic_id != topic_id);
+        let mut gone = Vec::new();
+        if let Some(flight) = &mut self.flight {
+            gone.extend(flight.forget(topic_id));
+        }
+        gone.extend(take_of(&mut self.waiting, topic_id));
+        let unknown = BrokerError::UnknownTopic { topic: topic.clone() };
+        gone.into_iter().map(|commit| (commit.reply, Err(unknown.clone()))).collect()
+    }
+
+    /// The log takes no more: claims it will never hold are taken back, and whoever waits is told.
+    pub(super) fn fail(&mut self, failure: &BrokerError) -> Answers {
+        if matches!(failure, BrokerError::StorageFailed(_)) {
+            self.failure = Some(failure.clone());
+        }
+        self.claims.clear();
+        self.dirty.clear();
+        self.dropped.clear();
+        (self.due, self.is_due_durably) = (0, false);
+        self.rewriting = None;
+        self.waiting.drain(..).map(|commit| (commit.reply, Err(failure.clone()))).collect()
+    }
+}
+
+pub(super) fn take_of(waiting: &mut VecDeque<Waiting>, topic_id: TopicId) -> Vec<Waiting> {
+    let (gone, stay) = waiting.drain(..).partition(|commit| commit.place.topic_id == topic_id);
+    *waiting = stay;
+    Vec::from(gone as VecDeque<Waiting>)
+}

@@ -1,0 +1,81 @@
+//! Positions as a snapshot keeps them.
+
+use serde::{Deserialize, Serialize};
+
+use super::key::{Place, Position};
+use super::registry::OFFSETS_TOPIC;
+use crate::broker::metadata::topic_name;
+use crate::broker::snapshot::PartitionSnapshot;
+use crate::types::{Epoch, Offset, PartitionIndex, Timestamp, TopicId, TopicName};
+
+/// Bytes of positions that one snapshot takes at most, roughly: partitions of `__offsets` beyond are left out, and read
+/// from their logs.
+pub(super) const SNAPSHOT_POSITIONS_BYTES_MAX: usize = 96 << 20;
+
+/// Bytes of a position in a snapshot beside its names, roughly.
+const POSITION_BYTES: usize = 200;
+
+/// The positions that one partition of `__offsets` holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PositionsSnapshot {
+    /// The partition of `__offsets`.
+    pub partition: u32,
+    /// The offset up to which its log is in `positions`; the next record to read is the one there.
+    pub applied: u64,
+    /// The positions, sorted by topic id, partition and client.
+    pub positions: Vec<KeptPosition>,
+}
+
+impl PositionsSnapshot {
+    /// Whether they are those of this partition.
+    pub(in crate::broker) fn is_of(&self, partition: &PartitionSnapshot) -> bool {
+        partition.topic.as_str() == OFFSETS_TOPIC && partition.partition == self.partition
+    }
+}
+
+/// One position.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptPosition {
+    /// The client.
+    pub client_id: String,
+    /// The topic's id.
+    pub topic_id: TopicId,
+    /// The topic.
+    #[serde(with = "topic_name")]
+    pub topic: TopicName,
+    /// The partition.
+    pub partition: u32,
+    /// The next offset to be read.
+    pub offset: u64,
+    /// The epoch of the topic's partition when the position was committed.
+    pub epoch: i32,
+    /// When it was moved there, in milliseconds since the Unix epoch.
+    pub time_ms: i64,
+}
+
+impl KeptPosition {
+    pub(super) fn new(place: &Place, position: &Position) -> KeptPosition {
+        KeptPosition {
+            client_id: place.client_id.to_string(),
+            topic_id: place.topic_id,
+            topic: position.topic.clone(),
+            partition: place.partition.0,
+            offset: position.offset.get(),
+            epoch: position.epoch.get(),
+            time_ms: position.moved_at.millis(),
+        }
+    }
+
+    /// Its length in the file, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        // A control character takes six bytes in JSON.
+        self.client_id.len() * 2 + self.topic.as_str().len() + POSITION_BYTES
+    }
+
+    pub(super) fn read(self) -> Option<(Place, Position)> {
+        let KeptPosition { client_id, topic_id, topic, partition, offset, epoch, time_ms } = self;
+        let place = Place { topic_id, partition: PartitionIndex(partition), client_id: client_id.into() };
+        let (offset, epoch) = Offset::new(offset).zip(Epoch::new(epoch))?;
+        Some((place, Position { topic, offset, epoch, moved_at: Timestamp::from_millis(time_ms) }))
+    }
+}

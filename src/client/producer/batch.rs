@@ -1,0 +1,104 @@
+//! One batch of a producer, from its first record to its last attempt.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::delivery::{Outcome, Stored};
+use crate::client::ClientError;
+use crate::record::{BatchBuilder, BuilderOptions, ProducerStamp, restamp};
+
+/// A batch and who waits for it.
+#[derive(Debug)]
+pub(super) struct Batch {
+    /// Counted up as batches are begun: of two of a partition, the smaller comes first.
+    pub(super) id: u64,
+    pub(super) created: Instant,
+    /// Bytes of the buffer it takes.
+    pub(super) reserved: usize,
+    /// Whether an attempt was never answered, so that it may be stored.
+    pub(super) is_in_doubt: bool,
+    /// What it is, or is to be, stamped with; kept over attempts, so that the broker knows it again.
+    pub(super) stamp: Option<ProducerStamp>,
+    /// How many were numbered before it in its partition.
+    pub(super) place: u64,
+    pub(super) outcome: Arc<Outcome>,
+    records_count: u32,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Open(BatchBuilder),
+    Sealed { bytes: Bytes, stamp: Option<ProducerStamp> },
+}
+
+impl Batch {
+    pub(super) fn new(id: u64, created: Instant, options: BuilderOptions) -> Batch {
+        Batch {
+            id,
+            created,
+            reserved: 0,
+            is_in_doubt: false,
+            stamp: None,
+            place: 0,
+            outcome: Arc::new(Outcome::default()),
+            records_count: 0,
+            content: Content::Open(BatchBuilder::new(options)),
+        }
+    }
+
+    /// The builder, until the batch is sealed.
+    pub(super) fn builder(&mut self) -> Option<&mut BatchBuilder> {
+        match &mut self.content {
+            Content::Open(builder) => Some(builder),
+            Content::Sealed { .. } => None,
+        }
+    }
+
+    /// Bytes so far, before compression.
+    pub(super) fn bytes_len(&self) -> usize {
+        match &self.content {
+            Content::Open(builder) => builder.bytes_len(),
+            Content::Sealed { bytes, .. } => bytes.len(),
+        }
+    }
+
+    pub(super) fn records_count(&self) -> u32 {
+        match &self.content {
+            Content::Open(builder) => builder.records_count(),
+            Content::Sealed { .. } => self.records_count,
+        }
+    }
+
+    /// The bytes to be sent, under the present stamp.
+    pub(super) fn seal(&mut self) -> Result<Bytes, ClientError> {
+        match &mut self.content {
+            Content::Open(builder) => {
+                self.records_count = builder.records_count();
+                builder.set_producer(self.stamp);
+                let bytes = builder.finish_bytes()?.freeze();
+                self.content = Content::Sealed { bytes: bytes.clone(), stamp: self.stamp };
+                Ok(bytes)
+            }
+            Content::Sealed { bytes, stamp } => {
+                if let Some(wanted) = self.stamp
+                    && *stamp != Some(wanted)
+                {
+                    let mut again = bytes.to_vec();
+                    restamp(&mut again, wanted)?;
+                    (*bytes, *stamp) = (again.into(), Some(wanted));
+                }
+                Ok(bytes.clone())
+            }
+        }
+    }
+}
+
+/// A batch that is through, one way or the other.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) batch: Batch,
+    pub(super) result: Result<Stored, ClientError>,
+}

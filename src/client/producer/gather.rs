@@ -1,0 +1,535 @@
+//! Where records are gathered into batches: what senders and the producer's task share, under one short lock.
+//!
+//! A record is written straight into the open batch of its partition; nothing per record is sent between tasks.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use super::batch::{Batch, Ended};
+use super::delivery::Delivery;
+use super::options::{ProducerOptions, ProducerRecord};
+use crate::client::ClientError;
+use crate::client::chance::Chance;
+use crate::client::connection::now;
+use crate::client::topics::TopicDescription;
+use crate::record::{BuilderOptions, Compression};
+use crate::types::{PartitionIndex, TopicName, partition_for_key};
+
+/// Bytes a record takes beside its parts, at most; a header takes less.
+const RECORD_BYTES: usize = 32;
+const HEADER_BYTES: usize = 10;
+/// Bytes reserved for the first batch of a partition.
+const CAPACITY_MIN: usize = 1 << 10;
+
+/// The senders' side of a producer.
+#[derive(Debug)]
+pub(super) struct Gather {
+    limits: Limits,
+    state: Mutex<State>,
+    /// Wakes the task.
+    pub(super) wake: Notify,
+    /// Wakes the sender that waits for room.
+    room: Notify,
+    /// Senders that wait for room queue up here, so that each has its turn.
+    turn: tokio::sync::Mutex<()>,
+    /// Wakes those who wait for batches to end.
+    ended: Notify,
+}
+
+#[derive(Debug)]
+struct Limits {
+    linger: Duration,
+    batch_bytes: usize,
+    batch_records: u32,
+    buffer_bytes: usize,
+    compression: Compression,
+}
+
+#[derive(Debug)]
+struct State {
+    topics: HashMap<Box<str>, Topic>,
+    queues: Vec<Queue>,
+    /// Batches that linger: until when, in which queue, which one. All linger equally long, so they end in order.
+    lingering: VecDeque<(Instant, usize, u64)>,
+    /// Queues with something to be sent that the task was not told of.
+    ready: Vec<usize>,
+    buffered_bytes: usize,
+    /// Senders that wait for room.
+    waiting: usize,
+    next_id: u64,
+    /// Batches not through.
+    outstanding: BTreeSet<u64>,
+    /// Batches before this one linger no more.
+    flush_before: u64,
+    /// The first failure since somebody asked.
+    failure: Option<ClientError>,
+    wanted: Vec<Wanted>,
+    is_closed: bool,
+    chance: Chance,
+}
+
+/// A topic whose partitions somebody waits for.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    pub(super) topic: TopicName,
+    pub(super) waiter: oneshot::Sender<Result<(), ClientError>>,
+}
+
+#[derive(Debug)]
+struct Topic {
+    name: TopicName,
+    /// Its queues, by partition.
+    queues: Vec<usize>,
+    /// Of those, how many it has now.
+    partitions: u32,
+    /// Whose turn it is.
+    turn: u32,
+    message_bytes_max: usize,
+    learned: Instant,
+}
+
+/// The batches of a partition that are not sent yet; the last may take more records.
+#[derive(Debug)]
+struct Queue {
+    topic: TopicName,
+    partition: PartitionIndex,
+    batches: VecDeque<Batch>,
+    /// Whether the last batch need not linger.
+    is_due: bool,
+    /// Whether the last batch takes no more records.
+    is_full: bool,
+    /// Bytes of the batch before.
+    capacity: usize,
+}
+
+/// What became of an attempt to add a record.
+enum Added {
+    Delivery(Delivery),
+    NoTopic,
+    /// The topic has no such partition as far as is known.
+    NoPartition(ClientError),
+    NoRoom,
+}
+
+impl Gather {
+    pub(super) fn new(options: &ProducerOptions) -> Gather {
+        Gather {
+            limits: Limits {
+                linger: options.linger,
+                batch_bytes: options.batch_bytes,
+                batch_records: options.batch_records,
+                buffer_bytes: options.buffer_bytes,
+                compression: options.compression,
+            },
+            state: Mutex::new(State {
+                topics: HashMap::new(),
+                queues: Vec::new(),
+                lingering: VecDeque::new(),
+                ready: Vec::new(),
+                buffered_bytes: 0,
+                waiting: 0,
+                next_id: 0,
+                outstanding: BTreeSet::new(),
+                flush_before: 0,
+                failure: None,
+                wanted: Vec::new(),
+                is_closed: false,
+                chance: Chance::new(),
+            }),
+            wake: Notify::new(),
+            room: Notify::new(),
+            turn: tokio::sync::Mutex::new(()),
+            ended: Notify::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a record once there is room for it and its topic's partitions are known.
+    pub(super) async fn send(
+        &self,
+        topic: &str,
+        record: &ProducerRecord,
+        patience: Duration,
+    ) -> Result<Delivery, ClientError> {
+        let mut has_asked = false;
+        loop {
+            match self.add(topic, record, false)? {
+                Added::Delivery(delivery) => return Ok(delivery),
+                Added::NoPartition(error) if has_asked => return Err(error),
+                Added::NoTopic | Added::NoPartition(_) => {
+                    self.learn_of(topic, patience).await?;
+                    has_asked = true;
+                }
+                Added::NoRoom => {
+                    if let Some(delivery) = self.send_in_turn(topic, record).await? {
+                        return Ok(delivery);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits in turn for room; `None` where the topic was lost meanwhile.
+    async fn send_in_turn(&self, topic: &str, record: &ProducerRecord) -> Result<Option<Delivery>, ClientError> {
+        let waiting = WaitingSender::new(self);
+        let _turn = self.turn.lock().await;
+        loop {
+            let room = self.room.notified();
+            match self.add(topic, record, true)? {
+                Added::Delivery(delivery) => {
+                    drop(waiting);
+                    return Ok(Some(delivery));
+                }
+                Added::NoTopic | Added::NoPartition(_) => return Ok(None),
+                Added::NoRoom => room.await,
+            }
+        }
+    }
+
+    async fn learn_of(&self, topic: &str, patience: Duration) -> Result<(), ClientError> {
+        let name = TopicName::new(topic).map_err(|error| ClientError::InvalidOptions(error.to_string()))?;
+        let (waiter, learned) = oneshot::channel();
+        self.lock().wanted.push(Wanted { topic: name, waiter });
+        self.wake.notify_one();
+        match tokio::time::timeout(patience, learned).await {
+            Ok(Ok(learned)) => learned,
+            Ok(Err(_)) => Err(ENDED),
+            Err(_) => Err(ClientError::Undelivered { after: patience, is_in_doubt: false, last: None }),
+        }
+    }
+
+    fn add(&self, topic: &str, record: &ProducerRecord, has_turn: bool) -> Result<Added, ClientError> {
+        let mut state = self.lock();
+        let state = &mut *state;
+        if state.is_closed {
+            return Err(ENDED);
+        }
+        let Some(topic) = state.topics.get_mut(topic).filter(|topic| topic.partitions > 0) else {
+            return Ok(Added::NoTopic);
+        };
+        let value_bytes = record.value.as_ref().map_or(0, bytes::Bytes::len);
+        if value_bytes > topic.message_bytes_max {
+            return Err(ClientError::TooLarge { bytes: value_bytes, allowed: topic.message_bytes_max });
+        }
+        let bytes = record.bytes() + RECORD_BYTES + record.headers.len() * HEADER_BYTES;
+        let is_full = state.buffered_bytes > 0 && state.buffered_bytes + bytes > self.limits.buffer_bytes;
+        if is_full || (state.waiting > 0 && !has_turn) {
+            return Ok(Added::NoRoom);
+        }
+        let queue = match topic.choose(record) {
+            Ok(queue) => queue,
+            Err(error) => return Ok(Added::NoPartition(error)),
+        };
+        let limit = self.limits.batch_bytes;
+        state.append(queue, record, bytes, limit, &self.limits, &self.wake).map(Added::Delivery)
+    }
+
+    /// Everything the task is to know: fills in the queues with something to send and the topics wanted; returns when
+    /// the next batch has lingered long enough.
+    pub(super) fn collect(&self, now: Instant, ready: &mut Vec<usize>, wanted: &mut Vec<Wanted>) -> Option<Instant> {
+        let mut state = self.lock();
+        ready.append(&mut state.ready);
+        wanted.append(&mut state.wanted);
+        while let Some(&(until, queue, id)) = state.lingering.front() {
+            if until > now {
+                return Some(until);
+            }
+            state.lingering.pop_front();
+            let queue_state = &mut state.queues[queue];
+            if queue_state.batches.back().is_some_and(|last| last.id == id) {
+                queue_state.is_due = true;
+            }
+            if !queue_state.batches.is_empty() {
+                ready.push(queue);
+            }
+        }
+        None
+    }
+
+    /// The next batch of a queue that is to be sent.
+    pub(super) fn next_batch(&self, queue: usize) -> Option<Batch> {
+        let mut state = self.lock();
+        let flush_before = state.flush_before;
+        let queue = state.queues.get_mut(queue)?;
+        let front = queue.batches.front()?;
+        if queue.batches.len() == 1 && !queue.is_due && front.id >= flush_before {
+            return None;
+        }
+        let batch = queue.batches.pop_front()?;
+        queue.capacity = batch.bytes_len();
+        queue.tidy();
+        Some(batch)
+    }
+
+    /// Where a queue's batches go.
+    pub(super) fn address(&self, queue: usize) -> Option<(TopicName, PartitionIndex)> {
+        let state = self.lock();
+        state.queues.get(queue).map(|queue| (queue.topic.clone(), queue.partition))
+    }
+
+    /// Takes what the broker says of a topic.
+    pub(super) fn learn(&self, description: &TopicDescription, now: Instant) -> Result<(), ClientError> {
+        let name = TopicName::new(&description.topic).map_err(|error| ClientError::Protocol(error.to_string()))?;
+        let partitions = u32::try_from(description.partitions.len()).unwrap_or(u32::MAX);
+        if partitions == 0 {
+            return Err(ClientError::Protocol(format!("topic '{name}' without partitions")));
+        }
+        let message_bytes_max = description.effective.max_message_size;
+        let message_bytes_max = message_bytes_max.map_or(usize::MAX, |max| usize::try_from(max).unwrap_or(usize::MAX));
+        let mut state = self.lock();
+        let state = &mut *state;
+        let turn = (state.chance.next() >> 32) as u32;
+        let topic = state.topics.entry(name.as_str().into()).or_insert_with(|| Topic {
+            name,
+            queues: Vec::new(),
+            partitions,
+            turn,
+            message_bytes_max,
+            learned: now,
+        });
+        (topic.partitions, topic.message_bytes_max, topic.learned) = (partitions, message_bytes_max, now);
+        for partition in u32::try_from(topic.queues.len()).unwrap_or(u32::MAX)..partitions {
+            topic.queues.push(state.queues.len());
+            state.queues.push(Queue {
+                topic: topic.name.clone(),
+                partition: PartitionIndex(partition),
+                batches: VecDeque::new(),
+                is_due: false,
+                is_full: false,
+                capacity: CAPACITY_MIN,
+            });
+        }
+        Ok(())
+    }
+
+    /// Asks for the topic again before the next record that has not chosen its partition.
+    pub(super) fn forget(&self, topic: &TopicName) {
+        if let Some(topic) = self.lock().topics.get_mut(topic.as_str()) {
+            topic.partitions = 0;
+        }
+    }
+
+    /// The topics learned before a time.
+    pub(super) fn learned_before(&self, time: Instant) -> Vec<TopicName> {
+        let state = self.lock();
+        let stale = state.topics.values().filter(|topic| topic.learned < time && topic.partitions > 0);
+        stale.map(|topic| topic.name.clone()).collect()
+    }
+
+    /// Lets go of batches that are through, and tells those who wait.
+    pub(super) fn end(&self, ended: Vec<Ended>) {
+        if ended.is_empty() {
+            return;
+        }
+        let mut state = self.lock();
+        for ended in &ended {
+            state.outstanding.remove(&ended.batch.id);
+            state.buffered_bytes -= ended.batch.reserved;
+            if let Err(error) = &ended.result
+                && state.failure.is_none()
+            {
+                state.failure = Some(error.clone());
+            }
+        }
+        let has_waiting = state.waiting > 0;
+        drop(state);
+        for Ended { batch, result } in ended {
+            batch.outcome.resolve(result);
+        }
+        if has_waiting {
+            self.room.notify_one();
+        }
+        self.ended.notify_waiters();
+    }
+
+    /// Takes out the unsent batches that were begun before a time; all of them where none is given.
+    pub(super) fn take_begun_before(&self, time: Option<Instant>) -> Vec<(usize, Batch)> {
+        let mut state = self.lock();
+        let mut taken = Vec::new();
+        for (index, queue) in state.queues.iter_mut().enumerate() {
+            while let Some(batch) = queue.batches.pop_front_if(|b| time.is_none_or(|time| b.created <= time)) {
+                taken.push((index, batch));
+            }
+            queue.tidy();
+        }
+        taken
+    }
+
+    pub(super) fn has_outstanding(&self) -> bool {
+        !self.lock().outstanding.is_empty()
+    }
+
+    pub(super) fn has_topics(&self) -> bool {
+        !self.lock().topics.is_empty()
+    }
+
+    /// Whether it is closed and everything is through.
+    pub(super) fn is_done(&self) -> bool {
+        let state = self.lock();
+        state.is_closed && state.outstanding.is_empty()
+    }
+
+    /// Takes no more records.
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.is_closed = true;
+        state.wanted.clear();
+        state.hurry();
+        drop(state);
+        self.wake.notify_one();
+        self.room.notify_one();
+        self.ended.notify_waiters();
+    }
+
+    /// Waits until everything added so far is through; the first failure since the last call.
+    pub(super) async fn flush(&self) -> Result<(), ClientError> {
+        let before = {
+            let mut state = self.lock();
+            state.hurry();
+            state.next_id
+        };
+        self.wake.notify_one();
+        loop {
+            let ended = self.ended.notified();
+            {
+                let mut state = self.lock();
+                if state.outstanding.first().is_none_or(|first| *first >= before) {
+                    return state.failure.take().map_or(Ok(()), Err);
+                }
+            }
+            ended.await;
+        }
+    }
+}
+
+const ENDED: ClientError = ClientError::Ended { what: "producer" };
+
+/// Counts a sender that waits, for as long as it does.
+struct WaitingSender<'a>(&'a Gather);
+
+impl WaitingSender<'_> {
+    fn new(gather: &Gather) -> WaitingSender<'_> {
+        gather.lock().waiting += 1;
+        WaitingSender(gather)
+    }
+}
+
+impl Drop for WaitingSender<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.waiting -= 1;
+        let has_waiting = state.waiting > 0;
+        drop(state);
+        // There may be room for the next one as well.
+        if has_waiting {
+            self.0.room.notify_one();
+        }
+    }
+}
+
+impl Topic {
+    /// The queue of a record.
+    fn choose(&mut self, record: &ProducerRecord) -> Result<usize, ClientError> {
+        let partition = match (record.partition, &record.key) {
+            (Some(partition), _) => partition,
+            (None, Some(key)) => partition_for_key(key, self.partitions),
+            (None, None) => {
+                self.turn = self.turn.wrapping_add(1) % self.partitions;
+                PartitionIndex(self.turn)
+            }
+        };
+        let queues = self.queues.get(..self.partitions as usize).unwrap_or(&self.queues);
+        queues.get(partition.0 as usize).copied().ok_or_else(|| ClientError::Refused {
+            code: Some(crate::protocol::native::ErrorCode::UnknownPartition),
+            name: crate::protocol::native::ErrorCode::UnknownPartition.to_string(),
+            error: format!("topic '{}' has no partition {partition}", self.name),
+        })
+    }
+}
+
+impl Queue {
+    /// After a batch was taken out.
+    fn tidy(&mut self) {
+        if self.batches.is_empty() {
+            (self.is_due, self.is_full) = (false, false);
+        }
+    }
+}
+
+impl State {
+    fn hurry(&mut self) {
+        self.flush_before = self.next_id;
+        self.ready.extend((0..self.queues.len()).filter(|&queue| !self.queues[queue].batches.is_empty()));
+    }
+
+    fn append(
+        &mut self,
+        index: usize,
+        record: &ProducerRecord,
+        bytes: usize,
+        limit: usize,
+        limits: &Limits,
+        wake: &Notify,
+    ) -> Result<Delivery, ClientError> {
+        let queue = &mut self.queues[index];
+        let fits = |batch: &Batch| !queue.is_full && batch.bytes_len() + bytes <= limit;
+        let mut wakes = false;
+        if !queue.batches.back().is_some_and(fits) {
+            // The one before is as full as it gets.
+            wakes = !queue.batches.is_empty();
+            let options =
+                BuilderOptions { compression: limits.compression, producer: None, capacity: queue.capacity.max(bytes) };
+            let batch = Batch::new(self.next_id, Instant::now(), options);
+            if limits.linger.is_zero() {
+                wakes = true;
+            } else {
+                wakes |= self.lingering.is_empty();
+                self.lingering.push_back((batch.created + limits.linger, index, batch.id));
+            }
+            self.next_id += 1;
+            self.outstanding.insert(batch.id);
+            queue.batches.push_back(batch);
+            (queue.is_due, queue.is_full) = (limits.linger.is_zero(), false);
+        }
+        let Some(batch) = queue.batches.back_mut() else { return Err(ENDED) };
+        let place = batch.records_count();
+        if let Err(error) = fill(batch, record) {
+            if place == 0 {
+                self.outstanding.remove(&batch.id);
+                queue.batches.pop_back();
+                queue.tidy();
+            }
+            return Err(error);
+        }
+        batch.reserved += bytes;
+        self.buffered_bytes += bytes;
+        let delivery = Delivery::new(Arc::clone(&batch.outcome), place);
+        if batch.bytes_len() >= limit || place + 1 >= limits.batch_records {
+            (queue.is_due, queue.is_full) = (true, true);
+            wakes = true;
+        }
+        if wakes {
+            self.ready.push(index);
+            wake.notify_one();
+        }
+        Ok(delivery)
+    }
+}
+
+fn fill(batch: &mut Batch, record: &ProducerRecord) -> Result<(), ClientError> {
+    let Some(builder) = batch.builder() else { return Err(ENDED) };
+    let timestamp = record.timestamp.unwrap_or_else(now);
+    let (key, value) = (record.key.as_deref(), record.value.as_deref());
+    if record.headers.is_empty() {
+        return Ok(builder.append(timestamp, key, value, &[])?);
+    }
+    let headers: Vec<_> = record.headers.iter().map(|(name, value)| (&name[..], value.as_deref())).collect();
+    Ok(builder.append(timestamp, key, value, &headers)?)
+}

@@ -1,0 +1,103 @@
+//! Positions on their way to the broker, over a connection of their own: a reader that takes its time with the records
+//! must not hold up the answers to its commits.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::options::SubscriberOptions;
+use crate::client::chance::{Backoff, Chance};
+use crate::client::{Client, ClientError, ClientOptions};
+use crate::types::{Offset, PartitionIndex, TopicName};
+
+/// What a subscriber keeps at the broker.
+#[derive(Debug)]
+pub(super) struct Commits {
+    topic: TopicName,
+    options: ClientOptions,
+    retry_backoff: Duration,
+    retry_backoff_max: Duration,
+    /// Made with the first commit, and anew when it is lost.
+    client: tokio::sync::Mutex<Option<Client>>,
+    /// Positions not yet sent.
+    pending: Mutex<BTreeMap<PartitionIndex, Offset>>,
+}
+
+impl Commits {
+    pub(super) fn new(topic: TopicName, options: &SubscriberOptions) -> Commits {
+        Commits {
+            topic,
+            options: options.client.clone(),
+            retry_backoff: options.retry_backoff,
+            retry_backoff_max: options.retry_backoff_max,
+            client: tokio::sync::Mutex::new(None),
+            pending: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    fn pending(&self) -> MutexGuard<'_, BTreeMap<PartitionIndex, Offset>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a position to be sent later; of a partition's the highest counts.
+    pub(super) fn note(&self, partition: PartitionIndex, offset: Offset) {
+        let mut pending = self.pending();
+        let noted = pending.entry(partition).or_insert(offset);
+        *noted = offset.max(*noted);
+    }
+
+    pub(super) fn has_pending(&self) -> bool {
+        !self.pending().is_empty()
+    }
+
+    /// Sends a position; tries again for as long as a request may take.
+    pub(super) async fn commit(&self, partition: PartitionIndex, offset: Offset) -> Result<Offset, ClientError> {
+        let deadline = Instant::now() + self.options.request_timeout;
+        let mut backoff = Backoff::new(self.retry_backoff, self.retry_backoff_max);
+        let mut chance = Chance::new();
+        loop {
+            // Nothing is lost by doing it twice: a position never moves back.
+            let error = match self.try_commit(partition, offset).await {
+                Ok(kept) => return Ok(kept),
+                Err(error) => error,
+            };
+            let wait = backoff.next(&mut chance);
+            if !error.is_retriable() || Instant::now() + wait >= deadline {
+                return Err(error);
+            }
+            sleep(wait).await;
+        }
+    }
+
+    async fn try_commit(&self, partition: PartitionIndex, offset: Offset) -> Result<Offset, ClientError> {
+        let client = self.client().await?;
+        client.commit(self.topic.as_str(), partition, offset).await
+    }
+
+    async fn client(&self) -> Result<Client, ClientError> {
+        let mut client = self.client.lock().await;
+        if let Some(client) = client.as_ref().filter(|client| !client.is_closed()) {
+            return Ok(client.clone());
+        }
+        let made = Client::connect(self.options.clone()).await?;
+        *client = Some(made.clone());
+        Ok(made)
+    }
+
+    /// Sends the positions noted so far. What fails is kept for the next time.
+    pub(super) async fn commit_pending(&self) -> Result<(), ClientError> {
+        let pending = std::mem::take(&mut *self.pending());
+        let mut result = Ok(());
+        for (partition, offset) in pending {
+            if result.is_ok() {
+                result = self.commit(partition, offset).await.map(drop);
+            }
+            if result.is_err() {
+                self.note(partition, offset);
+            }
+        }
+        result
+    }
+}

@@ -1,0 +1,152 @@
+//! Reading a topic as a stream of records.
+//!
+//! One connection brings the batches of all partitions; a task of the subscriber keeps it, and makes it anew where it is
+//! lost, from the positions reached. Nothing is handed out twice and nothing out of order within a partition for as long
+//! as the subscriber lives; what happens after that the [`DeliveryMode`] says.
+//!
+//! Batches received ahead of the reader are bounded in bytes: a reader that takes its time holds up its own connection
+//! and nobody else's. Positions are committed over a second connection, made with the first commit.
+
+mod commits;
+mod options;
+mod position;
+mod task;
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use futures_core::Stream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+pub use options::{DeliveryMode, OutOfRange, Partitions, SubscriberOptions};
+
+use super::connection::PushedBatch;
+use super::error::ClientError;
+use super::record::{BatchReader, Record};
+use crate::types::{Offset, TopicName};
+use commits::Commits;
+use task::{Item, Task};
+
+/// The records of a topic, those of each partition in their order.
+pub struct Subscriber {
+    topic: TopicName,
+    items: mpsc::UnboundedReceiver<Item>,
+    /// The batches being read, and the room they take until they are.
+    current: Option<(BatchReader, PushedBatch)>,
+    commits: Arc<Commits>,
+    skipped: Arc<AtomicU64>,
+    has_ended: bool,
+}
+
+impl Subscriber {
+    /// Connects and finds where to start; when it returns, the place of every partition is settled.
+    ///
+    /// # Errors
+    /// [`ClientError::InvalidOptions`], [`ClientError::Refused`] for a topic or partition that does not exist,
+    /// [`ClientError::RecordsGone`] where the start is no longer kept and the policy is to fail, and what
+    /// [`super::Client::connect`] may meet.
+    pub async fn subscribe(options: SubscriberOptions, topic: &str) -> Result<Subscriber, ClientError> {
+        options.check()?;
+        let topic = TopicName::new(topic).map_err(|error| ClientError::InvalidOptions(error.to_string()))?;
+        let (sender, items) = mpsc::unbounded_channel();
+        let (started, has_started) = oneshot::channel();
+        let commits = Arc::new(Commits::new(topic.clone(), &options));
+        let skipped = Arc::new(AtomicU64::new(0));
+        let (shared, counter) = (Arc::clone(&commits), Arc::clone(&skipped));
+        tokio::spawn(Task::new(options, topic.clone(), sender, shared, counter, started, Instant::now()).run());
+        match has_started.await {
+            Ok(Ok(())) => Ok(Subscriber { topic, items, current: None, commits, skipped, has_ended: false }),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(ClientError::Ended { what: "subscriber" }),
+        }
+    }
+
+    /// The next record, waiting for it. A lost connection is no error: it is made anew. An error is the last item: the
+    /// topic is gone, records are no longer kept and the policy is to fail, or what came cannot be read.
+    pub async fn next(&mut self) -> Option<Result<Record, ClientError>> {
+        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+
+    /// Keeps the position after this record under the client id, and waits until the broker has it. The position never
+    /// moves back; where it stands now is returned.
+    ///
+    /// # Errors
+    /// [`ClientError::InvalidOptions`] without a client id; [`ClientError::Refused`], and what every call may meet when
+    /// it has been tried for `request_timeout`.
+    pub async fn commit(&self, record: &Record) -> Result<Offset, ClientError> {
+        self.commits.commit(record.partition, record.offset.plus(1)).await
+    }
+
+    /// Keeps the position after this record, some time within `commit_interval`; of a partition's the highest counts.
+    /// What fails is tried again; [`Subscriber::close`] waits for it.
+    pub fn commit_async(&self, record: &Record) {
+        self.commits.note(record.partition, record.offset.plus(1));
+    }
+
+    /// How many offsets were passed over because their records were no longer kept.
+    #[must_use]
+    pub fn skipped(&self) -> u64 {
+        self.skipped.load(Ordering::Relaxed)
+    }
+
+    /// The topic.
+    #[must_use]
+    pub fn topic(&self) -> &TopicName {
+        &self.topic
+    }
+
+    /// Sends the positions not yet kept, and closes the connections.
+    ///
+    /// # Errors
+    /// As [`Subscriber::commit`].
+    pub async fn close(mut self) -> Result<(), ClientError> {
+        self.items.close();
+        self.commits.commit_pending().await
+    }
+}
+
+impl fmt::Debug for Subscriber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscriber").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
+impl Stream for Subscriber {
+    type Item = Result<Record, ClientError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if this.has_ended {
+                return Poll::Ready(None);
+            }
+            if let Some((records, _)) = &mut this.current {
+                match records.next() {
+                    Some(record) => {
+                        this.has_ended = record.is_err();
+                        return Poll::Ready(Some(record));
+                    }
+                    None => this.current = None,
+                }
+            }
+            match ready!(this.items.poll_recv(cx)) {
+                Some(Item::Batches(partition, from, pushed)) => {
+                    let batches = pushed.frame.body.clone();
+                    this.current = Some((BatchReader::new(this.topic.clone(), partition, batches, from), pushed));
+                }
+                Some(Item::Failed(error)) => {
+                    this.has_ended = true;
+                    return Poll::Ready(Some(Err(error)));
+                }
+                None => this.has_ended = true,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! Pushing a partition's records to a subscriber: as DATA, or as whole batches.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use tokio::sync::oneshot;
+
+use super::NativeListener;
+use super::errors::Refusal;
+use super::outbox::{Data, Outbox, ReadAhead, Sent, SubscriptionId};
+use super::reading::read;
+use crate::broker::PositionKey;
+use crate::protocol::native::{DataRecord, reply};
+use crate::record::{Batch, Record};
+use crate::replica::{AckLevel, Partition, ReadFailure};
+use crate::types::{Offset, TopicName};
+
+/// Bytes of batches read at a time.
+const READ_BYTES: usize = 256 << 10;
+/// DATA is handed to the connection in pieces of about this size, in bytes.
+const DATA_BYTES: usize = 64 << 10;
+
+/// Batches that were read and are to be handed over.
+#[derive(Debug)]
+pub(super) struct Ahead<'a> {
+    pub(super) batches: Vec<Batch>,
+    _leave: ReadAhead<'a>,
+}
+
+/// A subscription at work.
+#[derive(Debug)]
+pub(super) struct Pushing {
+    pub(super) listener: Arc<NativeListener>,
+    pub(super) topic: TopicName,
+    pub(super) partition: Arc<Partition>,
+    pub(super) id: SubscriptionId,
+    pub(super) outbox: Arc<Outbox>,
+}
+
+impl Pushing {
+    /// Pushes records from `from` on until the subscription ends. Where a position is kept it moves before they go.
+    pub(super) async fn push(&self, from: Offset, position: Option<&PositionKey>, in_batches: bool) {
+        let mut next = from;
+        loop {
+            let ahead = match self.batches(&mut next).await {
+                Ok(ahead) => ahead,
+                Err(failure) => return self.end(&failure),
+            };
+            let batches = &ahead.batches;
+            let Some(last) = batches.last() else { continue };
+            let behind = last.header().next_offset();
+            if let Some(position) = position {
+                self.keep(position, behind).await;
+            }
+            if in_batches {
+                self.push_whole(batches).await;
+            } else {
+                for batch in batches {
+                    self.push_records(batch, next).await;
+                }
+            }
+            next = behind;
+        }
+    }
+
+    /// The next batches, waiting for them, and for room to send them. Where retention was faster, `next` moves on.
+    pub(super) async fn batches(&self, next: &mut Offset) -> Result<Ahead<'_>, ReadFailure> {
+        loop {
+            let readable = poll_fn(|context| self.partition.poll_readable(*next, context.waker())).await;
+            readable.map_err(ReadFailure::Closed)?;
+            match self.read(*next, READ_BYTES).await {
+                Err(ReadFailure::OutOfRange { log_start, .. }) if log_start > *next => *next = log_start,
+                other => return other,
+            }
+        }
+    }
+
+    /// The batches from an offset on, once they may be read.
+    pub(super) async fn read(&self, from: Offset, bytes_max: usize) -> Result<Ahead<'_>, ReadFailure> {
+        let mut leave = self.outbox.read_ahead(READ_BYTES).await;
+        let batches = read(&self.partition, from, bytes_max).await?;
+        leave.keep_only(batches.iter().map(|batch| batch.bytes().len()).sum());
+        Ok(Ahead { batches, _leave: leave })
+    }
+
+    /// Keeps the position as safely as an acknowledgement is by default. Where that fails the records go out all the
+    /// same: that they are read matters more than that a restart might bring them twice.
+    async fn keep(&self, position: &PositionKey, offset: Offset) {
+        let (broker, now) = (&self.listener.broker, self.listener.now());
+        let (done, kept) = oneshot::channel();
+        broker.commit(position.clone(), offset, broker.default_ack(), now, move |result| {
+            let _gone = done.send(result);
+        });
+        if let Ok(Err(error)) = kept.await {
+            let connection = self.outbox.connection().0;
+            tracing::warn!(connection, partition = %self.partition.name(), client_id = %position.client_id, %error, "a position cannot be kept; records are delivered without");
+            broker.commit(position.clone(), offset, AckLevel::None, now, |_| {});
+        }
+    }
+
+    async fn push_whole(&self, batches: &[Batch]) {
+        let (Some(first), Some(last)) = (batches.first(), batches.last()) else { return };
+        let base_offset = first.header().base_offset;
+        let bodies = batches.iter().map(|batch| &batch.bytes()[..]);
+        let mut bytes = BytesMut::new();
+        let (now, partition) = (self.listener.now(), self.partition.name().partition);
+        match reply::batch(&mut bytes, base_offset, now, self.topic.as_str(), partition, bodies) {
+            Ok(()) => self.hand_over(&mut bytes, last.header().last_offset()).await,
+            Err(error) => self.unreadable(first, &error),
+        }
+    }
+
+    /// Pushes the records of a batch from `from` on.
+    async fn push_records(&self, batch: &Batch, from: Offset) {
+        if batch.header().attributes.is_control() {
+            return;
+        }
+        let mut bytes = BytesMut::new();
+        let mut last = from;
+        match batch.records() {
+            Ok(records) => {
+                for record in records {
+                    let Ok(record) = record.inspect_err(|error| self.unreadable(batch, error)) else { break };
+                    if record.offset < from {
+                        continue;
+                    }
+                    self.encode(&mut bytes, batch, &record);
+                    last = record.offset;
+                    if bytes.len() >= DATA_BYTES {
+                        self.hand_over(&mut bytes, last).await;
+                    }
+                }
+            }
+            Err(error) => self.unreadable(batch, &error),
+        }
+        self.hand_over(&mut bytes, last).await;
+    }
+
+    pub(super) fn encode(&self, bytes: &mut BytesMut, batch: &Batch, record: &Record) {
+        let shown = DataRecord {
+            topic: self.topic.as_str(),
+            partition: self.partition.name().partition,
+            offset: record.offset,
+            timestamp: record.timestamp,
+            key: record.key.as_deref(),
+            value: record.value.as_deref(),
+        };
+        let headers = record.headers.iter().map(|header| (&header.key[..], header.value.as_deref()));
+        if let Err(error) = reply::data(bytes, &shown, headers) {
+            self.unreadable(batch, &error);
+        }
+    }
+
+    /// Hands over records up to `last`.
+    pub(super) async fn hand_over(&self, bytes: &mut BytesMut, last: Offset) {
+        let (subscription, partition) = (self.id, self.partition.name().partition);
+        while !bytes.is_empty() {
+            let data = Data { subscription, topic: &self.topic, partition, last, encoded: bytes };
+            match self.outbox.try_data(&data) {
+                Sent::Gone => bytes.clear(),
+                Sent::Wait => self.outbox.data_may_go(&data).await,
+                // The task is about to be aborted.
+                Sent::Ended => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Tells the client that the subscription has ended, and why.
+    pub(super) fn end(&self, failure: &ReadFailure) {
+        if !matches!(failure, ReadFailure::Closed(_)) {
+            let connection = self.outbox.connection().0;
+            tracing::warn!(connection, partition = %self.partition.name(), %failure, "a subscription ended");
+        }
+        self.outbox.tell(&Refusal::from(failure));
+    }
+
+    /// A producer's records that cannot be taken apart are its own mistake: they are passed over.
+    pub(super) fn unreadable(&self, batch: &Batch, error: &dyn std::error::Error) {
+        let offset = batch.header().base_offset.get();
+        let connection = self.outbox.connection().0;
+        tracing::warn!(connection, partition = %self.partition.name(), offset, %error, "records that cannot be shown are passed over");
+    }
+}

@@ -1,0 +1,169 @@
+//! An at-least-once subscription at work: records go out as far as there is room, and again where no acknowledgement
+//! comes in time.
+
+use std::time::Duration;
+
+use bytes::BytesMut;
+
+use super::push::Pushing;
+use super::subscription::Acknowledging;
+use crate::broker::delivery::UNACKED_RECORDS_MAX;
+use crate::record::{Batch, Record};
+use crate::replica::ReadFailure;
+use crate::types::Offset;
+
+/// Bytes read to find a record that is to be sent again: its batch, however large, is always among them.
+const RESEND_READ_BYTES: usize = 1;
+/// Once there is no room, sending goes on when this many records at most are unacknowledged.
+const RESUME_AT: usize = UNACKED_RECORDS_MAX / 2;
+
+/// Pushes records from `from` on until the subscription ends.
+pub(super) async fn push(pushing: &Pushing, from: Offset, shared: &Acknowledging) {
+    let mut next = from;
+    let mut is_full = false;
+    loop {
+        let ended = tokio::select! {
+            due = due(pushing, shared) => resend(pushing, shared, &due).await,
+            () = room(shared), if is_full => {
+                is_full = false;
+                Ok(())
+            }
+            ahead = pushing.batches(&mut next), if !is_full => match ahead {
+                Ok(ahead) => {
+                    is_full = send_new(pushing, shared, &ahead.batches, &mut next).await;
+                    Ok(())
+                }
+                Err(failure) => Err(failure),
+            },
+        };
+        if let Err(failure) = ended {
+            return pushing.end(&failure);
+        }
+    }
+}
+
+/// Waits until records are to be sent again, and takes them.
+async fn due(pushing: &Pushing, shared: &Acknowledging) -> Vec<Offset> {
+    loop {
+        let now = pushing.listener.now();
+        let (due, next) = {
+            let mut sent = shared.sent.lock();
+            (sent.take_due(now), sent.next_deadline())
+        };
+        if !due.is_empty() {
+            return due;
+        }
+        match next {
+            Some(deadline) => {
+                let wait = u64::try_from(deadline.millis() - now.millis()).unwrap_or(0).max(1);
+                tokio::time::sleep(Duration::from_millis(wait)).await;
+            }
+            // The first record sent will bring us back here: it ends the wait of the other branch.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Waits until enough is acknowledged for sending to go on.
+async fn room(shared: &Acknowledging) {
+    while shared.sent.lock().len() > RESUME_AT {
+        shared.changed.notified().await;
+    }
+}
+
+/// Sends records for the first time while there is room; whether it ran out. `next` is then the first one not sent.
+async fn send_new(pushing: &Pushing, shared: &Acknowledging, batches: &[Batch], next: &mut Offset) -> bool {
+    for batch in batches {
+        let behind = batch.header().next_offset();
+        if !batch.header().attributes.is_control() {
+            let from = *next;
+            let mut bytes = BytesMut::new();
+            let stopped_at = encode_new(pushing, shared, batch, from, &mut bytes);
+            let last = stopped_at.unwrap_or(behind);
+            pushing.hand_over(&mut bytes, last).await;
+            if let Some(stopped_at) = stopped_at {
+                *next = stopped_at;
+                return true;
+            }
+        }
+        let advanced = shared.sent.lock().skipped(behind);
+        shared.keep(advanced, &pushing.listener);
+        *next = behind;
+    }
+    false
+}
+
+/// Encodes and notes the records of a batch from `from` on; the first one for which there was no room.
+fn encode_new(
+    pushing: &Pushing,
+    shared: &Acknowledging,
+    batch: &Batch,
+    from: Offset,
+    bytes: &mut BytesMut,
+) -> Option<Offset> {
+    let now = pushing.listener.now();
+    for record in records(pushing, batch).filter(|record| record.offset >= from) {
+        let before = bytes.len();
+        pushing.encode(bytes, batch, &record);
+        let record_bytes = (bytes.len() - before) as u64;
+        let mut sent = shared.sent.lock();
+        if !sent.has_room(record_bytes) {
+            bytes.truncate(before);
+            return Some(record.offset);
+        }
+        sent.sent(record.offset, record_bytes, now);
+    }
+    None
+}
+
+/// Sends records again, in the order of the log; those that retention took meanwhile are done with.
+async fn resend(pushing: &Pushing, shared: &Acknowledging, due: &[Offset]) -> Result<(), ReadFailure> {
+    let mut rest = due;
+    while let Some(&first) = rest.first() {
+        let gone_before = match pushing.read(first, RESEND_READ_BYTES).await {
+            Ok(ahead) => match ahead.batches.first() {
+                Some(batch) => {
+                    let behind = batch.header().next_offset();
+                    let of_batch = &rest[..rest.partition_point(|offset| *offset < behind)];
+                    resend_of(pushing, shared, batch, of_batch).await;
+                    rest = &rest[of_batch.len()..];
+                    continue;
+                }
+                None => first.plus(1),
+            },
+            Err(ReadFailure::OutOfRange { log_start, .. }) => log_start.max(first.plus(1)),
+            Err(failure) => return Err(failure),
+        };
+        let gone = &rest[..rest.partition_point(|offset| *offset < gone_before)];
+        for &offset in gone {
+            let advanced = shared.sent.lock().acked(offset);
+            shared.keep(advanced, &pushing.listener);
+        }
+        rest = &rest[gone.len()..];
+    }
+    Ok(())
+}
+
+async fn resend_of(pushing: &Pushing, shared: &Acknowledging, batch: &Batch, due: &[Offset]) {
+    let mut bytes = BytesMut::new();
+    let mut found = Vec::new();
+    for record in records(pushing, batch).filter(|record| due.binary_search(&record.offset).is_ok()) {
+        found.push(record.offset);
+        // It may have been acknowledged since it was found due.
+        if shared.sent.lock().attempts(record.offset).is_some() {
+            pushing.encode(&mut bytes, batch, &record);
+        }
+    }
+    for &offset in due.iter().filter(|offset| found.binary_search(offset).is_err()) {
+        let advanced = shared.sent.lock().acked(offset);
+        shared.keep(advanced, &pushing.listener);
+    }
+    pushing.hand_over(&mut bytes, batch.header().last_offset()).await;
+}
+
+/// The records of a batch, as far as they can be taken apart.
+fn records<'a>(pushing: &'a Pushing, batch: &'a Batch) -> impl Iterator<Item = Record> + 'a {
+    let records = batch.records().inspect_err(|error| pushing.unreadable(batch, error)).ok();
+    let readable = |record: Result<Record, _>| record.inspect_err(|error| pushing.unreadable(batch, error)).ok();
+    records.into_iter().flatten().map_while(readable)
+}

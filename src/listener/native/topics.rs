@@ -1,0 +1,268 @@
+//! Requests about topics: create, alter, delete, and what there is.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::NativeListener;
+use super::answer::Answer;
+use super::connection::Connection;
+use super::errors::Refusal;
+use crate::broker::metadata::{CleanupPolicy, SettingsChange, TopicSettings};
+use crate::broker::{
+    Broker, BrokerError, CommandReply, CreatedTopic, DescribedStatus, EffectiveSettings, PartitionDescription,
+    TopicChange, TopicDescription, TopicHandle,
+};
+use crate::protocol::native::{
+    AlterTopicRequest, CleanupPolicy as WirePolicy, CreateTopicRequest, DeleteTopicRequest, MetadataRequest,
+    SettingsRequest,
+};
+use crate::types::TopicName;
+
+/// How often a change of a topic that is being changed is tried, and the pause between two tries.
+const BUSY_TRIES: usize = 200;
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
+
+/// Topic commands of one connection that may be under way; with so many it is not read before all are done.
+pub(super) const COMMANDS_MAX: usize = 64;
+
+/// A command about a topic.
+#[derive(Debug, Clone)]
+pub(super) enum TopicCommand {
+    Create { topic: TopicName, partitions: Option<u32>, settings: TopicSettings },
+    Alter { topic: TopicName, change: TopicChange },
+    Delete { topic: TopicName },
+}
+
+/// The topic commands of one connection: done one after another, while the connection goes on being read.
+#[derive(Debug, Default)]
+pub(super) struct TopicCommands {
+    last: Option<JoinHandle<()>>,
+    /// Begun since all were done.
+    begun: usize,
+}
+
+impl TopicCommands {
+    /// Begins a command once those before it are done.
+    fn begin(&mut self, command: impl Future<Output = ()> + Send + 'static) {
+        self.begun += 1;
+        let previous = self.last.take();
+        self.last = Some(tokio::spawn(async move {
+            if let Some(previous) = previous {
+                let _ended = previous.await;
+            }
+            command.await;
+        }));
+    }
+
+    /// Whether there are any.
+    pub(super) fn are_under_way(&self) -> bool {
+        self.last.is_some()
+    }
+
+    /// Waits until one more may begin.
+    async fn have_room(&mut self) {
+        if self.begun >= COMMANDS_MAX || self.last.as_ref().is_none_or(JoinHandle::is_finished) {
+            self.done().await;
+        }
+    }
+
+    /// Waits until all commands are done: what depends on topics must see what they did.
+    pub(super) async fn done(&mut self) {
+        if let Some(last) = &mut self.last {
+            let _ended = last.await;
+            (self.last, self.begun) = (None, 0);
+        }
+    }
+}
+
+impl Connection<'_> {
+    pub(super) async fn command_topic(&mut self, sequence: u64, command: TopicCommand) {
+        let (listener, outbox) = (Arc::clone(self.listener), Arc::clone(&self.outbox));
+        self.commands.have_room().await;
+        let place = self.outbox.entrust(sequence);
+        self.commands.begin(async move {
+            let answer = match listener.command_topic(&command).await {
+                Ok(CreatedTopic { topic, partitions }) => Answer::Topic { topic, partitions },
+                Err(error) => Answer::Refused(Refusal::from(&error)),
+            };
+            outbox.answer(place, answer);
+        });
+    }
+
+    pub(super) fn metadata(&self, request: MetadataRequest) -> Answer {
+        let broker = &self.listener.broker;
+        match request {
+            MetadataRequest::Topic(topic) => match broker.describe_topic(&topic) {
+                Ok(description) => Answer::Metadata { next: None, json: described(&description).to_string().into() },
+                Err(error) => Answer::Refused(Refusal::from(&error)),
+            },
+            MetadataRequest::List { after, limit } => listed(broker, after.as_deref(), limit as usize),
+        }
+    }
+}
+
+impl NativeListener {
+    /// A topic by its name; created where that is allowed.
+    pub(super) async fn topic(&self, name: &TopicName) -> Result<Arc<TopicHandle>, Refusal> {
+        match self.broker.topic(name) {
+            Ok(handle) => Ok(handle),
+            Err(BrokerError::UnknownTopic { .. }) if self.options.auto_create && !name.is_internal() => {
+                let settings = TopicSettings::default();
+                let create = TopicCommand::Create { topic: name.clone(), partitions: None, settings };
+                let created = self.command_topic(&create).await;
+                created.and_then(|_| self.broker.topic(name)).map_err(|error| Refusal::from(&error))
+            }
+            Err(error) => Err(Refusal::from(&error)),
+        }
+    }
+
+    /// Does a command, waiting a while for another one on the same topic.
+    async fn command_topic(&self, command: &TopicCommand) -> Result<CreatedTopic, BrokerError> {
+        for _ in 1..BUSY_TRIES {
+            match self.try_command_topic(command.clone()).await {
+                Err(BrokerError::TopicBusy { .. }) => tokio::time::sleep(BUSY_PAUSE).await,
+                other => return other,
+            }
+        }
+        self.try_command_topic(command.clone()).await
+    }
+
+    async fn try_command_topic(&self, command: TopicCommand) -> Result<CreatedTopic, BrokerError> {
+        let (done, result) = oneshot::channel();
+        let reply = CommandReply::new(move |result| {
+            let _gone = done.send(result);
+        });
+        let broker = Arc::clone(&self.broker);
+        let (topic_id, now) = ((self.surroundings.fresh_topic_id)(), self.now());
+        tokio::task::spawn_blocking(move || match command {
+            TopicCommand::Create { topic, partitions, settings } => {
+                broker.create_topic(&topic, partitions, settings, topic_id, now, reply);
+            }
+            TopicCommand::Alter { topic, change } => broker.alter_topic(&topic, change, now, reply),
+            TopicCommand::Delete { topic } => broker.delete_topic(&topic, now, reply),
+        });
+        result.await.unwrap_or_else(|_| Err(BrokerError::StorageFailed("the server stops".into())))
+    }
+}
+
+impl From<CreateTopicRequest> for TopicCommand {
+    fn from(request: CreateTopicRequest) -> TopicCommand {
+        let CreateTopicRequest { topic, partitions, settings } = request;
+        let settings = change_of(&settings).apply_to(&TopicSettings::default());
+        TopicCommand::Create { topic, partitions, settings }
+    }
+}
+
+impl From<AlterTopicRequest> for TopicCommand {
+    fn from(request: AlterTopicRequest) -> TopicCommand {
+        let AlterTopicRequest { topic, partitions, settings } = request;
+        TopicCommand::Alter { topic, change: TopicChange { settings: change_of(&settings), partitions } }
+    }
+}
+
+impl From<DeleteTopicRequest> for TopicCommand {
+    fn from(request: DeleteTopicRequest) -> TopicCommand {
+        TopicCommand::Delete { topic: request.topic }
+    }
+}
+
+fn change_of(settings: &SettingsRequest) -> SettingsChange {
+    let policy = |policy| match policy {
+        WirePolicy::Delete => CleanupPolicy::Delete,
+        WirePolicy::Compact => CleanupPolicy::Compact,
+        WirePolicy::CompactAndDelete => CleanupPolicy::CompactAndDelete,
+    };
+    SettingsChange {
+        retention_ms: settings.retention_ms,
+        retention_bytes: settings.retention_bytes,
+        message_bytes_max: settings.message_bytes_max,
+        cleanup_policy: settings.cleanup_policy.map(|own| own.map(policy)),
+        segment_bytes: settings.segment_bytes,
+    }
+}
+
+/// The topics behind a name.
+fn listed(broker: &Broker, after: Option<&str>, limit: usize) -> Answer {
+    let topics = broker.topics();
+    let is_wanted = |topic: &&Arc<TopicHandle>| after.is_none_or(|after| topic.topic().name.as_str() > after);
+    let mut wanted = topics.iter().filter(is_wanted);
+    let page: Vec<_> = wanted.by_ref().take(limit).collect();
+    let goes_on = wanted.next().is_some();
+    let next = page.last().filter(|_| goes_on).map(|topic| topic.topic().name.clone());
+    let entries: Vec<Value> = page
+        .iter()
+        .map(|topic| {
+            let partitions = topic.partitions_count();
+            let topic = topic.topic();
+            json!({ "topic": topic.name.as_str(), "topic_id": topic.id.to_string(), "partitions": partitions })
+        })
+        .collect();
+    Answer::Metadata { next, json: json!({ "topics": entries }).to_string().into() }
+}
+
+fn described(description: &TopicDescription) -> Value {
+    let TopicDescription { topic, partitions, effective } = description;
+    let EffectiveSettings { retention_ms, retention_bytes, message_bytes_max, cleanup_policy, segment_bytes } =
+        *effective;
+    let mut own = serde_json::Map::new();
+    let mut note = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            own.insert(name.to_owned(), value);
+        }
+    };
+    let settings = &topic.settings;
+    note("retention_ms", settings.retention_ms.map(Value::from));
+    note("retention_bytes", settings.retention_bytes.map(Value::from));
+    note("max_message_size", settings.message_bytes_max.map(Value::from));
+    note("cleanup_policy", settings.cleanup_policy.map(|policy| policy_name(policy).into()));
+    note("segment_bytes", settings.segment_bytes.map(Value::from));
+    json!({
+        "topic": topic.name.as_str(),
+        "topic_id": topic.id.to_string(),
+        "created_at_ms": topic.created_at.millis(),
+        "partitions": partitions.iter().map(partition).collect::<Vec<_>>(),
+        "settings": own,
+        "effective": {
+            "retention_ms": retention_ms,
+            "retention_bytes": retention_bytes,
+            "max_message_size": message_bytes_max,
+            "cleanup_policy": policy_name(cleanup_policy),
+            "segment_bytes": segment_bytes,
+        },
+    })
+}
+
+fn partition(description: &PartitionDescription) -> Value {
+    let (status, reason) = match &description.status {
+        DescribedStatus::Online => ("online", None),
+        DescribedStatus::Offline(reason) => ("offline", Some(reason)),
+        DescribedStatus::Failed(reason) => ("failed", Some(reason)),
+        DescribedStatus::Follower { .. } => ("follower", None),
+    };
+    let mut shown = json!({ "partition": description.partition.0, "status": status });
+    if let Some(reason) = reason {
+        shown["reason"] = reason.as_ref().into();
+    }
+    if let (Some(epoch), Some(offsets)) = (description.epoch, description.offsets) {
+        shown["leader_epoch"] = epoch.get().into();
+        shown["log_start"] = offsets.log_start().get().into();
+        shown["high_watermark"] = offsets.high_watermark().get().into();
+        shown["log_end"] = offsets.log_end().get().into();
+        shown["bytes"] = description.bytes.into();
+    }
+    shown
+}
+
+fn policy_name(policy: CleanupPolicy) -> &'static str {
+    match policy {
+        CleanupPolicy::Delete => WirePolicy::Delete,
+        CleanupPolicy::Compact => WirePolicy::Compact,
+        CleanupPolicy::CompactAndDelete => WirePolicy::CompactAndDelete,
+    }
+    .as_str()
+}
