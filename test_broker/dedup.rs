@@ -67,7 +67,11 @@ fn a_repeat_is_answered_as_the_first_was_on_this_connection_and_on_another() {
     ];
     wire.send_all(&burst);
     let [a, again, b, third, other, c] = std::array::from_fn(|_| wire.next());
-    assert_eq!([&a, &again, &b, &third, &other, &c].map(|ack| ack.sequence), [10, 11, 12, 13, 15, 16], "in their order");
+    assert_eq!(
+        [&a, &again, &b, &third, &other, &c].map(|ack| ack.sequence),
+        [10, 11, 12, 13, 15, 16],
+        "in their order"
+    );
     assert_eq!([place(&a), place(&b), place(&c)], [(0, 0), (1, 0), (2, 0)]);
     assert_eq!([place(&again), place(&third)], [(0, 0); 2]);
     assert_eq!(place(&other), (1, 0), "the partition of the first");
