@@ -140,7 +140,8 @@ fn everything_comes_out_as_it_went_in() {
     }
     // And again from the disk, partition by partition, as payloads alone.
     for (partition, expected) in &expected {
-        let arguments = ["subscribe", "t", "--raw", "--partition", &partition.to_string(), "--timeout", "3"];
+        let end = &json(&server, &["topics", "describe", "t"])["partitions"][*partition as usize]["log_end"];
+        let arguments = ["subscribe", "t", "--raw", "--partition", &partition.to_string(), "--count", &end.to_string()];
         let out = client(&server, &arguments).expect_out();
         let lines = out.split(|&byte| byte == b'\n').filter(|line| !line.starts_with(LOST) && !line.ends_with(LAST));
         let values = expected.iter().map(|line| line.splitn(3, |&byte| byte == b'|').nth(2).expect("a value"));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_core::Stream;
 
@@ -12,6 +13,9 @@ use crate::client::{
     Client, ClientError, ClientOptions, DeliveryMode, Offset, OffsetsQuery, PartitionIndex, Partitions, Record,
     StartAt, Subscriber, SubscriberOptions,
 };
+
+/// How often new partitions are looked for, and whether the topic is still there.
+const REFRESH: Duration = Duration::from_secs(3);
 
 /// The readers of one command.
 #[derive(Debug)]
@@ -63,8 +67,14 @@ impl Source {
         let mode = if commits { DeliveryMode::AtLeastOnce } else { DeliveryMode::AtMostOnce };
         let mut readers = Vec::new();
         for (partitions, start) in plans {
-            let subscriber =
-                SubscriberOptions { client: options.clone(), partitions, start, mode, ..SubscriberOptions::default() };
+            let subscriber = SubscriberOptions {
+                client: options.clone(),
+                partitions,
+                start,
+                mode,
+                metadata_refresh: REFRESH,
+                ..SubscriberOptions::default()
+            };
             readers.push(Subscriber::subscribe(subscriber, topic).await.map_err(failed)?);
         }
         Ok(Source { topic: topic.to_owned(), place, readers, turn: 0, commits, printed: BTreeMap::new() })
