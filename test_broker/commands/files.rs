@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{command, json, refused, start};
-use crate::harness::{client, client_with_input};
+use crate::harness::{Chance, Setup, a_moment, client, client_with_input};
 
 #[test]
 fn standard_input_is_read_where_no_message_is_given() {
@@ -59,6 +59,31 @@ fn ctrl_c_ends_reading_and_keeps_what_was_read() {
 }
 
 #[test]
+fn a_second_ctrl_c_ends_waiting_too() {
+    let (_directory, server) = start(1);
+    let mut publisher = command(&server, &["publish", "t"]).spawn().expect("it runs");
+    let mut input = publisher.stdin.take().expect("piped");
+    input.write_all(b"answered\n").expect("written");
+    client(&server, &["subscribe", "t", "--raw", "--count", "1"]).expect_out();
+    server.signal(Signal::STOP);
+    // More than a pipe and the lines read ahead can hold: some of it was sent.
+    input.write_all("never answered\n".repeat(100_000).as_bytes()).expect("written");
+    let mut chance = Chance::new(5);
+    while publisher.try_wait().expect("a child").is_none() {
+        kill_process(Pid::from_child(&publisher), Signal::INT).expect("signalled");
+        a_moment(&mut chance, 50);
+    }
+    let ran = publisher.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(1), "{said}");
+    for part in ["Published 1 record ", "Not acknowledged: ", "may be stored or not"] {
+        assert!(said.contains(part), "{said} lacks {part:?}");
+    }
+    server.signal(Signal::CONT);
+    server.terminate();
+}
+
+#[test]
 fn wrong_lines_say_which() {
     let (directory, server) = start(1);
     let file = directory.path().join("pairs");
@@ -74,7 +99,7 @@ fn wrong_lines_say_which() {
 #[test]
 fn a_broker_that_goes_away_is_waited_for() {
     let directory = tempfile::tempdir().expect("a directory");
-    let setup = crate::harness::Setup::new(&directory.path().join("data"));
+    let setup = Setup::new(&directory.path().join("data"));
     let server = setup.start();
     client(&server, &["create-topic", "t", "--partitions", "1"]).expect_out();
     let port = server.address().port().to_string();
