@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the one place that reads the clock and starts threads")]
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
@@ -210,6 +211,7 @@ enum Kind {
 }
 
 fn work(queue: &Queue) {
+    let _guard = EndOnPanic;
     while let Some(task) = queue.next() {
         match task {
             Task::Partition(partition, work) => partition.run(work, now()),
@@ -234,9 +236,7 @@ impl PoolThreads {
         self.pool.writes.close();
         self.pool.syncs.close();
         for thread in self.threads {
-            if thread.join().is_err() {
-                tracing::error!("a thread that writes or syncs has panicked");
-            }
+            let _ended = thread.join();
         }
     }
 }
@@ -257,6 +257,7 @@ impl Housekeeper {
         let stop = Arc::new((Mutex::new(false), Condvar::new()));
         let stopped = Arc::clone(&stop);
         let thread = Builder::new().name("housekeeper".to_owned()).spawn(move || {
+            let _guard = EndOnPanic;
             let (is_stopped, changed) = &*stopped;
             loop {
                 broker.step(now());
@@ -277,9 +278,7 @@ impl Housekeeper {
         let (is_stopped, changed) = &*self.stop;
         *is_stopped.lock() = true;
         changed.notify_all();
-        if self.thread.join().is_err() {
-            tracing::error!("the housekeeping thread has panicked");
-        }
+        let _ended = self.thread.join();
     }
 }
 
@@ -295,6 +294,32 @@ pub fn drain(broker: &Broker, bound: Duration) -> bool {
         std::thread::sleep(DRAIN_CHECK);
     }
     broker.is_idle()
+}
+
+/// Logs every panic from now on, wherever it happens, instead of printing it.
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        let message = panic.payload_as_str().unwrap_or_default();
+        let backtrace = Backtrace::capture();
+        let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+        let thread = thread.name().unwrap_or_default();
+        tracing::error!(thread, location, message, backtrace, "a thread panicked: this is a bug of wiber-server");
+    }));
+}
+
+/// Ends the process when the thread that holds it panics: of a thread that writes, syncs or keeps house nobody could say
+/// what it left half done, and those who wait for it would wait for ever. The next start recovers as after `kill -9`.
+struct EndOnPanic;
+
+impl Drop for EndOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("ending the process: what the thread was doing cannot be gone on with");
+            std::process::abort();
+        }
+    }
 }
 
 #[cfg(test)]
