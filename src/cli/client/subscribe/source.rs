@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures_core::Stream;
 
@@ -13,9 +12,6 @@ use crate::client::{
     Client, ClientError, ClientOptions, DeliveryMode, Offset, OffsetsQuery, PartitionIndex, Partitions, Record,
     StartAt, Subscriber, SubscriberOptions,
 };
-
-/// How often new partitions are looked for, and whether the topic is still there.
-const REFRESH: Duration = Duration::from_secs(3);
 
 /// The readers of one command.
 #[derive(Debug)]
@@ -67,14 +63,8 @@ impl Source {
         let mode = if commits { DeliveryMode::AtLeastOnce } else { DeliveryMode::AtMostOnce };
         let mut readers = Vec::new();
         for (partitions, start) in plans {
-            let subscriber = SubscriberOptions {
-                client: options.clone(),
-                partitions,
-                start,
-                mode,
-                metadata_refresh: REFRESH,
-                ..SubscriberOptions::default()
-            };
+            let subscriber =
+                SubscriberOptions { client: options.clone(), partitions, start, mode, ..SubscriberOptions::default() };
             readers.push(Subscriber::subscribe(subscriber, topic).await.map_err(failed)?);
         }
         Ok(Source { topic: topic.to_owned(), place, readers, turn: 0, commits, printed: BTreeMap::new() })
