@@ -12,6 +12,7 @@ mod harness;
 mod kill;
 mod life;
 mod load;
+mod operations;
 mod order;
 mod power;
 mod protocol;

@@ -51,7 +51,7 @@ fn requests_that_cannot_be_done_say_why() {
         (CreateTopic, &[("topic", "u"), ("partitions", "1000000")], "invalid_property"),
         (CreateTopic, &[], "invalid_property"),
         (Publish, &[("partition", "0")], "invalid_property"),
-        (Publish, &[("topic", "__meta")], "unknown_topic"),
+        (Publish, &[("topic", "__meta")], "invalid_topic"),
         (Subscribe, &[("topic", "__meta")], "unknown_topic"),
         (Publish, &[("topic", "t"), ("topic", "t")], "invalid_property"),
         (Publish, &[("topic", "t"), ("partition", "-1")], "invalid_property"),
@@ -161,6 +161,6 @@ fn topics_come_into_being_where_that_is_allowed() {
     let mut wire = Wire::connect(&server);
     assert_eq!(wire.publish("by.publish", 1, b"x"), 0);
     wire.subscribe("by.subscribe", 1, 0);
-    wire.refused(&request(FrameType::Publish, 1, &[("topic", "__own")], b""), "unknown_topic");
+    wire.refused(&request(FrameType::Publish, 1, &[("topic", "__own")], b""), "invalid_topic");
     wire.refused(&request(FrameType::Publish, 1, &[("topic", "no/name")], b""), "invalid_topic");
 }

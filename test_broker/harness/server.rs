@@ -21,8 +21,7 @@ pub(crate) struct Setup {
 impl Setup {
     /// A server on this data directory, on port 0, with no topic, logging from DEBUG on.
     pub(crate) fn new(data_dir: &Path) -> Setup {
-        let setup = Setup { variables: Vec::new(), expected: Vec::new() };
-        setup
+        Setup::bare()
             .set("QB_DATA_DIR", &data_dir.display().to_string())
             .set("QB_LOG_LEVEL", "DEBUG")
             .set("QB_TOPICS__CREATE", "{}")
@@ -30,6 +29,11 @@ impl Setup {
             .set("QB_LINES__PORT", "0")
             .set("QB_HTTP__PORT", "0")
             .set("QB_KAFKA__PORT", "0")
+    }
+
+    /// A server with nothing in its environment.
+    pub(crate) fn bare() -> Setup {
+        Setup { variables: Vec::new(), expected: Vec::new() }
     }
 
     /// Sets a variable of its environment, which holds nothing else but what is set here.
@@ -63,7 +67,8 @@ impl Setup {
         (status, server.log())
     }
 
-    fn spawn(&self) -> Server {
+    /// Starts the server and waits for nothing.
+    pub(crate) fn spawn(&self) -> Server {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wiber-server"));
         command.env_clear().envs(self.variables.iter().map(|(name, value)| (name, value)));
         // The repository's own configuration file is none of its business.

@@ -54,7 +54,7 @@ impl Connection<'_> {
 
     pub(super) fn commit(&self, sequence: u64, request: CommitRequest<'_>) {
         let CommitRequest { topic, partition, client_id, offset } = request;
-        let place = self.outbox.reserve(sequence);
+        let place = self.outbox.entrust(sequence);
         let outbox = Arc::clone(&self.outbox);
         let key = PositionKey { client_id: client_id.into(), topic, partition };
         let PositionKey { client_id, topic, partition } = key.clone();
@@ -69,7 +69,7 @@ impl Connection<'_> {
     }
 
     pub(super) fn init_producer(&self, sequence: u64) {
-        let place = self.outbox.reserve(sequence);
+        let place = self.outbox.entrust(sequence);
         let outbox = Arc::clone(&self.outbox);
         self.listener.broker.allocate_producer_id(self.listener.now(), move |allocated| {
             let answer = match allocated {

@@ -13,19 +13,18 @@ use super::batches::Fetches;
 use super::correlation::{self, ConnectionNumber, Noted};
 use super::errors::Refusal;
 use super::incoming::Incoming;
-use super::outbox::{Outbox, shutting_down};
+use super::outbox::{Outbox, Place, shutting_down};
 use super::publish::PublishRun;
 use super::subscription::Subscriptions;
 use super::topics::TopicCommands;
 use super::{NativeListener, farewell};
 use crate::protocol::native::{AckLevel, Decoded, ErrorCode, Frame, FrameCodec, FrameLimits, FrameType, Request};
 
-/// How long requests that are under way have to be answered when their connection closes.
-const ANSWERS_MAX: Duration = Duration::from_secs(5);
-/// How long a peer has to take the last answers when it has closed its side …
-const SENDING_MAX: Duration = Duration::from_secs(5);
+/// How long requests that are under way have to be answered, and the peer to take the answers, when it has closed its
+/// side …
+const LAST_ANSWERS: Patience = Patience { answers: Duration::from_secs(5), sending: Duration::from_secs(5) };
 /// … and when the server stops.
-const SENDING_AT_STOP_MAX: Duration = Duration::from_secs(1);
+const ANSWERS_AT_STOP: Patience = Patience { answers: Duration::from_secs(2), sending: Duration::from_secs(1) };
 /// Requests served before it is looked again whether more may be.
 const REQUESTS_UNCHECKED: usize = 64;
 
@@ -38,6 +37,7 @@ pub(super) struct Connection<'a> {
     pub(super) fetches: Fetches,
     codec: FrameCodec,
     incoming: Incoming,
+    in_hand: Option<InHand>,
     /// Whether a valid frame has come.
     is_greeted: bool,
 }
@@ -46,6 +46,20 @@ pub(super) struct Connection<'a> {
 enum Next {
     GoOn,
     Close(&'static str),
+}
+
+/// How long a connection that closes waits.
+struct Patience {
+    answers: Duration,
+    sending: Duration,
+}
+
+/// A request that is being served and may have no place among the answers yet.
+#[derive(Debug, Clone, Copy)]
+struct InHand {
+    sequence: u64,
+    /// The place it takes where it takes one.
+    place: Place,
 }
 
 /// Why it ends.
@@ -75,6 +89,7 @@ pub(super) async fn run(
         fetches: Fetches::default(),
         codec: FrameCodec::new(limits),
         incoming: Incoming::default(),
+        in_hand: None,
         is_greeted: false,
     };
     let end = tokio::select! {
@@ -87,22 +102,23 @@ pub(super) async fn run(
         End::Peer(reason) => {
             connection.subscriptions = Subscriptions::default();
             tokio::select! {
-                () = last_answers(&outbox, SENDING_MAX) => {}
+                () = last_answers(&outbox, &LAST_ANSWERS) => {}
                 Err(error) = outbox.write_rest() => return Err(error),
                 _ = stop.changed() => {}
             }
             reason
         }
         End::Stop => {
+            connection.refuse_in_hand();
             connection.refuse_unread();
             "the server stops"
         }
     };
     drop(connection);
     if *stop.borrow() {
-        outbox.refuse_rest();
+        outbox.refuse_lost();
         tokio::select! {
-            () = last_answers(&outbox, SENDING_AT_STOP_MAX) => {}
+            () = last_answers(&outbox, &ANSWERS_AT_STOP) => {}
             Err(error) = outbox.write_rest() => return Err(error),
         }
     }
@@ -111,9 +127,11 @@ pub(super) async fn run(
 }
 
 /// Waits for the answers of what is under way, and until they are sent.
-async fn last_answers(outbox: &Outbox, sending_max: Duration) {
-    let _answered = timeout(ANSWERS_MAX, outbox.answered()).await;
-    let _sent = timeout(sending_max, outbox.sent()).await;
+async fn last_answers(outbox: &Outbox, patience: &Patience) {
+    if timeout(patience.answers, outbox.answered()).await.is_err() {
+        outbox.refuse_late();
+    }
+    let _sent = timeout(patience.sending, outbox.sent()).await;
 }
 
 /// Sends heartbeats, which provoke a dead peer's TCP.
@@ -184,13 +202,20 @@ impl Connection<'_> {
         match Request::parse(frame) {
             Ok(Request::Publish(request)) => {
                 self.is_greeted = true;
-                self.commands.done().await;
+                if self.commands.are_under_way() {
+                    let wants_answer = request.ack != Some(AckLevel::None);
+                    self.in_hand = wants_answer.then(|| self.take_in_hand(frame.sequence));
+                    self.commands.done().await;
+                    self.in_hand = None;
+                }
                 run.add(self.listener, &self.outbox, frame.sequence, frame.timestamp, &request).await;
             }
             Ok(request) => {
                 self.is_greeted = true;
+                self.in_hand = wants_answer(frame).then(|| self.take_in_hand(frame.sequence));
                 run.flush(self.listener, &self.outbox).await;
                 self.handle(frame.sequence, request).await;
+                self.in_hand = None;
             }
             Err(error) if frame.kind != FrameType::Ack => {
                 self.refuse(frame.sequence, Refusal::new(error.code(), error.to_string()));
@@ -219,7 +244,21 @@ impl Connection<'_> {
         self.outbox.answer_next(sequence, Answer::Refused(refusal));
     }
 
-    /// Refuses the requests that came and were not looked at before the server stopped.
+    fn take_in_hand(&self, sequence: u64) -> InHand {
+        InHand { sequence, place: self.outbox.next_place() }
+    }
+
+    /// Refuses the request that was being served when the server stopped, where it had no place yet.
+    fn refuse_in_hand(&mut self) {
+        if let Some(InHand { sequence, place }) = self.in_hand.take()
+            && self.outbox.next_place() == place
+        {
+            self.refuse(sequence, shutting_down());
+        }
+    }
+
+    /// Refuses the requests that came and were not looked at before the server stopped. What a client acknowledged
+    /// before counts.
     fn refuse_unread(&mut self) {
         while let Some(decoded) = self.codec.next(&mut self.incoming.bytes) {
             match decoded {
@@ -229,7 +268,11 @@ impl Connection<'_> {
                     }
                     self.refuse(frame.sequence, shutting_down());
                 }
-                Decoded::Frame(_) => {}
+                Decoded::Frame(frame) => {
+                    if let Ok(Request::Ack(request)) = Request::parse(&frame) {
+                        self.acknowledge(&request);
+                    }
+                }
                 other @ (Decoded::Malformed(_) | Decoded::TooLarge(_)) => self.refuse_frame(&other),
                 Decoded::Fatal(_) => return,
             }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::{Buf, BytesMut};
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use super::answer::Answer;
 use super::correlation::{ConnectionNumber, Noted};
@@ -26,6 +26,10 @@ use crate::types::{Offset, PartitionIndex, TopicName};
 pub(super) const REQUESTS_MAX: usize = 16_384;
 /// Bytes that may wait for the socket before no more requests are read and no more DATA is made.
 pub(super) const BUFFERED_BYTES_MAX: usize = 1 << 20;
+/// Bytes of records that all subscriptions of a connection together may have read and not yet handed over.
+pub(super) const READ_AHEAD_BYTES_MAX: usize = 4 << 20;
+/// What one permit of the reading stands for, in bytes.
+const READ_AHEAD_UNIT: usize = 1 << 10;
 /// Room that an empty buffer keeps until the next heartbeat.
 const BUFFER_KEPT_BYTES: usize = 16 << 10;
 
@@ -90,6 +94,22 @@ pub(super) struct Outbox {
     unsent: Notify,
     /// Bytes went out or answers found their turn.
     progress: Notify,
+    /// What is left of [`READ_AHEAD_BYTES_MAX`], in units.
+    read_ahead: Semaphore,
+}
+
+/// Leave to keep records that were read, until they are handed over.
+#[derive(Debug)]
+pub(super) struct ReadAhead<'a>(Option<SemaphorePermit<'a>>);
+
+impl ReadAhead<'_> {
+    /// Gives back what was asked for and not needed: only so many bytes were read.
+    pub(super) fn keep_only(&mut self, bytes: usize) {
+        let units = bytes.div_ceil(READ_AHEAD_UNIT);
+        if let Some(permit) = &mut self.0 {
+            drop(permit.split(permit.num_permits().saturating_sub(units)));
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -115,6 +135,8 @@ struct State {
 struct Slot {
     sequence: u64,
     answer: Option<Answer>,
+    /// The broker answers it, also where the connection has been closed meanwhile.
+    is_entrusted: bool,
     noted: Option<Box<Noted>>,
 }
 
@@ -166,7 +188,8 @@ pub(super) fn shutting_down() -> Refusal {
 impl Outbox {
     pub(super) fn new(connection: ConnectionNumber, stream: Arc<TcpStream>, now: super::Surroundings) -> Arc<Outbox> {
         let (state, unsent, progress) = (Mutex::default(), Notify::new(), Notify::new());
-        Arc::new(Outbox { connection, stream, now, state, unsent, progress })
+        let read_ahead = Semaphore::new(READ_AHEAD_BYTES_MAX / READ_AHEAD_UNIT);
+        Arc::new(Outbox { connection, stream, now, state, unsent, progress, read_ahead })
     }
 
     /// The connection's number, which goes with whatever is logged about it.
@@ -181,10 +204,17 @@ impl Outbox {
 
     /// Takes a place for the answer to a request.
     pub(super) fn reserve(&self, sequence: u64) -> Place {
-        let mut state = self.state.lock();
-        let noted = state.noted.take().filter(|noted| noted.is_of(sequence));
-        state.answers.push_back(Slot { sequence, answer: None, noted });
-        Place(state.first + state.answers.len() as u64 - 1)
+        self.state.lock().reserve(sequence, false)
+    }
+
+    /// Takes a place for the answer to a request that somebody answers also where the server stops meanwhile.
+    pub(super) fn entrust(&self, sequence: u64) -> Place {
+        self.state.lock().reserve(sequence, true)
+    }
+
+    /// The place that the next request will take.
+    pub(super) fn next_place(&self) -> Place {
+        self.state.lock().next_place()
     }
 
     /// Gives the answer for a place; it goes out once all before it have.
@@ -217,18 +247,24 @@ impl Outbox {
         self.flush(&mut state);
     }
 
-    /// Refuses every request that was read and is not in the partitions' hands: nobody is left to answer it.
-    pub(super) fn refuse_rest(&self) {
+    /// Refuses every request that was read and is in nobody's hands but ours: nobody is left to answer it.
+    pub(super) fn refuse_lost(&self) {
         let mut state = self.state.lock();
-        let state = &mut *state;
         let appended: BTreeSet<Place> = state.groups.values().flat_map(|group| group.places.iter().copied()).collect();
-        let unanswered = (state.first..).zip(&state.answers).filter(|(_, slot)| slot.answer.is_none());
-        let lost: Vec<Place> =
-            unanswered.map(|(number, _)| Place(number)).filter(|place| !appended.contains(place)).collect();
-        for place in lost {
+        for place in state.unanswered(|place, slot| !slot.is_entrusted && !appended.contains(&place)) {
             state.fill(place, Answer::Refused(shutting_down()));
         }
-        self.flush(state);
+        self.flush(&mut state);
+    }
+
+    /// Gives up waiting for answers.
+    pub(super) fn refuse_late(&self) {
+        let mut state = self.state.lock();
+        for place in state.unanswered(|_, _| true) {
+            let text = "the connection ends before the request is done; it may take effect all the same";
+            state.fill(place, Answer::Refused(Refusal::new(ErrorCode::TimedOut, text)));
+        }
+        self.flush(&mut state);
     }
 
     /// Sends a heartbeat that answers nothing, and gives back the memory of a connection that is idle. Where something
@@ -288,9 +324,12 @@ impl Outbox {
         self.until(|state| state.first >= place.0 && state.bytes.len() < BUFFERED_BYTES_MAX).await;
     }
 
-    /// Waits until there is room for more DATA.
-    pub(super) async fn data_may_be_read(&self) {
+    /// Waits until there is room for more DATA, and until so many bytes of records may be read for it. A peer that does
+    /// not take what it subscribed to holds up the reading as well.
+    pub(super) async fn read_ahead(&self, bytes: usize) -> ReadAhead<'_> {
         self.until(|state| state.bytes.len() < BUFFERED_BYTES_MAX).await;
+        let units = u32::try_from(bytes.min(READ_AHEAD_BYTES_MAX).div_ceil(READ_AHEAD_UNIT)).unwrap_or(u32::MAX);
+        ReadAhead(self.read_ahead.acquire_many(units).await.ok())
     }
 
     /// Waits until this DATA may be sent.
@@ -361,7 +400,7 @@ impl Outbox {
     /// Encodes the answers at the front that are known; whether there were any.
     fn encode_ready(&self, state: &mut State) -> bool {
         let (before, now) = (state.first, (self.now.now)());
-        while let Some(Slot { sequence, answer: Some(answer), noted }) =
+        while let Some(Slot { sequence, answer: Some(answer), noted, .. }) =
             state.answers.pop_front_if(|slot| slot.answer.is_some())
         {
             state.overtaken -= usize::from(answer.is_of_publish());
@@ -380,6 +419,23 @@ impl State {
     /// Whether one more request may be read.
     fn has_room(&self) -> bool {
         self.answers.len() < REQUESTS_MAX && self.bytes.len() + self.kept_bytes < BUFFERED_BYTES_MAX
+    }
+
+    fn next_place(&self) -> Place {
+        Place(self.first + self.answers.len() as u64)
+    }
+
+    fn reserve(&mut self, sequence: u64, is_entrusted: bool) -> Place {
+        let place = self.next_place();
+        let noted = self.noted.take().filter(|noted| noted.is_of(sequence));
+        self.answers.push_back(Slot { sequence, answer: None, is_entrusted, noted });
+        place
+    }
+
+    /// The places of requests that are not answered, as far as they are wanted.
+    fn unanswered(&self, is_wanted: impl Fn(Place, &Slot) -> bool) -> Vec<Place> {
+        let slots = (self.first..).map(Place).zip(&self.answers);
+        slots.filter(|(place, slot)| slot.answer.is_none() && is_wanted(*place, slot)).map(|(place, _)| place).collect()
     }
 
     /// Gives back what an idle connection does not need.

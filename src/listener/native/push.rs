@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::NativeListener;
 use super::errors::Refusal;
-use super::outbox::{Data, Outbox, Sent, SubscriptionId};
+use super::outbox::{Data, Outbox, ReadAhead, Sent, SubscriptionId};
 use super::reading::read;
 use crate::broker::PositionKey;
 use crate::protocol::native::{DataRecord, reply};
@@ -20,6 +20,13 @@ use crate::types::{Offset, TopicName};
 const READ_BYTES: usize = 256 << 10;
 /// DATA is handed to the connection in pieces of about this size, in bytes.
 const DATA_BYTES: usize = 64 << 10;
+
+/// Batches that were read and are to be handed over.
+#[derive(Debug)]
+pub(super) struct Ahead<'a> {
+    pub(super) batches: Vec<Batch>,
+    _leave: ReadAhead<'a>,
+}
 
 /// A subscription at work.
 #[derive(Debug)]
@@ -36,19 +43,20 @@ impl Pushing {
     pub(super) async fn push(&self, from: Offset, position: Option<&PositionKey>, in_batches: bool) {
         let mut next = from;
         loop {
-            let batches = match self.batches(&mut next).await {
-                Ok(batches) => batches,
+            let ahead = match self.batches(&mut next).await {
+                Ok(ahead) => ahead,
                 Err(failure) => return self.end(&failure),
             };
+            let batches = &ahead.batches;
             let Some(last) = batches.last() else { continue };
             let behind = last.header().next_offset();
             if let Some(position) = position {
                 self.keep(position, behind).await;
             }
             if in_batches {
-                self.push_whole(&batches).await;
+                self.push_whole(batches).await;
             } else {
-                for batch in &batches {
+                for batch in batches {
                     self.push_records(batch, next).await;
                 }
             }
@@ -57,17 +65,23 @@ impl Pushing {
     }
 
     /// The next batches, waiting for them, and for room to send them. Where retention was faster, `next` moves on.
-    pub(super) async fn batches(&self, next: &mut Offset) -> Result<Vec<Batch>, ReadFailure> {
+    pub(super) async fn batches(&self, next: &mut Offset) -> Result<Ahead<'_>, ReadFailure> {
         loop {
             let readable = poll_fn(|context| self.partition.poll_readable(*next, context.waker())).await;
             readable.map_err(ReadFailure::Closed)?;
-            // Memory is for those who read: one who does not holds up the reading as well.
-            self.outbox.data_may_be_read().await;
-            match read(&self.partition, *next, READ_BYTES).await {
+            match self.read(*next, READ_BYTES).await {
                 Err(ReadFailure::OutOfRange { log_start, .. }) if log_start > *next => *next = log_start,
                 other => return other,
             }
         }
+    }
+
+    /// The batches from an offset on, once they may be read.
+    pub(super) async fn read(&self, from: Offset, bytes_max: usize) -> Result<Ahead<'_>, ReadFailure> {
+        let mut leave = self.outbox.read_ahead(READ_BYTES).await;
+        let batches = read(&self.partition, from, bytes_max).await?;
+        leave.keep_only(batches.iter().map(|batch| batch.bytes().len()).sum());
+        Ok(Ahead { batches, _leave: leave })
     }
 
     /// Keeps the position as safely as an acknowledgement is by default. Where that fails the records go out all the
@@ -79,7 +93,8 @@ impl Pushing {
             let _gone = done.send(result);
         });
         if let Ok(Err(error)) = kept.await {
-            tracing::warn!(partition = %self.partition.name(), client_id = %position.client_id, %error, "a position cannot be kept; records are delivered without");
+            let connection = self.outbox.connection().0;
+            tracing::warn!(connection, partition = %self.partition.name(), client_id = %position.client_id, %error, "a position cannot be kept; records are delivered without");
             broker.commit(position.clone(), offset, AckLevel::None, now, |_| {});
         }
     }
@@ -154,7 +169,8 @@ impl Pushing {
     /// Tells the client that the subscription has ended, and why.
     pub(super) fn end(&self, failure: &ReadFailure) {
         if !matches!(failure, ReadFailure::Closed(_)) {
-            tracing::warn!(partition = %self.partition.name(), %failure, "a subscription ended");
+            let connection = self.outbox.connection().0;
+            tracing::warn!(connection, partition = %self.partition.name(), %failure, "a subscription ended");
         }
         self.outbox.tell(&Refusal::from(failure));
     }
@@ -162,6 +178,7 @@ impl Pushing {
     /// A producer's records that cannot be taken apart are its own mistake: they are passed over.
     pub(super) fn unreadable(&self, batch: &Batch, error: &dyn std::error::Error) {
         let offset = batch.header().base_offset.get();
-        tracing::warn!(partition = %self.partition.name(), offset, %error, "records that cannot be shown are passed over");
+        let connection = self.outbox.connection().0;
+        tracing::warn!(connection, partition = %self.partition.name(), offset, %error, "records that cannot be shown are passed over");
     }
 }

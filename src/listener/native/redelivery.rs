@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use super::push::Pushing;
-use super::reading::read;
 use super::subscription::Acknowledging;
 use crate::broker::delivery::UNACKED_RECORDS_MAX;
 use crate::record::{Batch, Record};
@@ -30,9 +29,9 @@ pub(super) async fn push(pushing: &Pushing, from: Offset, shared: &Acknowledging
                 too_large = None;
                 Ok(())
             }
-            batches = pushing.batches(&mut next), if too_large.is_none() => match batches {
-                Ok(batches) => {
-                    too_large = send_new(pushing, shared, &batches, &mut next).await;
+            ahead = pushing.batches(&mut next), if too_large.is_none() => match ahead {
+                Ok(ahead) => {
+                    too_large = send_new(pushing, shared, &ahead.batches, &mut next).await;
                     Ok(())
                 }
                 Err(failure) => Err(failure),
@@ -127,8 +126,8 @@ fn encode_new(
 async fn resend(pushing: &Pushing, shared: &Acknowledging, due: &[Offset]) -> Result<(), ReadFailure> {
     let mut rest = due;
     while let Some(&first) = rest.first() {
-        let gone_before = match read(&pushing.partition, first, RESEND_READ_BYTES).await {
-            Ok(batches) => match batches.first() {
+        let gone_before = match pushing.read(first, RESEND_READ_BYTES).await {
+            Ok(ahead) => match ahead.batches.first() {
                 Some(batch) => {
                     let behind = batch.header().next_offset();
                     let of_batch = &rest[..rest.partition_point(|offset| *offset < behind)];

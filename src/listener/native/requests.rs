@@ -22,9 +22,9 @@ enum Form {
 impl Connection<'_> {
     pub(super) async fn handle(&mut self, sequence: u64, request: Request<'_>) {
         let answer = match request {
-            Request::CreateTopic(request) => return self.command_topic(sequence, request.into()),
-            Request::AlterTopic(request) => return self.command_topic(sequence, request.into()),
-            Request::DeleteTopic(request) => return self.command_topic(sequence, request.into()),
+            Request::CreateTopic(request) => return self.command_topic(sequence, request.into()).await,
+            Request::AlterTopic(request) => return self.command_topic(sequence, request.into()).await,
+            Request::DeleteTopic(request) => return self.command_topic(sequence, request.into()).await,
             Request::Heartbeat => Answer::Heartbeat,
             Request::InitProducer => return self.init_producer(sequence),
             Request::Ack(request) => return self.acknowledge(&request),
@@ -104,7 +104,7 @@ impl Connection<'_> {
         Answer::Refused(Refusal::new(ErrorCode::NotSubscribed, text))
     }
 
-    fn acknowledge(&self, request: &AckRequest<'_>) {
+    pub(super) fn acknowledge(&self, request: &AckRequest<'_>) {
         // What no topic can be called is no subscription's either.
         if let Ok(topic) = TopicName::new(request.topic) {
             let key = SubscriptionKey { topic, partition: request.partition };
@@ -132,7 +132,8 @@ impl Connection<'_> {
                 let kept = self.listener.broker.committed(position).unwrap_or(offsets.log_start());
                 if kept > offsets.high_watermark() {
                     let (kept, end) = (kept.get(), offsets.high_watermark().get());
-                    tracing::warn!(partition = %partition.name(), kept, end, "a kept position lies behind the log's end, which an unclean stop has moved: the subscription starts at the end");
+                    let connection = self.outbox.connection().0;
+                    tracing::warn!(connection, partition = %partition.name(), kept, end, "a kept position lies behind the log's end, which an unclean stop has moved: the subscription starts at the end");
                 }
                 Ok(kept.clamp(offsets.log_start(), offsets.high_watermark()))
             }

@@ -27,6 +27,9 @@ use crate::types::TopicName;
 const BUSY_TRIES: usize = 200;
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
+/// Topic commands of one connection that may be under way; with so many it is not read before all are done.
+pub(super) const COMMANDS_MAX: usize = 64;
+
 /// A command about a topic.
 #[derive(Debug, Clone)]
 pub(super) enum TopicCommand {
@@ -39,11 +42,14 @@ pub(super) enum TopicCommand {
 #[derive(Debug, Default)]
 pub(super) struct TopicCommands {
     last: Option<JoinHandle<()>>,
+    /// Begun since all were done.
+    begun: usize,
 }
 
 impl TopicCommands {
     /// Begins a command once those before it are done.
     fn begin(&mut self, command: impl Future<Output = ()> + Send + 'static) {
+        self.begun += 1;
         let previous = self.last.take();
         self.last = Some(tokio::spawn(async move {
             if let Some(previous) = previous {
@@ -53,19 +59,32 @@ impl TopicCommands {
         }));
     }
 
+    /// Whether there are any.
+    pub(super) fn are_under_way(&self) -> bool {
+        self.last.is_some()
+    }
+
+    /// Waits until one more may begin.
+    async fn have_room(&mut self) {
+        if self.begun >= COMMANDS_MAX || self.last.as_ref().is_none_or(JoinHandle::is_finished) {
+            self.done().await;
+        }
+    }
+
     /// Waits until all commands are done: what depends on topics must see what they did.
     pub(super) async fn done(&mut self) {
         if let Some(last) = &mut self.last {
             let _ended = last.await;
-            self.last = None;
+            (self.last, self.begun) = (None, 0);
         }
     }
 }
 
 impl Connection<'_> {
-    pub(super) fn command_topic(&mut self, sequence: u64, command: TopicCommand) {
-        let place = self.outbox.reserve(sequence);
+    pub(super) async fn command_topic(&mut self, sequence: u64, command: TopicCommand) {
         let (listener, outbox) = (Arc::clone(self.listener), Arc::clone(&self.outbox));
+        self.commands.have_room().await;
+        let place = self.outbox.entrust(sequence);
         self.commands.begin(async move {
             let answer = match listener.command_topic(&command).await {
                 Ok(CreatedTopic { topic, partitions }) => Answer::Topic { topic, partitions },

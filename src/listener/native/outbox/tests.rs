@@ -61,7 +61,9 @@ impl Rig {
             topic: TopicName::new("t").unwrap(),
             partition: PartitionIndex(0),
             places: sequences.map(|sequence| self.outbox.reserve(sequence)).collect(),
+            whole: None,
             not_before: Offset::ZERO,
+            whole: None,
         }
     }
 }
@@ -96,7 +98,7 @@ async fn a_stop_refuses_what_nobody_will_answer_and_waits_for_the_rest() {
     let token = entered.token();
     entered.appended();
     rig.outbox.reserve(4);
-    rig.outbox.refuse_rest();
+    rig.outbox.refuse_lost();
     rig.expect(&[(1, "shutting_down")]).await;
     // Done all the same, but said to be refused: the second word does not count.
     rig.outbox.answer(lost, refused("late"));
