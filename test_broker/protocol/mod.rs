@@ -1,11 +1,11 @@
 //! The native protocol as `docs/protocol.md` has it: every request, every mode, every limit, every code, by frames that
 //! the test puts together byte by byte. One file for each theme.
 
-// mod batches;
+mod batches;
 // mod codes;
 mod create;
 mod delivery;
-// mod fetch;
+mod fetch;
 mod frames;
 mod heartbeats;
 // mod limits;
