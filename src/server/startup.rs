@@ -5,16 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
-use super::config::{Config, SyncMode};
+use super::address::listen_on;
+use super::announce::{Console, announce, report};
+use super::config::Config;
+use super::descriptors::{Needs, raise_limit};
+use super::error::ServerError;
+use super::logging::LogFile;
 use super::options::{broker_options, native_options};
 use super::runtime::{self, Housekeeper, PoolThreads, WorkPool};
 use crate::broker::metadata::TopicSettings;
-use crate::broker::{Broker, BrokerError, BrokerStart, CommandReply, OpenError, OpenSummary};
-use crate::disk::RealDisk;
-use crate::listener::native::{NativeListener, Surroundings};
+use crate::broker::{Broker, BrokerStart, CommandReply};
+use crate::disk::{Disk, RealDisk};
+use crate::listener::native::{NativeListener, NativeOptions, Surroundings};
 use crate::replica::WorkQueue;
 use crate::types::TopicName;
 
@@ -22,46 +27,25 @@ use crate::types::TopicName;
 const DRAIN_BOUND: Duration = Duration::from_secs(60);
 /// Threads for reads of files and changes of topics.
 const BLOCKING_THREADS_MAX: usize = 16;
+/// Partitions that the broker keeps for itself, those of `__meta` and `__offsets`.
+const INTERNAL_PARTITIONS: u64 = 17;
 
-/// Why a server cannot run.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerError {
-    /// The data cannot be opened.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// An address cannot be listened on.
-    #[error("cannot listen on {address}: {source}; choose another with server.port (QB_SERVER_PORT)")]
-    Listen {
-        /// The address.
-        address: String,
-        /// What the operating system said.
-        source: io::Error,
-    },
-    /// A topic of `topics.create` cannot be created.
-    #[error("topic '{topic}' of topics.create cannot be created: {source}")]
-    CreateTopic {
-        /// The topic.
-        topic: TopicName,
-        /// Why.
-        source: BrokerError,
-    },
-    /// The operating system gives no thread, runtime or signal handler.
-    #[error("the operating system refuses: {0}")]
-    System(#[from] io::Error),
-}
-
-/// Runs a server until SIGTERM or SIGINT; then stops cleanly. A second signal ends the process at once.
+/// Runs a server until SIGTERM or SIGINT; then stops cleanly. A second signal ends the process at once, and SIGHUP
+/// opens the log file anew.
 ///
 /// # Errors
 /// [`ServerError`].
-pub fn serve(config: &Config) -> Result<(), ServerError> {
+pub fn serve(config: &Config, log_file: &LogFile, console: &Console) -> Result<(), ServerError> {
+    runtime::log_panics();
+    let connections_max = weigh_descriptors(config)?;
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.enable_all().max_blocking_threads(BLOCKING_THREADS_MAX).build()?;
     let pool = WorkPool::start(config.storage.writer_threads, config.storage.sync_threads)?;
     let opened = runtime.block_on(start(config, &pool));
     let result = match opened {
         Ok((broker, listener)) => {
-            let result = runtime.block_on(listen(config, &broker, listener));
+            let life = Life { config, log_file, console, connections_max };
+            let result = runtime.block_on(life.listen(&broker, listener));
             stop(&broker);
             result
         }
@@ -74,9 +58,10 @@ pub fn serve(config: &Config) -> Result<(), ServerError> {
 
 /// Listens first, so that a taken port is known before any data is touched, and opens the data.
 async fn start(config: &Config, pool: &PoolThreads) -> Result<(Arc<Broker>, TcpListener), ServerError> {
-    let address = format!("{}:{}", config.server.host, config.server.port);
-    let bound = TcpListener::bind(&address).await;
-    let listener = bound.map_err(|source| ServerError::Listen { address, source })?;
+    let (host, port) = (&config.server.host, config.server.port);
+    let address = || format!("{host}:{port}");
+    let bound = listen_on(host, port).await;
+    let listener = bound.map_err(|source| ServerError::Listen { address: address(), source })?;
     let begin = BrokerStart {
         disk: Arc::new(RealDisk),
         queue: pool.queue() as Arc<dyn WorkQueue>,
@@ -121,73 +106,117 @@ async fn create_topic(broker: &Arc<Broker>, topic: &TopicName, partitions: u32) 
     created.map(|_| ()).map_err(|source| ServerError::CreateTopic { topic: topic.clone(), source })
 }
 
-async fn listen(config: &Config, broker: &Arc<Broker>, listener: TcpListener) -> Result<(), ServerError> {
-    let address = listener.local_addr()?;
-    let housekeeper = Housekeeper::start(Arc::clone(broker))?;
-    let surroundings = Surroundings { now: Arc::new(runtime::now), fresh_topic_id: Arc::new(runtime::fresh_topic_id) };
-    let native = NativeListener::new(Arc::clone(broker), native_options(config), surroundings);
-    let (stop, stopped) = watch::channel(false);
-    let serving = tokio::spawn(native.serve(listener, stopped));
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    announce(config, broker, &address.to_string());
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tracing::info!("stopping: no more connections; a second signal ends at once");
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::warn!("a second signal: ending at once");
-        std::process::exit(1);
-    });
-    let _served = stop.send(true);
-    let _closed = serving.await;
-    tokio::task::spawn_blocking(|| housekeeper.stop()).await.map_err(io::Error::other)?;
-    Ok(())
+/// A server that has opened its data.
+struct Life<'a> {
+    config: &'a Config,
+    log_file: &'a LogFile,
+    console: &'a Console,
+    connections_max: usize,
 }
 
-/// Says where the server listens and what an acknowledgement means.
-fn announce(config: &Config, broker: &Broker, address: &str) {
-    let data_dir = broker.directory().path().display().to_string();
-    let topics = broker.topics().len();
-    tracing::info!(%address, data_dir, topics, version = env!("CARGO_PKG_VERSION"), "listening (native protocol)");
-    match config.storage.sync {
-        SyncMode::Always => tracing::info!("an acknowledged record is on disk (storage.sync=always)"),
-        SyncMode::Interval => tracing::warn!(
-            interval_s = config.storage.sync_interval.as_secs_f64(),
-            "an acknowledged record survives a crash of the server, but power loss may take those of the last interval (storage.sync=interval); wiber.ack=durable waits for the disk"
-        ),
-        SyncMode::Os => tracing::warn!(
-            "an acknowledged record survives a crash of the server, but not power loss (storage.sync=os); wiber.ack=durable waits for the disk"
-        ),
+impl Life<'_> {
+    async fn listen(&self, broker: &Arc<Broker>, listener: TcpListener) -> Result<(), ServerError> {
+        let address = listener.local_addr()?;
+        let housekeeper = Housekeeper::start(Arc::clone(broker))?;
+        let surroundings =
+            Surroundings { now: Arc::new(runtime::now), fresh_topic_id: Arc::new(runtime::fresh_topic_id) };
+        let options = NativeOptions { connections_max: self.connections_max, ..native_options(self.config) };
+        let native = NativeListener::new(Arc::clone(broker), options, surroundings);
+        let (stop, stopped) = watch::channel(false);
+        let serving = tokio::spawn(native.serve(listener, stopped));
+        let mut signals = Signals::listen()?;
+        announce(self.config, self.console, broker, &address.to_string());
+        signals.wait_for_stop(self.log_file, self.console).await;
+        tracing::info!("stopping: no more connections; a second signal ends at once");
+        tokio::spawn(async move {
+            signals.second().await;
+            tracing::warn!("a second signal: ending at once");
+            std::process::exit(1);
+        });
+        let _served = stop.send(true);
+        let _closed = serving.await;
+        tokio::task::spawn_blocking(|| housekeeper.stop()).await.map_err(io::Error::other)?;
+        Ok(())
     }
 }
 
-/// Says how the data was found: quietly where all is well.
-fn report(broker: &Broker, summary: &OpenSummary) {
-    for (name, reason) in &summary.snapshots_skipped {
-        tracing::warn!(snapshot = name, reason, "a snapshot is passed over");
+/// The signals that a server heeds.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
-    for opened in &summary.partitions {
-        let partition = &opened.partition;
-        match &opened.result {
-            Err(reason) => tracing::error!(%partition, %reason, "offline"),
-            Ok(found) => {
-                if let Some(damage) = &found.damage {
-                    tracing::error!(%partition, %damage, "damaged: it serves what is whole and takes no writes; see `wiber-server repair`");
-                }
-                if let Some(cut) = &found.cut {
-                    let kept_at = cut.kept_at.as_ref().map(|path| path.display().to_string());
-                    tracing::warn!(%partition, position = cut.position, bytes = cut.bytes, kept_at, reason = ?cut.reason, "a torn tail was cut off: bytes that were never acknowledged as durable");
-                }
-                tracing::debug!(%partition, snapshot = found.checkpoint_used, batches = found.batches_walked, rewritten = found.bytes_rewritten, "opened");
+
+    /// Until SIGTERM or SIGINT, or a SIGHUP that says that the terminal is gone. Every other SIGHUP is for the log file.
+    async fn wait_for_stop(&mut self, log_file: &LogFile, console: &Console) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => match log_file.reopen() {
+                    Ok(true) => tracing::info!("the log file was opened anew (SIGHUP)"),
+                    Ok(false) if console.is_terminal => return,
+                    Ok(false) => tracing::info!("SIGHUP changes nothing: there is no log file (logging.file)"),
+                    Err(error) => tracing::error!(%error, "the log file could not be opened anew; the log goes on in the old one"),
+                },
             }
         }
     }
-    tracing::debug!(partitions = summary.partitions.len(), snapshot = summary.snapshot_used, dir = %broker.directory().path().display(), "data opened");
+
+    async fn second(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// What the configuration may need of open files.
+pub(super) fn needs(config: &Config) -> Needs {
+    let partitions = RealDisk.read_dir(&config.storage.data_dir).unwrap_or_default();
+    let existing = partitions.iter().filter(|entry| entry.is_dir && entry.name.contains("_p")).count() as u64;
+    let created: u64 = config.topics.create.values().map(|count| u64::from(*count)).sum();
+    Needs {
+        partitions: existing.max(created + INTERNAL_PARTITIONS),
+        segments: config.storage.open_segments_max as u64,
+        connections: u64::from(config.server.max_connections),
+    }
+}
+
+/// Raises the limit of open files; how many connections it leaves room for.
+fn weigh_descriptors(config: &Config) -> Result<usize, ServerError> {
+    let (needs, limit) = (needs(config), raise_limit());
+    let connections = needs.connections_within(limit)?;
+    if connections < needs.connections {
+        let (wanted, needed) = (needs.connections, needs.total());
+        if config.is_chosen("server.max_connections") {
+            tracing::warn!(
+                limit,
+                needed,
+                connections,
+                wanted,
+                "the limit of open files leaves room for fewer connections than server.max_connections: raise it (ulimit -n, LimitNOFILE= of systemd, ulimits of a container)"
+            );
+        } else {
+            tracing::info!(
+                limit,
+                needed,
+                connections,
+                "fewer connections than the default of server.max_connections: the limit of open files leaves no room for more"
+            );
+        }
+    }
+    tracing::debug!(limit, needed = needs.total(), "open files");
+    Ok(usize::try_from(connections).unwrap_or(usize::MAX))
 }
 
 /// Makes everything durable and writes a last snapshot.

@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use wiber::client::{
-    Client, ClientOptions, Compression, Delivery, DeliveryMode, FetchOptions, Offset, OffsetsQuery, PartitionIndex,
-    Position, Producer, ProducerOptions, ProducerRecord, Record, StartAt, Subscriber, SubscriberOptions,
+    Change, Client, ClientOptions, Compression, Delivery, DeliveryMode, ErrorCode, FetchOptions, Offset, OffsetsQuery,
+    PartitionIndex, PartitionStatus, Position, Producer, ProducerOptions, ProducerRecord, Record, StartAt, Subscriber,
+    SubscriberOptions, Timestamp, TopicAlteration, TopicSettings,
 };
 
 use crate::harness::{BOUND, Chance, Server, Setup, a_moment, cycles};
@@ -86,19 +87,22 @@ async fn acknowledge(
     stored
 }
 
+/// What was acknowledged may be shown a moment later.
+fn patient() -> FetchOptions {
+    FetchOptions { max_wait: Duration::from_secs(10), ..FetchOptions::default() }
+}
+
 /// Everything a topic holds, by partition.
 async fn contents(client: &Client) -> BTreeMap<u32, Vec<Record>> {
     let mut contents = BTreeMap::new();
     for partition in 0..PARTITIONS {
         let (mut records, mut offset) = (Vec::new(), Offset::ZERO);
-        loop {
-            let fetched = client.fetch(TOPIC, PartitionIndex(partition), offset, FetchOptions::default()).await;
-            let fetched = fetched.expect("fetched");
+        let query = OffsetsQuery::default();
+        let offsets = client.list_offsets(TOPIC, PartitionIndex(partition), &query).await.expect("listed");
+        while offset < offsets.log_end {
+            let fetched = client.fetch(TOPIC, PartitionIndex(partition), offset, patient()).await.expect("fetched");
             records.extend(fetched.records);
             offset = fetched.next_offset;
-            if offset >= fetched.high_watermark {
-                break;
-            }
         }
         contents.insert(partition, records);
     }
@@ -234,6 +238,61 @@ fn what_was_committed_is_not_seen_again_after_a_kill() {
         let query = OffsetsQuery { client_id: Some("kitchen".to_owned()), time: None };
         let offsets = client.list_offsets(TOPIC, PartitionIndex(0), &query).await.expect("listed");
         assert_eq!(offsets.committed.map(Offset::get), Some(100));
+    });
+    server.terminate();
+}
+
+#[test]
+fn topics_are_created_described_altered_read_and_deleted() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let server = setup(&directory.path().join("data")).start();
+    let options = || to(server.address().port());
+    runtime().block_on(async {
+        let client = Client::connect(options()).await.expect("connected");
+        let settings = TopicSettings { retention_ms: Some(86_400_000), ..TopicSettings::default() };
+        assert_eq!(client.create_topic_with(TOPIC, Some(2), &settings).await.expect("created"), 2);
+        let topic = client.describe_topic(TOPIC).await.expect("described");
+        assert_eq!((topic.topic.as_str(), topic.partitions.len()), (TOPIC, 2));
+        assert!(topic.partitions.iter().all(|partition| partition.status == PartitionStatus::Online));
+        assert_eq!((topic.settings.retention_ms, topic.effective.retention_ms), (Some(86_400_000), 86_400_000));
+        let alteration =
+            TopicAlteration { partitions: Some(3), retention_ms: Change::Reset, ..TopicAlteration::default() };
+        assert_eq!(client.alter_topic(TOPIC, &alteration).await.expect("altered"), 3);
+        assert_eq!(client.describe_topic(TOPIC).await.expect("described").settings.retention_ms, None);
+        let names: Vec<_> = client.topics().await.expect("listed").into_iter().map(|topic| topic.topic).collect();
+        assert_eq!(names, [TOPIC]);
+
+        let producer = Producer::new(producer_options(options().port)).await.expect("connected");
+        let partition = PartitionIndex(2);
+        let timestamp = Timestamp::from_millis(1_700_000_000_000);
+        let record = ProducerRecord::new("x").key("k").header("h", "v").partition(partition).timestamp(timestamp);
+        let position = producer.send(TOPIC, record).await.expect("taken").await.expect("stored");
+        assert_eq!((position.partition, position.offset), (partition, Offset::ZERO));
+        let fetched = client.fetch(TOPIC, partition, Offset::ZERO, patient()).await.expect("fetched");
+        assert_eq!((fetched.records.len(), fetched.next_offset.get()), (1, 1));
+        assert_eq!(fetched.records[0].timestamp, timestamp);
+        assert_eq!(fetched.records[0].key.as_deref(), Some(&b"k"[..]));
+        let query = OffsetsQuery { client_id: Some("kitchen".to_owned()), time: Some(timestamp) };
+        let offsets = client.list_offsets(TOPIC, partition, &query).await.expect("listed");
+        assert_eq!((offsets.committed, offsets.at_time), (None, Some(Offset::ZERO)));
+        assert_eq!(client.commit(TOPIC, partition, fetched.next_offset).await.expect("kept").get(), 1);
+        let error = client.commit(TOPIC, partition, Offset::MAX).await.expect_err("above the end");
+        assert_eq!(error.code(), Some(ErrorCode::OffsetOutOfRange));
+
+        let quick =
+            SubscriberOptions { metadata_refresh: Duration::from_millis(50), ..subscriber_options(options().port) };
+        let mut subscriber = Subscriber::subscribe(quick, TOPIC).await.expect("subscribed");
+        bounded("a record", subscriber.next()).await.expect("open").expect("a record");
+        client.delete_topic(TOPIC).await.expect("deleted");
+        let error = bounded("the end", subscriber.next()).await.expect("told").expect_err("gone");
+        assert_eq!(error.code(), Some(ErrorCode::UnknownTopic));
+        assert!(subscriber.next().await.is_none());
+        let delivery = producer.send(TOPIC, ProducerRecord::new("y")).await;
+        let failed = match delivery {
+            Ok(delivery) => delivery.await.expect_err("gone"),
+            Err(error) => error,
+        };
+        assert_eq!(failed.code(), Some(ErrorCode::UnknownTopic), "{failed}");
     });
     server.terminate();
 }

@@ -21,8 +21,7 @@ pub(crate) struct Setup {
 impl Setup {
     /// A server on this data directory, on port 0, with no topic, logging from DEBUG on.
     pub(crate) fn new(data_dir: &Path) -> Setup {
-        let setup = Setup { variables: Vec::new(), expected: Vec::new() };
-        setup
+        Setup::bare()
             .set("QB_DATA_DIR", &data_dir.display().to_string())
             .set("QB_LOG_LEVEL", "DEBUG")
             .set("QB_TOPICS__CREATE", "{}")
@@ -30,6 +29,11 @@ impl Setup {
             .set("QB_LINES__PORT", "0")
             .set("QB_HTTP__PORT", "0")
             .set("QB_KAFKA__PORT", "0")
+    }
+
+    /// A server with nothing in its environment.
+    pub(crate) fn bare() -> Setup {
+        Setup { variables: Vec::new(), expected: Vec::new() }
     }
 
     /// Sets a variable of its environment, which holds nothing else but what is set here.
@@ -63,7 +67,8 @@ impl Setup {
         (status, server.log())
     }
 
-    fn spawn(&self) -> Server {
+    /// Starts the server and waits for nothing.
+    pub(crate) fn spawn(&self) -> Server {
         let mut command = Command::new(env!("CARGO_BIN_EXE_wiber-server"));
         command.env_clear().envs(self.variables.iter().map(|(name, value)| (name, value)));
         // The repository's own configuration file is none of its business.
@@ -110,6 +115,25 @@ impl Server {
         assert!(status.success(), "{status}: {}", self.log());
         self.check();
         self.log()
+    }
+
+    /// The processor time it has used, in hundredths of a second.
+    pub(crate) fn processor_ticks(&self) -> u64 {
+        let stat = self.proc_file("stat");
+        // Behind the name in parentheses: state, ten more fields, then user and system time.
+        let rest = stat.rsplit_once(") ").expect("the fields of a process").1;
+        rest.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("ticks")).sum()
+    }
+
+    /// The memory it occupies, in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = self.proc_file("status");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a resident size");
+        line.split_ascii_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number of KiB") << 10
+    }
+
+    fn proc_file(&self, name: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{name}", self.child.id())).expect("the process is there")
     }
 
     /// Sends a signal and leaves it at that.

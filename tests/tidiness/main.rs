@@ -9,6 +9,7 @@ mod documents;
 mod files;
 mod layers;
 mod lexer;
+mod operations;
 mod paths;
 mod repository;
 mod tree;

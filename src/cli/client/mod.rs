@@ -1,23 +1,33 @@
-//! `wiber-client`: one file per command.
+//! `wiber-client`: one file, or directory, per command.
 //!
 //! Data goes to standard output, everything else to standard error where data has to stay pure. Exit codes: 0 done,
 //! 1 failed, 2 wrong usage, 3 no broker reached, 4 topic or partition not found.
 
-mod create_topic;
+mod address;
+mod completions;
 mod failure;
+mod health;
 mod lines;
+mod output;
 mod publish;
+mod signals;
 mod subscribe;
+mod table;
+mod text;
+mod time;
+mod topics;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tracing::Level;
 
-use crate::client::{Client, ClientError, ClientOptions};
+use crate::client::{Client, ClientOptions};
 use failure::Failure;
+use output::Output;
 
-/// Talks to a Wiber broker over its native protocol.
+/// Talks to a Wiber broker over its native protocol
 #[derive(Debug, Parser)]
 #[command(
     name = "wiber-client",
@@ -27,31 +37,45 @@ use failure::Failure;
   wiber-client publish orders 'hello' --key customer-7
   wiber-client publish orders --file orders.txt
   wiber-client subscribe orders --partition 0 --offset 0
+  wiber-client topics describe orders
+
+Environment: WIBER_CLIENT_HOST and WIBER_CLIENT_PORT stand for --host and --port where those are not given;
+QB_SERVER_PORT, the server's own variable, is the port where neither is.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no broker reached, 4 topic or partition not found."
 )]
 struct Arguments {
-    /// Name or address of the broker
-    #[arg(long, global = true, default_value = "127.0.0.1")]
-    host: String,
-    /// Port of its native protocol
-    #[arg(long, global = true, default_value_t = 9999)]
-    port: u16,
-    /// Name of this client: kept with the records it publishes and the positions it reads to
+    /// Name or address of the broker [default: 127.0.0.1]
     #[arg(long, global = true)]
+    host: Option<String>,
+    /// Port of its native protocol [default: 9999]
+    #[arg(long, global = true, value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+    /// Name of this client: kept with the records it publishes, and the name its positions are kept under
+    #[arg(long, global = true, value_name = "ID")]
     client_id: Option<String>,
+    /// What to print: text for people, or JSON, an object per command or one per line for streams
+    #[arg(long, short, global = true, value_name = "FORMAT", default_value = "text")]
+    output: Output,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Create a topic
-    CreateTopic(create_topic::CreateTopic),
-    /// Publish a message, or every line of a file
+    CreateTopic(topics::Create),
     Publish(publish::Publish),
-    /// Print the records of a partition as they arrive
     Subscribe(subscribe::Subscribe),
+    Topics(topics::Topics),
+    Health(health::Health),
+    Completions(completions::Completions),
+}
+
+/// What every command is told.
+#[derive(Debug)]
+struct Context {
+    options: ClientOptions,
+    output: Output,
 }
 
 /// Runs the command line of this process.
@@ -65,33 +89,23 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { failure::USAGE } else { 0 });
         }
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => return Failure::Runtime(error).report(),
-    };
-    let done = runtime.block_on(run(arguments));
-    // A thread may still wait for standard input; nobody wants what it reads.
-    runtime.shutdown_background();
-    match done {
+    // What the library has to say while it works: lost records, connections made anew.
+    let log = tracing_subscriber::fmt().with_max_level(Level::WARN).with_writer(io::stderr);
+    let _first = log.without_time().with_target(false).with_ansi(false).try_init();
+    let output = arguments.output;
+    match start(arguments) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
+        Err(failure) => failure.report(output),
     }
 }
 
-async fn run(arguments: Arguments) -> Result<(), Failure> {
-    let options = ClientOptions {
-        host: arguments.host,
-        port: arguments.port,
-        client_id: arguments.client_id,
-        ..ClientOptions::default()
-    };
+fn start(arguments: Arguments) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(Failure::Runtime)?;
     let mut out = io::BufWriter::with_capacity(64 << 10, io::stdout().lock());
-    let done = match arguments.command {
-        Command::CreateTopic(command) => command.run(options, &mut out).await,
-        Command::Publish(command) => command.run(options, &mut out).await,
-        Command::Subscribe(command) => command.run(options, &mut out).await,
-    };
+    let done = runtime.block_on(run(arguments, &mut out));
+    // A thread may still wait for standard input; nobody wants what it reads.
+    runtime.shutdown_background();
     let flushed = out.flush().map_err(Failure::Output);
     match done.and(flushed) {
         // Whoever read the output has had enough.
@@ -100,21 +114,31 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
     }
 }
 
-async fn connect(options: ClientOptions) -> Result<Client, Failure> {
-    let address = format!("{}:{}", options.host, options.port);
-    let connected = Client::connect(options).await;
-    connected.map_err(|source| {
-        if let ClientError::Unreachable { .. } = source {
-            Failure::Unreachable(source)
-        } else {
-            Failure::NoBroker { address, source }
-        }
-    })
+async fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failure> {
+    let (host, port) = address::choose(arguments.host, arguments.port, |name| std::env::var(name).ok())?;
+    let options = ClientOptions { host, port, client_id: arguments.client_id, ..ClientOptions::default() };
+    let context = Context { options, output: arguments.output };
+    match arguments.command {
+        Command::CreateTopic(command) => command.run(&context, out).await,
+        Command::Publish(command) => Box::pin(command.run(&context, out)).await,
+        Command::Subscribe(command) => Box::pin(command.run(&context, out)).await,
+        Command::Topics(command) => command.run(&context, out).await,
+        Command::Health(command) => command.run(&context, out).await,
+        Command::Completions(command) => command.run(out),
+    }
+}
+
+impl Context {
+    async fn connect(&self) -> Result<Client, Failure> {
+        let connected = Client::connect(self.options.clone()).await;
+        connected.map_err(|source| Failure::of_connecting(&self.options, source))
+    }
 }
 
 /// Writes a line to standard error. Nobody can be told where that fails.
 fn note(text: impl std::fmt::Display) {
-    drop(writeln!(io::stderr().lock(), "{text}"));
+    // In one write, so that lines of several processes stay whole.
+    drop(io::stderr().lock().write_all(format!("{text}\n").as_bytes()));
 }
 
 #[cfg(test)]

@@ -218,10 +218,12 @@ impl Lane {
     }
 
     /// Fails those of the first `end` flights that were refused: they can no longer come before the one that was stored.
+    /// Unless an earlier attempt was never answered: then that one was taken, since otherwise its successor would not
+    /// have been, and the next attempt is told where it is.
     fn fail_overtaken(&mut self, end: usize, ended: &mut Vec<Ended>) {
         let later = self.flights.split_off(end);
         for mut flight in std::mem::replace(&mut self.flights, later).into_iter().rev() {
-            match flight.refusal.take() {
+            match flight.refusal.take_if(|_| !flight.batch.is_in_doubt) {
                 Some(error) => ended.push(Ended { batch: flight.batch, result: Err(error) }),
                 None => self.flights.push_front(flight),
             }

@@ -43,7 +43,8 @@ async fn check(script: &[Act], change: impl FnOnce(&mut ProducerOptions)) -> Scr
     let mut options = options(&broker);
     change(&mut options);
     let producer = Producer::new(options).await.expect("connected");
-    let offsets: Vec<_> = send(&producer, 20).await.into_iter().map(|r| r.expect("stored")).collect();
+    let results = send(&producer, 20).await.into_iter();
+    let offsets: Vec<_> = results.map(|r| r.unwrap_or_else(|error| panic!("{script:?}: {error}"))).collect();
     assert_eq!(offsets, (0..20).collect::<Vec<_>>(), "{script:?}");
     assert_eq!(broker.values(0), values(0..20), "{script:?}");
     producer.close().await.expect("nothing failed");
@@ -257,4 +258,35 @@ async fn records_are_gathered_into_batches() {
     producer.flush().await.expect("stored");
     assert_eq!(broker.values(0), values(0..100));
     assert!((2..10).contains(&broker.batches(0)), "{}", broker.batches(0));
+}
+
+/// A script drawn by chance: mostly what works, and everything else.
+fn drawn(chance: &mut crate::client::chance::Chance) -> Vec<Act> {
+    let codes = [ErrorCode::Overloaded, ErrorCode::StorageFull, ErrorCode::TimedOut, ErrorCode::ShuttingDown];
+    let length = chance.next() % 40;
+    (0..length)
+        .map(|_| match chance.next() % 12 {
+            0 => Act::Refuse(codes[(chance.next() >> 16) as usize % codes.len()]),
+            1 => Act::CutAfter,
+            2 => Act::CutBefore,
+            3 => Act::AnswerLate,
+            4 => Act::LoseAck,
+            5 => Act::Ignore,
+            _ => Act::Take,
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn whatever_the_script_everything_is_stored_once_and_in_order() {
+    let mut chance = crate::client::chance::Chance::new();
+    for _ in 0..25 {
+        let script = drawn(&mut chance);
+        let in_flight = 1 + (chance.next() >> 20) as usize % IN_FLIGHT_MAX;
+        check(&script, |options| {
+            options.in_flight = in_flight;
+            options.client.request_timeout = Duration::from_millis(40);
+        })
+        .await;
+    }
 }

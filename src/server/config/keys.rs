@@ -62,6 +62,8 @@ macro_rules! settings {
             $($(#[doc = $section_doc])+ pub $section: $Section,)+
             /// The keys that the file, the environment or a flag gave, as `section.name`.
             pub(super) given: Vec<&'static str>,
+            /// Those of them that are more than a file that spells out the defaults.
+            pub(super) chosen: Vec<&'static str>,
         }
 
         pub(super) static KEYS: &[Key] = &[$($(Key {
@@ -84,6 +86,7 @@ macro_rules! settings {
                         $($name: values.read(concat!(stringify!($section), ".", stringify!($name)))?,)+
                     },)+
                     given: values.given(),
+                    chosen: values.chosen(),
                 })
             }
         }
@@ -104,7 +107,7 @@ settings! {
     /// The native listener, and what holds for every connection.
     server: ServerConfig {
         /// Address the native protocol listens on.
-        host: String = r#""127.0.0.1""#, Rule::Text, "QB_SERVER_HOST";
+        host: String = r#""127.0.0.1""#, Rule::Host, "QB_SERVER_HOST";
         /// Port of the native protocol; 0 lets the system choose.
         port: u16 = "9999", PORT, "QB_SERVER_PORT";
         /// Connections at most, over all listeners.
@@ -203,7 +206,7 @@ settings! {
         /// Whether the line protocol is served.
         enabled: bool = "true", Rule::Flag;
         /// Address of the line protocol.
-        host: String = r#""127.0.0.1""#, Rule::Text, "WIBER_HOST";
+        host: String = r#""127.0.0.1""#, Rule::Host, "WIBER_HOST";
         /// Port of the line protocol; 0 lets the system choose.
         port: u16 = "8888", PORT, "WIBER_PORT";
     }
@@ -212,7 +215,7 @@ settings! {
         /// Whether HTTP is served.
         enabled: bool = "true", Rule::Flag;
         /// Address of HTTP.
-        host: String = r#""127.0.0.1""#, Rule::Text;
+        host: String = r#""127.0.0.1""#, Rule::Host;
         /// Port of HTTP; 0 lets the system choose.
         port: u16 = "8000", PORT;
     }
@@ -221,7 +224,7 @@ settings! {
         /// Whether the Kafka protocol is served.
         enabled: bool = "true", Rule::Flag;
         /// Address of the Kafka protocol.
-        host: String = r#""127.0.0.1""#, Rule::Text;
+        host: String = r#""127.0.0.1""#, Rule::Host;
         /// Port of the Kafka protocol; 0 lets the system choose.
         port: u16 = "9092", PORT;
     }
@@ -233,5 +236,11 @@ impl Config {
     #[must_use]
     pub fn is_given(&self, key: &str) -> bool {
         self.given.contains(&key)
+    }
+
+    /// Whether somebody chose this key's value (`section.name`): a file that spells out the default has chosen nothing.
+    #[must_use]
+    pub fn is_chosen(&self, key: &str) -> bool {
+        self.chosen.contains(&key)
     }
 }

@@ -1,27 +1,42 @@
 //! Laying the layers over one another: defaults, file, environment, flags. Pure.
+//!
+//! What does not stand is noted and the loading goes on, so that whoever has to mend it sees everything at once.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::Path;
 
 use serde_json::Value;
 
 use super::FILE_VARIABLE;
-use super::error::{ConfigError, Origin};
+use super::error::{ConfigError, ConfigErrors, Origin};
+use super::file::{FileEntry, read_entries};
 use super::keys::{Config, KEYS, Key, SECTIONS};
 use super::rule::FromValue;
+use super::suggest::nearest;
 
-/// What the flags of a command line say; they win over everything.
+/// What the flags of a command line say; they win over everything, and a later one over an earlier one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Overrides {
-    /// `server.host`.
-    pub host: Option<String>,
-    /// `server.port`.
-    pub port: Option<u16>,
-    /// `storage.data_dir`.
-    pub data_dir: Option<PathBuf>,
-    /// `logging.level`.
-    pub log_level: Option<String>,
-    /// Any other key as `section.name` and its value as text; a later one wins.
-    pub set: Vec<(String, String)>,
+pub struct Overrides(Vec<FlagValue>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct FlagValue {
+    flag: &'static str,
+    /// `section.name`; `None` where there was no `=`.
+    key: Option<String>,
+    text: String,
+}
+
+impl Overrides {
+    /// Notes that a flag gives a key (`section.name`) a value.
+    pub fn give(&mut self, flag: &'static str, key: &str, text: &str) {
+        self.0.push(FlagValue { flag, key: Some(key.to_owned()), text: text.to_owned() });
+    }
+
+    /// Notes a `section.name=value` that the flag `--set` gives.
+    pub fn set(&mut self, pair: &str) {
+        let (key, text) = pair.split_once('=').map_or((None, pair), |(key, text)| (Some(key.to_owned()), text));
+        self.0.push(FlagValue { flag: "--set", key, text: text.to_owned() });
+    }
 }
 
 /// A configuration that stands, and what its owner should know about it.
@@ -31,112 +46,114 @@ pub struct Loaded {
     pub config: Config,
     /// One line each; to be logged once there is a log.
     pub warnings: Vec<String>,
+    /// Every key's value and where it came from, in the order of the table.
+    pub(super) slots: Vec<(Value, Origin)>,
 }
 
 /// Builds the configuration from its layers. `file` is the file's path, for messages, and its bytes.
 ///
 /// # Errors
-/// [`ConfigError`] for the first thing that does not stand: it names the key and what is allowed.
+/// [`ConfigErrors`]: everything that does not stand. Each names where it came from, the key and what is allowed.
 pub fn load(
     file: Option<(&Path, &[u8])>,
-    environment: impl IntoIterator<Item = (String, String)>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
     flags: &Overrides,
-) -> Result<Loaded, ConfigError> {
+) -> Result<Loaded, ConfigErrors> {
     let mut values = Values::defaults();
     if let Some((path, bytes)) = file {
-        values.file(path, bytes)?;
+        values.file(path, bytes);
     }
-    values.environment(environment.into_iter().collect())?;
-    values.flags(flags)?;
-    values.place_snapshots();
+    values.environment(environment);
+    values.flags(flags);
+    values.follow();
     let config = Config::build(&values)?;
-    values.check_together(&config)?;
-    Ok(Loaded { config, warnings: values.warnings })
+    // A value that was refused left another one in its place: what that one contradicts is nobody's fault.
+    if values.errors.is_empty() {
+        values.check_together(&config);
+    }
+    if values.errors.is_empty() {
+        Ok(Loaded { config, warnings: values.warnings, slots: values.slots })
+    } else {
+        Err(ConfigErrors(values.errors))
+    }
 }
 
 /// The values of all keys so far, in the order of the table.
 pub(super) struct Values {
-    slots: Vec<(Value, Origin)>,
+    pub(super) slots: Vec<(Value, Origin)>,
+    pub(super) errors: Vec<ConfigError>,
     warnings: Vec<String>,
 }
 
 impl Values {
     fn defaults() -> Values {
-        let default = |key: &Key| {
-            let value = key.default_value();
-            (key.rule.admit(&value).unwrap_or(value), Origin::Default)
-        };
-        Values { slots: KEYS.iter().map(default).collect(), warnings: Vec::new() }
+        let slots = KEYS.iter().map(|key| (key.default_value(), Origin::Default)).collect();
+        Values { slots, errors: Vec::new(), warnings: Vec::new() }
     }
 
-    fn file(&mut self, path: &Path, bytes: &[u8]) -> Result<(), ConfigError> {
-        let origin = Origin::File(path.to_owned());
-        let root: Value =
-            serde_json::from_slice(bytes).map_err(|source| ConfigError::NotJson { path: path.to_owned(), source })?;
-        let not_an_object = |what: &str| ConfigError::NotAnObject { origin: origin.clone(), what: what.to_owned() };
-        let sections = root.as_object().ok_or_else(|| not_an_object("the file"))?;
-        for (section, content) in sections {
-            if !SECTIONS.contains(&section.as_str()) {
-                return Err(unknown(&origin, section, None));
-            }
-            let content = content.as_object().ok_or_else(|| not_an_object(&format!("section '{section}'")))?;
-            for (name, value) in content {
-                let index = find(section, name).ok_or_else(|| unknown(&origin, section, Some(name)))?;
-                self.set(index, value.clone(), origin.clone())?;
+    fn file(&mut self, path: &Path, bytes: &[u8]) {
+        for entry in read_entries(path, bytes) {
+            match entry {
+                Err(error) => self.errors.push(error),
+                Ok(FileEntry { section, name, value, origin }) => match find(&section, &name) {
+                    Some(index) => self.set(index, value, origin),
+                    None => self.errors.push(unknown(&origin, &section, Some(&name))),
+                },
             }
         }
-        Ok(())
     }
 
     /// The short variables first, in the order of the table, then those that every key has: the longer name wins.
-    fn environment(&mut self, variables: Vec<(String, String)>) -> Result<(), ConfigError> {
+    fn environment(&mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) {
+        let variables = variables.into_iter().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+        let ours = |name: &str| name.starts_with("QB_") || name.starts_with("WIBER_");
+        let variables: Vec<(String, OsString)> = variables.filter(|(name, _)| ours(name)).collect();
         let mut known = vec![FILE_VARIABLE.to_owned()];
         for (index, key) in KEYS.iter().enumerate() {
             let long = key.variable();
             for name in key.variables.iter().copied().chain([long.as_str()]) {
                 known.push(name.to_owned());
                 for (_, text) in variables.iter().filter(|(given, _)| given == name) {
-                    let value = key.rule.value_of_text(text);
-                    self.set(index, value, Origin::Variable(name.to_owned()))?;
+                    let origin = Origin::Variable(name.to_owned());
+                    match text.to_str() {
+                        Some(text) => self.set(index, key.rule.value_of_text(text), origin),
+                        None => self.errors.push(refused(key, &text.to_string_lossy(), origin, ", and UTF-8")),
+                    }
                 }
             }
         }
-        for (name, _) in &variables {
+        for (name, _) in variables.iter().filter(|(name, _)| !known.contains(name)) {
             let Some(rest) = name.strip_prefix("QB_") else {
                 continue;
             };
-            if known.contains(name) {
-                continue;
-            }
             if let Some((section, key)) = rest.split_once("__") {
                 let (section, key) = (section.to_lowercase(), key.to_lowercase());
                 let origin = Origin::Variable(name.clone());
-                return Err(unknown(&origin, &section, Some(&key)));
+                self.errors.push(unknown(&origin, &section, Some(&key)));
+                continue;
             }
-            self.warnings.push(format!("environment variable {name} is not known and ignored"));
+            let meant = nearest(name, known.iter().map(String::as_str));
+            let meant = meant.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+            self.warnings.push(format!("environment variable {name} is not known and ignored{meant}"));
         }
-        Ok(())
     }
 
-    fn flags(&mut self, flags: &Overrides) -> Result<(), ConfigError> {
-        let path = |path: &PathBuf| path.to_string_lossy().into_owned();
-        let named = [
-            ("server.host", flags.host.clone()),
-            ("server.port", flags.port.map(|port| port.to_string())),
-            ("storage.data_dir", flags.data_dir.as_ref().map(path)),
-            ("logging.level", flags.log_level.clone()),
-        ];
-        let named = named.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text?)));
-        for (key, text) in named.chain(flags.set.iter().cloned()) {
-            let (section, name) = key.split_once('.').unwrap_or((&key, ""));
-            let index = find(section, name).ok_or_else(|| unknown(&Origin::Flag, section, Some(name)))?;
-            let value = KEYS[index].rule.value_of_text(&text);
-            self.set(index, value, Origin::Flag)?;
+    fn flags(&mut self, flags: &Overrides) {
+        for FlagValue { flag, key, text } in &flags.0 {
+            let origin = Origin::Flag(flag);
+            let Some(key) = key else {
+                self.errors.push(ConfigError::NotAPair { origin, text: text.clone() });
+                continue;
+            };
+            let (section, name) = key.split_once('.').unwrap_or((key, ""));
+            match find(section, name) {
+                Some(index) => self.set(index, KEYS[index].rule.value_of_text(text), origin),
+                None => self.errors.push(unknown(&origin, section, Some(name))),
+            }
         }
-        Ok(())
     }
 
-    fn set(&mut self, index: usize, value: Value, origin: Origin) -> Result<(), ConfigError> {
+    fn set(&mut self, index: usize, value: Value, origin: Origin) {
         let key = &KEYS[index];
         let historic = |text: &str| key.path == "logging.format" && text.contains("%(");
         let value = if value.as_str().is_some_and(historic) {
@@ -146,58 +163,15 @@ impl Values {
         } else {
             value
         };
-        let Some(admitted) = key.rule.admit(&value) else {
-            return Err(refused(key, &value, origin));
-        };
-        self.slots[index] = (admitted, origin);
-        Ok(())
-    }
-
-    /// Snapshots follow a data directory that somebody chose, unless somebody chose theirs as well.
-    fn place_snapshots(&mut self) {
-        let (Some(data), Some(snapshots)) = (find("storage", "data_dir"), find("storage", "snapshot_dir")) else {
-            return;
-        };
-        if self.is_chosen(data) && !self.is_chosen(snapshots) {
-            let data_dir = self.slots[data].0.as_str().unwrap_or_default();
-            let below = Path::new(data_dir).join(".snapshots");
-            self.slots[snapshots].0 = Value::String(below.to_string_lossy().into_owned());
-        }
-    }
-
-    /// Whether a value is somebody's choice: a file that spells out the default has chosen nothing, or a shipped file
-    /// would tie every broker on the host to one directory of snapshots.
-    fn is_chosen(&self, index: usize) -> bool {
-        let (value, origin) = &self.slots[index];
-        match origin {
-            Origin::Default => false,
-            Origin::File(_) => *value != KEYS[index].default_value(),
-            Origin::Variable(_) | Origin::Flag => true,
-        }
-    }
-
-    /// Values that only together make no sense.
-    fn check_together(&self, config: &Config) -> Result<(), ConfigError> {
-        let most = u64::from(config.topics.max_partitions);
-        let default = u64::from(config.topics.default_partitions);
-        let created = config.topics.create.values().max().copied().unwrap_or(0);
-        let message_bytes = config.topics.max_message_size as u64;
-        let pending_bytes = config.storage.pending_bytes as u64;
-        let pairs = [
-            ("topics.default_partitions", default, "topics.max_partitions", most),
-            ("topics.create", u64::from(created), "topics.max_partitions", most),
-            ("topics.max_message_size", message_bytes, "storage.pending_bytes", pending_bytes),
-        ];
-        match pairs.into_iter().find(|(_, value, _, limit)| value > limit) {
-            None => Ok(()),
-            Some((key, value, other, limit)) => Err(ConfigError::Conflict {
-                origin: self.origin(key),
-                key,
-                value,
-                expected: format!("at most {limit}"),
-                other,
-                limit,
-            }),
+        match key.rule.admit(&value) {
+            Some(admitted) => self.slots[index] = (admitted, origin),
+            None => {
+                let unquoted = value.as_str().is_some_and(|text| {
+                    matches!(origin, Origin::File(..)) && key.rule.admit(&key.rule.value_of_text(text)).is_some()
+                });
+                let hint = if unquoted { ", without quotes" } else { "" };
+                self.errors.push(refused(key, &value.to_string(), origin, hint));
+            }
         }
     }
 
@@ -216,42 +190,55 @@ impl Values {
     /// The keys that are not left at their defaults.
     pub(super) fn given(&self) -> Vec<&'static str> {
         let slots = KEYS.iter().zip(&self.slots);
-        let given = slots.filter(|(_, (_, origin))| *origin != Origin::Default);
+        let given = slots.filter(|(_, (_, origin))| origin.is_given());
         given.map(|(key, _)| key.path).collect()
     }
 
-    fn origin(&self, path: &str) -> Origin {
+    /// The keys whose values are somebody's choice.
+    pub(super) fn chosen(&self) -> Vec<&'static str> {
+        (0..KEYS.len()).filter(|index| self.is_chosen(*index)).map(|index| KEYS[index].path).collect()
+    }
+
+    pub(super) fn origin(&self, path: &str) -> Origin {
         let at = KEYS.iter().position(|key| key.path == path);
         at.map_or(Origin::Default, |index| self.slots[index].1.clone())
     }
 }
 
-fn find(section: &str, name: &str) -> Option<usize> {
+pub(super) fn find(section: &str, name: &str) -> Option<usize> {
     KEYS.iter().position(|key| key.section == section && key.name == name)
 }
 
-fn refused(key: &Key, value: &Value, origin: Origin) -> ConfigError {
-    ConfigError::Value {
-        origin,
-        key: key.path,
-        value: value.to_string().chars().take(200).collect(),
-        expected: key.rule.to_string(),
-    }
+fn refused(key: &Key, value: &str, origin: Origin, hint: &str) -> ConfigError {
+    let value = value.chars().take(200).collect();
+    ConfigError::Value { origin, key: key.path, value, expected: format!("{}{hint}", key.rule) }
 }
 
-fn unknown(origin: &Origin, section: &str, name: Option<&str>) -> ConfigError {
+/// The error for a section, or a key of it, that there is none of.
+pub(super) fn unknown(origin: &Origin, section: &str, name: Option<&str>) -> ConfigError {
+    let spelled = |key: &Key| -> Box<str> {
+        if matches!(origin, Origin::Variable(_)) { key.variable().into() } else { key.path.into() }
+    };
     let names: Vec<&str> = KEYS.iter().filter(|key| key.section == section).map(|key| key.name).collect();
+    let near_section = nearest(section, SECTIONS.iter().copied());
     match name {
-        Some(name) if !names.is_empty() => ConfigError::UnknownKey {
-            origin: origin.clone(),
-            key: format!("{section}.{name}"),
-            section: section.to_owned(),
-            known: names.join(", "),
-        },
-        _ => ConfigError::UnknownSection {
-            origin: origin.clone(),
-            section: section.to_owned(),
-            known: SECTIONS.join(", "),
-        },
+        Some(name) if !names.is_empty() => {
+            let here = nearest(name, names.iter().copied()).and_then(|near| find(section, near));
+            let elsewhere = || KEYS.iter().position(|key| key.name == name);
+            let meant = here.or_else(elsewhere);
+            ConfigError::UnknownKey {
+                origin: origin.clone(),
+                key: format!("{section}.{name}").into(),
+                section: section.into(),
+                suggestion: meant.map(|index| spelled(&KEYS[index])),
+                known: names.join(", ").into(),
+            }
+        }
+        _ => {
+            let key = near_section.zip(name).and_then(|(section, name)| find(section, name));
+            let suggestion = key.map(|index| spelled(&KEYS[index])).or(near_section.map(Box::from));
+            let (origin, section) = (origin.clone(), section.into());
+            ConfigError::UnknownSection { origin, section, suggestion, known: SECTIONS.join(", ").into() }
+        }
     }
 }

@@ -8,19 +8,26 @@
 //! touches the outside.
 
 mod error;
+mod file;
 mod keys;
 mod load;
+mod positions;
+mod print;
 mod rule;
+mod suggest;
+mod together;
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-pub use error::ConfigError;
+pub use error::{ConfigError, ConfigErrors, Origin};
 pub use keys::{
     ClientConfig, Config, HttpConfig, KafkaConfig, LinesConfig, LoggingConfig, ServerConfig, StorageConfig,
     TopicsConfig,
 };
 pub use load::{Loaded, Overrides, load};
+pub use positions::Position;
 pub use rule::{LogFormat, LogLevel, SyncMode};
 
 /// Where the file is looked for when nobody says otherwise.
@@ -28,6 +35,9 @@ pub const DEFAULT_PATH: &str = "config/broker.json";
 
 /// The variable that names another file.
 pub const FILE_VARIABLE: &str = "QB_CONFIG_FILE";
+
+/// Bytes of a configuration file at most.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Which file is to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,20 +51,27 @@ pub struct ConfigFile {
 impl ConfigFile {
     /// The file a flag names, else [`FILE_VARIABLE`], else the one at [`DEFAULT_PATH`].
     #[must_use]
-    pub fn locate(flag: Option<&Path>, variable: Option<&str>) -> ConfigFile {
-        let named = flag.or(variable.map(Path::new));
+    pub fn locate(flag: Option<&Path>, variable: Option<&Path>) -> ConfigFile {
+        let named = flag.or(variable);
         ConfigFile { path: named.unwrap_or(Path::new(DEFAULT_PATH)).to_owned(), named: named.is_some() }
     }
 
     /// The file's bytes; `None` where there is no file and nobody named it.
     ///
     /// # Errors
-    /// [`ConfigError::Unreadable`] for a named file that is missing and for any file that cannot be read.
+    /// [`ConfigError::Unreadable`] for a named file that is missing and for any file that cannot be read,
+    /// [`ConfigError::TooLarge`] for one that is no configuration.
     pub fn read(&self) -> Result<Option<Vec<u8>>, ConfigError> {
-        match std::fs::read(&self.path) {
-            Ok(bytes) => Ok(Some(bytes)),
+        let path = self.path.clone();
+        let mut bytes = Vec::new();
+        let read = File::open(&path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
+        match read {
+            Ok(_) if bytes.len() as u64 > FILE_BYTES_MAX => {
+                Err(ConfigError::TooLarge { path, bytes_max: FILE_BYTES_MAX })
+            }
+            Ok(_) => Ok(Some(bytes)),
             Err(e) if e.kind() == io::ErrorKind::NotFound && !self.named => Ok(None),
-            Err(source) => Err(ConfigError::Unreadable { path: self.path.clone(), source }),
+            Err(source) => Err(ConfigError::Unreadable { path, source }),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use crate::types::TopicName;
 /// What values a key takes. Its `Display` is the second half of an error: "it must be …".
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Rule {
-    /// Text, not empty.
-    Text,
+    /// A host's name or address, without a port.
+    Host,
     /// A path, not empty.
     Path,
     /// A path, or null for none.
@@ -35,8 +36,8 @@ pub(super) enum Rule {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Rule::Text => f.write_str("text that is not empty"),
-            Rule::Path => f.write_str("a path"),
+            Rule::Host => f.write_str("a host name or IP address that is not empty, without a port"),
+            Rule::Path => f.write_str("a path that is not empty"),
             Rule::OptionalPath => f.write_str("a path or null"),
             Rule::Integer { min, max } => write!(f, "a whole number from {min} to {max}"),
             Rule::Seconds { min, max } => write!(f, "a number of seconds from {min} to {max}"),
@@ -55,7 +56,7 @@ impl Rule {
     pub(super) fn value_of_text(&self, text: &str) -> Value {
         let as_text = || Value::String(text.to_owned());
         match self {
-            Rule::Text | Rule::Path | Rule::Choice(_) | Rule::ChoiceOfAnyCase(_) => as_text(),
+            Rule::Host | Rule::Path | Rule::Choice(_) | Rule::ChoiceOfAnyCase(_) => as_text(),
             Rule::OptionalPath if text == "null" => Value::Null,
             Rule::OptionalPath => as_text(),
             Rule::Flag => match text.to_ascii_lowercase().as_str() {
@@ -69,12 +70,12 @@ impl Rule {
         }
     }
 
-    /// The value where the rule allows it, words of any case in lower case.
+    /// The value where the rule allows it, in the one form it has: words of any case in capitals, no path as null.
     pub(super) fn admit(&self, value: &Value) -> Option<Value> {
         let allowed = match (self, value) {
-            (Rule::Text | Rule::Path | Rule::OptionalPath, Value::String(text)) => {
-                !text.is_empty() && !text.contains('\0')
-            }
+            (Rule::OptionalPath, Value::String(text)) if text.is_empty() => return Some(Value::Null),
+            (Rule::Path | Rule::OptionalPath, Value::String(text)) => !text.is_empty() && !text.contains('\0'),
+            (Rule::Host, Value::String(text)) => is_host(text),
             (Rule::OptionalPath, Value::Null) | (Rule::Flag, Value::Bool(_)) => true,
             (Rule::Integer { min, max }, Value::Number(number)) => {
                 number.as_u64().is_some_and(|n| (*min..=*max).contains(&n))
@@ -84,8 +85,8 @@ impl Rule {
             }
             (Rule::Choice(words), Value::String(word)) => words.contains(&word.as_str()),
             (Rule::ChoiceOfAnyCase(words), Value::String(word)) => {
-                let word = word.to_lowercase();
-                return words.iter().any(|known| known.to_lowercase() == word).then_some(Value::String(word));
+                let word = word.to_uppercase();
+                return words.contains(&word.as_str()).then_some(Value::String(word));
             }
             (Rule::Topics, Value::Object(topics)) => topics.iter().all(|(name, count)| {
                 let legal = TopicName::new(name).is_ok_and(|name| !name.is_internal());
@@ -95,6 +96,16 @@ impl Rule {
         };
         allowed.then(|| value.clone())
     }
+}
+
+/// Whether a text can name a host; a colon is an IPv6 address's alone.
+fn is_host(text: &str) -> bool {
+    let is_address = || {
+        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+        bare.split('%').next().unwrap_or(bare).parse::<Ipv6Addr>().is_ok()
+    };
+    let is_strange = |c: char| c.is_whitespace() || c.is_control() || "/\\@?#\"'".contains(c);
+    !text.is_empty() && !text.contains(is_strange) && (!text.contains([':', '[', ']']) || is_address())
 }
 
 /// A type that a value can be read as, once its rule has admitted it.
@@ -209,11 +220,11 @@ impl LogLevel {
 impl FromValue for LogLevel {
     fn from_value(value: &Value) -> Option<LogLevel> {
         match value.as_str()? {
-            "trace" => Some(LogLevel::Trace),
-            "debug" => Some(LogLevel::Debug),
-            "info" => Some(LogLevel::Info),
-            "warn" | "warning" => Some(LogLevel::Warn),
-            "error" | "critical" => Some(LogLevel::Error),
+            "TRACE" => Some(LogLevel::Trace),
+            "DEBUG" => Some(LogLevel::Debug),
+            "INFO" => Some(LogLevel::Info),
+            "WARN" | "WARNING" => Some(LogLevel::Warn),
+            "ERROR" | "CRITICAL" => Some(LogLevel::Error),
             _ => None,
         }
     }

@@ -63,7 +63,6 @@ impl Rig {
             partition: PartitionIndex(0),
             places: sequences.map(|sequence| self.outbox.reserve(sequence)).collect(),
             not_before: Offset::ZERO,
-            whole: None,
         }
     }
 }

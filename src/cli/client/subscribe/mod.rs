@@ -1,0 +1,197 @@
+//! `wiber-client subscribe`: records on standard output as they arrive.
+
+mod format;
+mod print;
+mod source;
+mod start;
+
+use std::io::Write;
+use std::pin::pin;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::time::sleep;
+
+use super::failure::Failure;
+use super::signals::{interrupted, output_closed};
+use super::text::{records, seconds};
+use super::{Context, note, time};
+use crate::client::{ClientError, Offset, PartitionIndex, Record};
+use format::Format;
+use print::Printer;
+use source::Source;
+use start::Start;
+
+/// Records printed between two looks at the signals.
+const RUN_RECORDS_MAX: u32 = 256;
+
+/// Print the records of a topic as they arrive
+///
+/// Reads partition 0, another by --partition, or all with --all-partitions, and goes on until it is ended: by --count,
+/// by --timeout, or by Ctrl-C. A lost connection is made anew, and reading goes on where it stopped.
+///
+/// With --client-id the broker keeps, under that name, how far was printed; '--from committed' goes on there. A record is
+/// committed after it was printed: where the command is killed, the last ones may be printed again.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Where to start (--from):
+  start                  with the oldest record kept
+  end                    with the next record to come
+  committed              where this --client-id stopped; at the oldest record where it never read
+  -N                     with the last N records of each partition
+  2026-05-01T12:00:00Z   with the first record of that time or later: RFC 3339, or YYYY-MM-DD [HH:MM[:SS]] in UTC
+  -15m                   with the first record of the last 15 minutes (units s, m, h, d)
+
+Placeholders (--format):
+  {topic} {partition} {offset} {timestamp} (Unix milliseconds) {key} {value} {headers} (JSON), and {{ }} for braces;
+  \\n \\t \\r \\0 \\\\ are what they are elsewhere. Nothing is added, also no newline.
+
+Examples:
+  wiber-client subscribe orders
+  wiber-client subscribe orders --partition 2 --from end
+  wiber-client subscribe orders --offset 100 --count 10
+  wiber-client subscribe orders --all-partitions --from -10 --timeout 2
+  wiber-client subscribe orders --raw --count 1000 > orders.txt
+  wiber-client subscribe orders --format '{offset}\\t{key}\\t{value}\\n'
+  wiber-client subscribe orders --client-id billing --from committed
+  wiber-client subscribe orders --output json | jq .value")]
+pub(super) struct Subscribe {
+    /// The topic
+    topic: String,
+    /// The partition
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    partition: u32,
+    /// Read all partitions, those added later too; records of one partition stay in order
+    #[arg(long, conflicts_with = "partition")]
+    all_partitions: bool,
+    /// Start at this offset [default: 0]
+    #[arg(long, value_name = "N", conflicts_with = "from")]
+    offset: Option<u64>,
+    /// Start at start, end, committed, -N, or a time: see below
+    #[arg(long, value_name = "WHERE", allow_hyphen_values = true)]
+    from: Option<String>,
+    /// Stop after this many records
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// Stop when no record came for this long
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    timeout: Option<Duration>,
+    /// Print payloads alone, each with a newline after it; everything else goes to standard error
+    #[arg(long, conflicts_with = "format")]
+    raw: bool,
+    /// Print each record in this format: see below
+    #[arg(long, value_name = "FORMAT", value_parser = Format::parse)]
+    format: Option<Format>,
+}
+
+impl Subscribe {
+    pub(super) async fn run(self, context: &Context, out: &mut dyn Write) -> Result<(), Failure> {
+        let start = self.start(context)?;
+        let printer = Printer::new(context.output, self.raw, self.format.clone())?;
+        let partition = (!self.all_partitions).then_some(PartitionIndex(self.partition));
+        let client = context.connect().await?;
+        let mut source = Source::open(&client, &context.options, &self.topic, partition, start).await?;
+        let opening = format!("Subscribing to {}\nPress Ctrl+C to stop...", source.place());
+        if printer.is_pure() {
+            note(opening);
+        } else {
+            writeln!(out, "{opening}").map_err(Failure::Output)?;
+        }
+        let mut reading = Reading { source: &mut source, printer: &printer, out, printed: 0 };
+        let ended = reading.run(self.count.unwrap_or(u64::MAX), self.timeout).await;
+        let printed = reading.printed;
+        let closed = source.close().await;
+        // A reader that has had enough needs no summary.
+        if !matches!(ended, Err(Failure::Output(_))) {
+            note(format_args!("Received {} from {}", records(printed), self.place()));
+        }
+        ended.and(closed)
+    }
+
+    fn start(&self, context: &Context) -> Result<Start, Failure> {
+        if let Some(offset) = self.offset {
+            let offset = Offset::new(offset)
+                .ok_or_else(|| Failure::Usage(format!("--offset {offset}: an offset is at most {}", Offset::MAX)))?;
+            return Ok(Start::Offset(offset));
+        }
+        let Some(from) = &self.from else { return Ok(Start::Offset(Offset::ZERO)) };
+        let start = Start::parse(from, time::now()).map_err(Failure::Usage)?;
+        if start == Start::Committed && context.options.client_id.is_none() {
+            let text = "--from committed: name with --client-id whose position is meant";
+            return Err(Failure::Usage(text.to_owned()));
+        }
+        Ok(start)
+    }
+
+    fn place(&self) -> String {
+        if self.all_partitions { self.topic.clone() } else { format!("{}:{}", self.topic, self.partition) }
+    }
+}
+
+/// Records on their way from a source to the output.
+struct Reading<'a> {
+    source: &'a mut Source,
+    printer: &'a Printer,
+    out: &'a mut dyn Write,
+    printed: u64,
+}
+
+impl Reading<'_> {
+    /// Prints until the count is reached, nothing comes any more, a signal comes, or nobody reads the output.
+    async fn run(&mut self, count: u64, patience: Option<Duration>) -> Result<(), Failure> {
+        let mut stop = pin!(interrupted());
+        let mut closed = pin!(output_closed());
+        let mut run = 0;
+        while self.printed < count {
+            let ready = if run < RUN_RECORDS_MAX { self.source.try_next().await } else { None };
+            run += 1;
+            if let Some(next) = ready {
+                self.print(next)?;
+                continue;
+            }
+            if run <= RUN_RECORDS_MAX {
+                self.flush()?;
+            }
+            run = 0;
+            let next = tokio::select! {
+                biased;
+                stopped = &mut stop => {
+                    stopped.map_err(Failure::Signal)?;
+                    break;
+                }
+                next = self.source.next() => next,
+                () = &mut closed => return Err(Failure::Output(std::io::ErrorKind::BrokenPipe.into())),
+                () = silence(patience) => break,
+            };
+            match next {
+                Some(next) => self.print(next)?,
+                None => break,
+            }
+        }
+        self.flush()
+    }
+
+    fn print(&mut self, next: (usize, Result<Record, ClientError>)) -> Result<(), Failure> {
+        let (reader, record) = next;
+        let record = record.map_err(|source| self.source.failed(source))?;
+        self.printer.record(&record, self.out).map_err(Failure::Output)?;
+        self.printed += 1;
+        self.source.printed(reader, record);
+        Ok(())
+    }
+
+    /// Hands everything printed to the operating system, and only then commits it.
+    fn flush(&mut self) -> Result<(), Failure> {
+        self.out.flush().map_err(Failure::Output)?;
+        self.source.commit_printed();
+        Ok(())
+    }
+}
+
+/// Waits until it has been silent for too long.
+async fn silence(patience: Option<Duration>) {
+    match patience {
+        Some(patience) => sleep(patience).await,
+        None => std::future::pending().await,
+    }
+}
