@@ -15,5 +15,6 @@ mod load;
 mod operations;
 mod order;
 mod power;
+mod protocol;
 mod refusals;
 mod round_trip;

@@ -7,7 +7,7 @@ use super::error::BrokerError;
 use super::metadata::{CleanupPolicy, Topic, TopicSettings};
 use super::options::BrokerOptions;
 use super::topic::Slot;
-use crate::replica::{Offsets, Partition, PartitionStatus};
+use crate::replica::{Offsets, Partition, PartitionOptions, PartitionStatus};
 use crate::types::{Epoch, PartitionIndex, TopicName};
 
 /// "Without a limit", as Kafka writes it.
@@ -74,7 +74,10 @@ impl BrokerOptions {
     /// What a topic's own settings and the broker's come to together.
     #[must_use]
     pub fn effective_settings(&self, settings: &TopicSettings) -> EffectiveSettings {
-        let options = self.partition_options(settings);
+        self.effective(&self.partition_options(settings), settings)
+    }
+
+    fn effective(&self, options: &PartitionOptions, settings: &TopicSettings) -> EffectiveSettings {
         let bytes = options.retention.bytes_max.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
         let message_bytes_max = self.topics.message_bytes_max;
         EffectiveSettings {
@@ -94,11 +97,13 @@ impl Broker {
     /// [`BrokerError::UnknownTopic`].
     pub fn describe_topic(&self, topic: &TopicName) -> Result<TopicDescription, BrokerError> {
         let handle = self.topic(topic)?;
+        let settings = &handle.topic().settings;
+        let options = self.options.topic_options(topic, settings);
         let slots = (0..handle.partitions_count()).zip(handle.slots());
         Ok(TopicDescription {
             topic: handle.topic().clone(),
             partitions: slots.map(|(index, slot)| describe(PartitionIndex(index), slot)).collect(),
-            effective: self.options.effective_settings(&handle.topic().settings),
+            effective: self.options.effective(&options, settings),
         })
     }
 }

@@ -24,6 +24,7 @@ pub(crate) fn has_meta(disk: &dyn Disk, directory: &DataDirectory, meta: &TopicP
 /// Removes the directories that no topic owns: what an interrupted creation or deletion left behind. One that holds
 /// records, and whose topic the metadata did not delete, is none of that: it stays, and is complained of.
 pub(crate) fn remove_leftovers(directory: &DataDirectory, meta: &MetaLog, as_id: TopicId) -> std::io::Result<()> {
+    let mut leftovers = Vec::new();
     for partition in directory.partitions()? {
         let topic = meta.metadata.topic(&partition.topic);
         let is_owned = topic.is_some_and(|topic| partition.partition.0 < topic.partitions);
@@ -32,11 +33,15 @@ pub(crate) fn remove_leftovers(directory: &DataDirectory, meta: &MetaLog, as_id:
         }
         let was_deleted = directory.owner(&partition).is_some_and(|owner| meta.deleted.contains(&owner));
         if was_deleted || !directory.holds_records(&partition)? {
-            tracing::warn!(%partition, "removing a directory that no topic owns: a creation or deletion was interrupted");
-            directory.set_deleted(std::slice::from_ref(&partition), as_id)?;
+            leftovers.push(partition);
         } else {
             tracing::error!(%partition, "a directory with records belongs to no topic: it is left alone; move it away or restore the metadata that name it");
         }
     }
+    if let Some(first) = leftovers.first() {
+        let partitions = leftovers.len();
+        tracing::warn!(%first, partitions, "removing directories that no topic owns: a creation or deletion was interrupted");
+    }
+    directory.set_deleted(&leftovers, as_id)?;
     directory.purge_deleted()
 }

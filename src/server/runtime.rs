@@ -324,9 +324,18 @@ impl Drop for EndOnPanic {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
 
     use super::*;
+    use crate::broker::metadata::TopicSettings;
+    use crate::broker::{BrokerStart, CommandReply, InternalTopic, TopicChange};
+    use crate::disk::faulty::FaultyDisk;
+    use crate::replica::SyncPolicy;
+    use crate::server::config::{Overrides, load};
+    use crate::server::options::broker_options;
+    use crate::types::TopicName;
 
     fn counting(count: &Arc<AtomicUsize>, jobs: usize) -> Vec<Job> {
         let job = || {
@@ -358,5 +367,52 @@ mod tests {
         let results = crate::replica::run_jobs(&*pool.queue(), (0..100).map(|number| move || number * 2).collect());
         assert_eq!(results, (0..100).map(|number| number * 2).collect::<Vec<_>>());
         pool.stop();
+    }
+    /// A broker on its real threads, however few: everything that makes jobs of its partitions comes to its end.
+    #[test]
+    fn topics_come_and_go_on_few_threads() {
+        for threads in [1, 3] {
+            let disk = FaultyDisk::new();
+            let pool = WorkPool::start(1, threads).unwrap();
+            let start = BrokerStart {
+                disk: Arc::new(disk.clone()),
+                queue: pool.queue(),
+                fresh_directory_id: Uuid::from_u128(1),
+                now: now(),
+            };
+            let options = broker_options(&load(None, [], &Overrides::default()).unwrap().config);
+            let broker = Broker::open(options, start).unwrap().0;
+            let wanted = InternalTopic { partitions: 16, sync: SyncPolicy::Interval { millis: 1_000 } };
+            let own = broker.ensure_internal_topic(&TopicName::new("__own").unwrap(), wanted, now()).unwrap();
+            assert_eq!(own.partitions_count(), 16);
+            let (done, replies) = mpsc::channel();
+            let reply = || {
+                let done = done.clone();
+                CommandReply::new(move |result| done.send(result.unwrap().partitions).unwrap())
+            };
+            let topics: Vec<_> = (0..5).map(|number| TopicName::new(&format!("topic-{number}")).unwrap()).collect();
+            let settled = || topics.iter().map(|_| replies.recv().unwrap()).collect::<BTreeSet<_>>();
+            for topic in &topics {
+                let settings = TopicSettings::default();
+                broker.create_topic(topic, Some(40), settings, fresh_topic_id(), now(), reply());
+            }
+            assert_eq!(settled(), BTreeSet::from([40]));
+            for topic in &topics {
+                let change = TopicChange { partitions: Some(60), ..TopicChange::default() };
+                broker.alter_topic(topic, change, now(), reply());
+            }
+            assert_eq!(settled(), BTreeSet::from([60]));
+            let (given, ids) = mpsc::channel();
+            for _ in 0..2_000 {
+                let given = given.clone();
+                broker.allocate_producer_id(now(), move |id| given.send(id.unwrap()).unwrap());
+            }
+            let ids: BTreeSet<_> = (0..2_000).map(|_| ids.recv().unwrap()).collect();
+            assert_eq!(ids.len(), 2_000);
+            topics.iter().for_each(|topic| broker.delete_topic(topic, now(), reply()));
+            assert_eq!(settled(), BTreeSet::from([60]));
+            assert!(broker.topics().is_empty());
+            pool.stop();
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! What every test stands on: servers, raw connections, the command-line client, a source of chance.
 
+pub(crate) mod batches;
 mod chance;
 mod client;
 mod files;
+pub(crate) mod peer;
 mod server;
 mod wire;
 

@@ -117,6 +117,25 @@ impl Server {
         self.log()
     }
 
+    /// The processor time it has used, in hundredths of a second.
+    pub(crate) fn processor_ticks(&self) -> u64 {
+        let stat = self.proc_file("stat");
+        // Behind the name in parentheses: state, ten more fields, then user and system time.
+        let rest = stat.rsplit_once(") ").expect("the fields of a process").1;
+        rest.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("ticks")).sum()
+    }
+
+    /// The memory it occupies, in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = self.proc_file("status");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a resident size");
+        line.split_ascii_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number of KiB") << 10
+    }
+
+    fn proc_file(&self, name: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{name}", self.child.id())).expect("the process is there")
+    }
+
     /// Sends a signal and leaves it at that.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("signalled");

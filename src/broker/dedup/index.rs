@@ -22,6 +22,9 @@ use crate::types::{Epoch, Offset, PartitionIndex, Timestamp};
 /// What an id takes in memory beside its text, about, in bytes.
 pub(super) const ENTRY_BYTES: usize = 208;
 
+/// Room for ids that a topic without any keeps.
+const CAPACITY_KEPT: usize = 1_024;
+
 /// How much is remembered, and how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct IndexLimits {
@@ -231,6 +234,9 @@ impl Index {
         self.bytes -= cost(&id);
         if let Some(ids) = self.topics.get_mut(&topic) {
             ids.remove(&id);
+            if ids.is_empty() && ids.capacity() > CAPACITY_KEPT {
+                *ids = HashMap::new();
+            }
         }
     }
 }

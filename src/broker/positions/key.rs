@@ -20,7 +20,11 @@ pub struct PositionKey {
 }
 
 impl PositionKey {
-    pub(super) fn check(&self) -> Result<(), BrokerError> {
+    /// Whether a position can be kept under this key.
+    ///
+    /// # Errors
+    /// [`BrokerError::InvalidClientId`] for an id that is empty or too long.
+    pub fn check(&self) -> Result<(), BrokerError> {
         let bytes = self.client_id.len();
         if (1..=CLIENT_ID_BYTES_MAX).contains(&bytes) { Ok(()) } else { Err(BrokerError::InvalidClientId { bytes }) }
     }

@@ -52,7 +52,13 @@ impl PublishError {
     pub(super) fn append(error: AppendError, partition: &Arc<Partition>) -> PublishError {
         match error {
             AppendError::QueueFull(batch) => PublishError::QueueFull { batch, partition: Arc::clone(partition) },
-            other => PublishError::Append(other),
+            error @ (AppendError::NotLeader { .. }
+            | AppendError::Fenced { .. }
+            | AppendError::StorageFull
+            | AppendError::StorageFailed(_)
+            | AppendError::Closed(_)
+            | AppendError::Sequence(_)
+            | AppendError::Exhausted) => PublishError::Append(error),
         }
     }
 }

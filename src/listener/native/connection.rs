@@ -230,10 +230,10 @@ impl Connection<'_> {
             Decoded::Malformed(malformed) if malformed.wants_reply() => {
                 (malformed.sequence, Refusal::new(malformed.code(), malformed.to_string()))
             }
-            Decoded::TooLarge(too_large) => {
+            Decoded::TooLarge(too_large) if too_large.wants_reply() => {
                 (too_large.sequence, Refusal::new(ErrorCode::MessageTooLarge, too_large.to_string()))
             }
-            Decoded::Malformed(_) | Decoded::Frame(_) | Decoded::Fatal(_) => return,
+            Decoded::Malformed(_) | Decoded::TooLarge(_) | Decoded::Frame(_) | Decoded::Fatal(_) => return,
         };
         let (connection, code) = (self.outbox.connection().0, refusal.code.as_str());
         tracing::debug!(connection, sequence, code, error = refusal.text, "refused");

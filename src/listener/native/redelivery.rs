@@ -20,17 +20,18 @@ const RESUME_AT: usize = UNACKED_RECORDS_MAX / 2;
 /// Pushes records from `from` on until the subscription ends.
 pub(super) async fn push(pushing: &Pushing, from: Offset, shared: &Acknowledging) {
     let mut next = from;
-    let mut is_full = false;
+    // How large the record is for which there was no room.
+    let mut too_large: Option<u64> = None;
     loop {
         let ended = tokio::select! {
             due = due(pushing, shared) => resend(pushing, shared, &due).await,
-            () = room(shared), if is_full => {
-                is_full = false;
+            () = room(shared, too_large.unwrap_or(0)), if too_large.is_some() => {
+                too_large = None;
                 Ok(())
             }
-            ahead = pushing.batches(&mut next), if !is_full => match ahead {
+            ahead = pushing.batches(&mut next), if too_large.is_none() => match ahead {
                 Ok(ahead) => {
-                    is_full = send_new(pushing, shared, &ahead.batches, &mut next).await;
+                    too_large = send_new(pushing, shared, &ahead.batches, &mut next).await;
                     Ok(())
                 }
                 Err(failure) => Err(failure),
@@ -64,43 +65,48 @@ async fn due(pushing: &Pushing, shared: &Acknowledging) -> Vec<Offset> {
     }
 }
 
-/// Waits until enough is acknowledged for sending to go on.
-async fn room(shared: &Acknowledging) {
-    while shared.sent.lock().len() > RESUME_AT {
+/// Waits until enough is acknowledged for sending to go on with a record of this many bytes.
+async fn room(shared: &Acknowledging, bytes: u64) {
+    let has_room = || {
+        let sent = shared.sent.lock();
+        sent.len() <= RESUME_AT && sent.has_room(bytes)
+    };
+    while !has_room() {
         shared.changed.notified().await;
     }
 }
 
-/// Sends records for the first time while there is room; whether it ran out. `next` is then the first one not sent.
-async fn send_new(pushing: &Pushing, shared: &Acknowledging, batches: &[Batch], next: &mut Offset) -> bool {
+/// Sends records for the first time while there is room. Where it ran out, `next` is the first one not sent, and its
+/// bytes are returned.
+async fn send_new(pushing: &Pushing, shared: &Acknowledging, batches: &[Batch], next: &mut Offset) -> Option<u64> {
     for batch in batches {
         let behind = batch.header().next_offset();
         if !batch.header().attributes.is_control() {
             let from = *next;
             let mut bytes = BytesMut::new();
             let stopped_at = encode_new(pushing, shared, batch, from, &mut bytes);
-            let last = stopped_at.unwrap_or(behind);
+            let last = stopped_at.map_or(behind, |(offset, _)| offset);
             pushing.hand_over(&mut bytes, last).await;
-            if let Some(stopped_at) = stopped_at {
-                *next = stopped_at;
-                return true;
+            if let Some((offset, record_bytes)) = stopped_at {
+                *next = offset;
+                return Some(record_bytes);
             }
         }
         let advanced = shared.sent.lock().skipped(behind);
         shared.keep(advanced, &pushing.listener);
         *next = behind;
     }
-    false
+    None
 }
 
-/// Encodes and notes the records of a batch from `from` on; the first one for which there was no room.
+/// Encodes and notes the records of a batch from `from` on; the first one for which there was no room, and its bytes.
 fn encode_new(
     pushing: &Pushing,
     shared: &Acknowledging,
     batch: &Batch,
     from: Offset,
     bytes: &mut BytesMut,
-) -> Option<Offset> {
+) -> Option<(Offset, u64)> {
     let now = pushing.listener.now();
     for record in records(pushing, batch).filter(|record| record.offset >= from) {
         let before = bytes.len();
@@ -109,7 +115,7 @@ fn encode_new(
         let mut sent = shared.sent.lock();
         if !sent.has_room(record_bytes) {
             bytes.truncate(before);
-            return Some(record.offset);
+            return Some((record.offset, record_bytes));
         }
         sent.sent(record.offset, record_bytes, now);
     }

@@ -65,6 +65,9 @@ impl Connection<'_> {
         });
         let begun = async {
             self.subscriptions.check(&key)?;
+            if let Some(position) = &position {
+                position.check().map_err(|error| Refusal::from(&error))?;
+            }
             let handle = self.listener.topic(&topic).await?;
             let partition = handle.partition(index).map_err(|error| Refusal::from(&error))?;
             let from = self.start_offset(&partition, start, position.as_ref()).await?;

@@ -147,6 +147,14 @@ pub struct TooLarge {
     pub allowed: usize,
 }
 
+impl TooLarge {
+    /// Whether the frame is to be answered: an ACK sent by a client never is.
+    #[must_use]
+    pub const fn wants_reply(&self) -> bool {
+        self.message_type != FrameType::Ack.to_wire()
+    }
+}
+
 /// Why no frame can be found any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Fatal {
