@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use wiber::protocol::native::{Frame, FrameType};
 
-use crate::harness::{BOUND, Chance, Server, Setup, Wire, a_moment, offset, request};
+use crate::harness::{BOUND, Chance, Server, Setup, Wire, offset, request, say};
 
 const TOPIC: &str = "payments";
 const PARTITIONS: u32 = 3;
@@ -129,7 +129,7 @@ fn many_connections_with_the_same_ids() {
 /// all again to the next one.
 #[test]
 fn each_id_is_stored_once_though_the_server_is_killed() {
-    const IDS: usize = 3_000;
+    const IDS: usize = 10_000;
     let directory = tempfile::tempdir().expect("a directory");
     let setup = Setup::new(&directory.path().join("data"))
         .set("QB_STORAGE__MAX_LOG_SIZE", "20000")
@@ -138,22 +138,25 @@ fn each_id_is_stored_once_though_the_server_is_killed() {
         .expect_line("an acknowledged record survives a crash of the server, but");
     let mut chance = Chance::new(2);
     let mut told = vec![None; IDS];
-    for (cycle, sync) in ["always", "os", "interval", "always", "os", "interval"].into_iter().enumerate() {
+    for (cycle, sync) in (1..).zip(["always", "os", "interval", "always", "os", "interval"]) {
         let (server, mut wire) = start(&setup.clone().set("QB_STORAGE__SYNC", sync));
-        let frames: Vec<_> = (0..).zip(0..IDS).map(|(sequence, id)| publish(sequence, &id.to_string(), &[])).collect();
+        let first = usize::try_from(chance.below(IDS as u64)).expect("small");
+        let frames = (0..).zip((0..IDS).map(|id| (first + id) % IDS));
+        let frames: Vec<_> = frames.map(|(sequence, id)| publish(sequence, &id.to_string(), &[])).collect();
         wire.send_all(&frames);
-        a_moment(&mut chance, 20 * (cycle as u64 + 1));
-        if cycle % 3 == 2 {
-            server.terminate();
-        } else {
-            server.kill();
+        let mut take = |ack: &Frame| {
+            let id = (first + usize::try_from(ack.sequence).expect("small")) % IDS;
+            assert_eq!(*told[id].get_or_insert(place(ack)), place(ack), "id {id} in cycle {cycle}");
+        };
+        for _ in 0..chance.below(IDS as u64 / 4) {
+            take(&wire.next());
         }
+        server.kill();
         while let Some(ack) = wire.next_or_end() {
-            if ack.kind == FrameType::Ack && ack.properties.get("status") == Some("success") {
-                let id = usize::try_from(ack.sequence).expect("small");
-                assert_eq!(*told[id].get_or_insert(place(&ack)), place(&ack), "id {id} in cycle {cycle}");
-            }
+            take(&ack);
         }
+        let known = told.iter().flatten().count();
+        say(&format!("{known} of {IDS} ids told after {cycle} kills"));
     }
     let (server, mut wire) = start(&setup);
     for (id, told) in told.iter_mut().enumerate() {
@@ -164,6 +167,24 @@ fn each_id_is_stored_once_though_the_server_is_killed() {
     assert_eq!(stored.len(), IDS, "each once");
     for (place, id) in stored {
         assert_eq!(told[id.parse::<usize>().expect("a number")], Some(place), "{id}");
+    }
+    server.terminate();
+}
+
+#[test]
+fn more_partitions_keep_the_ids_and_a_topic_created_anew_has_none() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (server, mut wire) = start(&Setup::new(&directory.path().join("data")));
+    let first = place(&wire.ask(&publish(1, "a", &[("partition", "1")])));
+    wire.ask(&request(FrameType::AlterTopic, 2, &[("topic", TOPIC), ("partitions", "5")], b""));
+    assert_eq!(place(&wire.ask(&publish(3, "a", &[("partition", "4")]))), first);
+    for round in 0..3 {
+        wire.ask(&request(FrameType::DeleteTopic, 4, &[("topic", TOPIC)], b""));
+        wire.create_topic(TOPIC, PARTITIONS);
+        let anew = publish(5, "a", &[("partition", "2")]);
+        assert_eq!(place(&wire.ask(&anew)), (2, 0), "round {round}");
+        assert_eq!(place(&wire.ask(&anew)), (2, 0), "round {round}");
+        assert_eq!(ids_stored(&server).len(), 1);
     }
     server.terminate();
 }

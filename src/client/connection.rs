@@ -84,9 +84,18 @@ impl ReplyTo {
 /// Where the BATCH frames of a connection go. Bounded in bytes: while there is no room nothing more is read.
 #[derive(Debug, Clone)]
 pub(super) struct BatchSink {
-    pub(super) queue: mpsc::UnboundedSender<PushedBatch>,
+    pub(super) queue: mpsc::UnboundedSender<Pushed>,
     pub(super) room: Arc<Semaphore>,
     pub(super) bytes_max: u32,
+}
+
+/// What a broker sends unasked.
+#[derive(Debug)]
+pub(super) enum Pushed {
+    /// Batches of a subscription.
+    Batch(PushedBatch),
+    /// Some subscription has ended, and why.
+    Ended(ClientError),
 }
 
 /// A BATCH frame and the room it takes until it is read.
@@ -105,7 +114,7 @@ impl BatchSink {
     fn push(&self, frame: Frame) -> Result<(), Frame> {
         match Arc::clone(&self.room).try_acquire_many_owned(self.permits(&frame)) {
             Ok(room) => {
-                drop(self.queue.send(PushedBatch { frame, _room: room }));
+                drop(self.queue.send(Pushed::Batch(PushedBatch { frame, _room: room })));
                 Ok(())
             }
             Err(_) => Err(frame),
@@ -389,6 +398,10 @@ impl Session {
     /// Matches a reply with its request. A frame that answers nothing, such as the broker's heartbeat, is dropped.
     fn answer(&mut self, frame: Frame) {
         let Some(pending) = self.pending.remove(&frame.sequence) else {
+            // A refusal of what was not asked tells of the end of a subscription.
+            if let (Some(sink), Some(error)) = (&self.batches, ClientError::of_ack(&frame)) {
+                drop(sink.queue.send(Pushed::Ended(error)));
+            }
             return;
         };
         let answer = match ClientError::of_ack(&frame) {

@@ -11,7 +11,7 @@
 //!    │        (at most one in flight)
 //!  sync   ──► everything written so far, one fdatasync       → durable:  ack=durable answered
 //!    │        (at most one in flight, beside the next write)
-//!  commit ──► high watermark moves, readers are woken        (after the acks went out)
+//!  commit ──► high watermark moves                           (before the acks go out; readers are woken after)
 //! ```
 //!
 //! Invariants, asserted in [`Offsets`]: log start ≤ high watermark ≤ stable ≤ log end, where stable is durable under

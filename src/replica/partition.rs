@@ -227,15 +227,15 @@ impl Partition {
         self.state.lock().closed.clone()
     }
 
-    /// Sends answers, then moves the high watermark to what is stable, then wakes readers: in this order, so that no
-    /// reader sees a record before its publisher's answer is on its way.
+    /// Moves the high watermark to what is stable, then sends answers, then wakes readers: in this order, so that whoever
+    /// holds an answer can read what it is about, and no reader that waits is told of a record before its publisher.
     pub(crate) fn carry_out(self: &Arc<Self>, effects: Effects) {
-        let Effects { answers, submit, commits, wakers } = effects;
+        let Effects { answers, submit, commits, mut wakers } = effects;
+        if commits {
+            wakers.append(&mut self.commit());
+        }
         for (waiting, failure) in answers {
             super::ack::answer(waiting, failure.as_ref());
-        }
-        if commits {
-            self.commit();
         }
         wakers.into_iter().for_each(Waker::wake);
         for work in submit {
@@ -243,15 +243,14 @@ impl Partition {
         }
     }
 
-    fn commit(&self) {
+    /// Moves the high watermark; returns the readers to wake.
+    fn commit(&self) -> Vec<Waker> {
         let mut state = self.state.lock();
         if matches!(state.status, PartitionStatus::Follower { .. }) {
-            return;
+            return Vec::new();
         }
         let stable = if state.offsets.stable() == state.offsets.durable() { state.durable } else { state.written };
-        let wakers = state.commit_to(stable);
-        drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        state.commit_to(stable)
     }
 }
 

@@ -87,19 +87,22 @@ async fn acknowledge(
     stored
 }
 
+/// What was acknowledged may be shown a moment later.
+fn patient() -> FetchOptions {
+    FetchOptions { max_wait: Duration::from_secs(10), ..FetchOptions::default() }
+}
+
 /// Everything a topic holds, by partition.
 async fn contents(client: &Client) -> BTreeMap<u32, Vec<Record>> {
     let mut contents = BTreeMap::new();
     for partition in 0..PARTITIONS {
         let (mut records, mut offset) = (Vec::new(), Offset::ZERO);
-        loop {
-            let fetched = client.fetch(TOPIC, PartitionIndex(partition), offset, FetchOptions::default()).await;
-            let fetched = fetched.expect("fetched");
+        let query = OffsetsQuery::default();
+        let offsets = client.list_offsets(TOPIC, PartitionIndex(partition), &query).await.expect("listed");
+        while offset < offsets.log_end {
+            let fetched = client.fetch(TOPIC, PartitionIndex(partition), offset, patient()).await.expect("fetched");
             records.extend(fetched.records);
             offset = fetched.next_offset;
-            if offset >= fetched.high_watermark {
-                break;
-            }
         }
         contents.insert(partition, records);
     }
@@ -265,7 +268,7 @@ fn topics_are_created_described_altered_read_and_deleted() {
         let record = ProducerRecord::new("x").key("k").header("h", "v").partition(partition).timestamp(timestamp);
         let position = producer.send(TOPIC, record).await.expect("taken").await.expect("stored");
         assert_eq!((position.partition, position.offset), (partition, Offset::ZERO));
-        let fetched = client.fetch(TOPIC, partition, Offset::ZERO, FetchOptions::default()).await.expect("fetched");
+        let fetched = client.fetch(TOPIC, partition, Offset::ZERO, patient()).await.expect("fetched");
         assert_eq!((fetched.records.len(), fetched.next_offset.get()), (1, 1));
         assert_eq!(fetched.records[0].timestamp, timestamp);
         assert_eq!(fetched.records[0].key.as_deref(), Some(&b"k"[..]));

@@ -3,6 +3,7 @@
 mod batches;
 mod repeats;
 mod restarts;
+mod simulation;
 
 use std::task::{Wake, Waker};
 
@@ -43,6 +44,8 @@ struct Publisher {
     run: PublishRun<u64>,
     answers: Arc<Answers>,
     woken: Arc<Woken>,
+    /// What was appended, by partition and tokens.
+    appended: Mutex<Vec<(u32, Vec<u64>)>>,
     ack: AckLevel,
     now: Timestamp,
 }
@@ -60,7 +63,8 @@ enum Became {
 impl Publisher {
     fn new(rig: &Rig) -> Publisher {
         let (run, answers, woken) = (PublishRun::default(), Arc::default(), Arc::default());
-        Publisher { broker: Arc::clone(&rig.broker), run, answers, woken, ack: AckLevel::Durable, now: at(0) }
+        let appended = Mutex::default();
+        Publisher { broker: Arc::clone(&rig.broker), run, answers, woken, appended, ack: AckLevel::Durable, now: at(0) }
     }
 
     fn waiter(&self, token: u64) -> Option<Waiter> {
@@ -112,10 +116,12 @@ impl Publisher {
         for mut batch in self.run.take() {
             let tokens = batch.take_places();
             let waiter = self.waiter(tokens[0]);
+            let index = batch.index().0;
             match batch.append(waiter, self.now) {
                 Ok(ticket) => assert!(ticket.is_some(), "there is space"),
                 Err(error) => self.answers.0.lock().push(format!("{} refused: {error}", tokens[0])),
             }
+            self.appended.lock().push((index, tokens));
         }
     }
 

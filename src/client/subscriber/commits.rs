@@ -21,7 +21,9 @@ pub(super) struct Commits {
     retry_backoff_max: Duration,
     /// Made with the first commit, and anew when it is lost.
     client: tokio::sync::Mutex<Option<Client>>,
-    /// Positions not yet sent.
+    /// Held while positions are sent: whoever comes next finds them kept.
+    round: tokio::sync::Mutex<()>,
+    /// Positions not yet kept.
     pending: Mutex<BTreeMap<PartitionIndex, Offset>>,
 }
 
@@ -33,6 +35,7 @@ impl Commits {
             retry_backoff: options.retry_backoff,
             retry_backoff_max: options.retry_backoff_max,
             client: tokio::sync::Mutex::new(None),
+            round: tokio::sync::Mutex::new(()),
             pending: Mutex::new(BTreeMap::new()),
         }
     }
@@ -86,18 +89,18 @@ impl Commits {
         Ok(made)
     }
 
-    /// Sends the positions noted so far. What fails is kept for the next time.
+    /// Sends the positions noted so far, after whoever is sending some already. One leaves the notes only when the broker
+    /// has it, so that nothing is lost where this is broken off.
     pub(super) async fn commit_pending(&self) -> Result<(), ClientError> {
-        let pending = std::mem::take(&mut *self.pending());
-        let mut result = Ok(());
+        let _round = self.round.lock().await;
+        let pending = self.pending().clone();
         for (partition, offset) in pending {
-            if result.is_ok() {
-                result = self.commit(partition, offset).await.map(drop);
-            }
-            if result.is_err() {
-                self.note(partition, offset);
+            self.commit(partition, offset).await?;
+            let mut pending = self.pending();
+            if pending.get(&partition) == Some(&offset) {
+                pending.remove(&partition);
             }
         }
-        result
+        Ok(())
     }
 }

@@ -14,7 +14,7 @@ use super::commits::Commits;
 use super::options::{DeliveryMode, Partitions, SubscriberOptions};
 use super::position::{Gap, Position, Stage};
 use crate::client::chance::{Backoff, Chance};
-use crate::client::connection::{Answer, BatchSink, Command, PushedBatch, ReplyTo};
+use crate::client::connection::{Answer, BatchSink, Command, Pushed, PushedBatch, ReplyTo};
 use crate::client::topics::about;
 use crate::client::{Client, ClientError, admin, error, reading};
 use crate::protocol::native::{ErrorCode, Frame, FrameType, Properties, StartAt};
@@ -64,7 +64,7 @@ struct Link {
     client: Client,
     queue: mpsc::UnboundedSender<Answer>,
     answers: mpsc::UnboundedReceiver<Answer>,
-    batches: mpsc::UnboundedReceiver<PushedBatch>,
+    pushed: mpsc::UnboundedReceiver<Pushed>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -76,7 +76,7 @@ enum Purpose {
 
 enum Event {
     Answer(Answer),
-    Batch(PushedBatch),
+    Pushed(Pushed),
     Lost,
 }
 
@@ -87,10 +87,10 @@ impl Link {
         bytes: u32,
     ) -> Result<Link, ClientError> {
         let (queue, answers) = mpsc::unbounded_channel();
-        let (sink, batches) = mpsc::unbounded_channel();
+        let (sink, pushed) = mpsc::unbounded_channel();
         let sink = BatchSink { queue: sink, room, bytes_max: bytes };
         let client = Client::connect_with(options, Some(sink)).await?;
-        Ok(Link { client, queue, answers, batches })
+        Ok(Link { client, queue, answers, pushed })
     }
 
     /// The next thing that happens on the connection. Answers that came before a batch come before it, and everything
@@ -100,10 +100,10 @@ impl Link {
         tokio::select! {
             biased;
             Some(answer) = link.answers.recv() => Event::Answer(answer),
-            Some(batch) = link.batches.recv() => Event::Batch(batch),
+            Some(pushed) = link.pushed.recv() => Event::Pushed(pushed),
             () = link.client.commands.closed() => match link.answers.try_recv() {
                 Ok(answer) => Event::Answer(answer),
-                Err(_) => link.batches.try_recv().map_or(Event::Lost, Event::Batch),
+                Err(_) => link.pushed.try_recv().map_or(Event::Lost, Event::Pushed),
             },
         }
     }
@@ -292,7 +292,12 @@ impl Task {
     fn take(&mut self, event: Event) -> Result<(), ClientError> {
         match event {
             Event::Answer(answer) => self.answered(answer),
-            Event::Batch(batch) => {
+            Event::Pushed(Pushed::Ended(error)) if error.is_retriable() => {
+                self.lose();
+                Ok(())
+            }
+            Event::Pushed(Pushed::Ended(error)) => Err(error),
+            Event::Pushed(Pushed::Batch(batch)) => {
                 while let Some(Ok(answer)) = self.link.as_mut().map(|link| link.answers.try_recv()) {
                     self.answered(answer)?;
                 }

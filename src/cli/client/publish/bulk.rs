@@ -113,7 +113,10 @@ impl<'a> Bulk<'a> {
         let mut stop = pin!(interrupted());
         let mut read_to_end = Ok(());
         'reading: loop {
+            // Where lines and room never run out, nothing else would let a signal in.
+            tokio::task::yield_now().await;
             let read = tokio::select! {
+                biased;
                 stopped = &mut stop => break stopped.map_err(Failure::Signal)?,
                 read = lines.recv() => read,
             };
@@ -154,12 +157,11 @@ impl<'a> Bulk<'a> {
         let failed = |source| Failure::Line { topic: self.topic.to_owned(), number, source };
         match &self.sink {
             Sink::Batches(producer) => {
-                while self.under_way.len() >= UNDER_WAY_MAX
+                if self.under_way.len() >= UNDER_WAY_MAX
                     && let Some((_, oldest)) = self.under_way.front_mut()
                 {
                     // Counted below, with all that have come.
                     let _counted_below = oldest.await;
-                    break;
                 }
                 let sent = producer.send(self.topic, self.pattern.record(key, value)).await;
                 self.under_way.push_back((number, sent.map_err(failed)?));

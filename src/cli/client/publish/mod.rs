@@ -138,9 +138,11 @@ impl Publish {
             }
             Ok(position)
         };
-        let failed = |source: ClientError| match source {
-            ClientError::Invalid(invalid) => Failure::Usage(format!("publish: {invalid}")),
-            source => Failure::Request { doing: format!("publish to topic '{topic}'"), source },
+        let failed = |source: ClientError| {
+            if let ClientError::Invalid(invalid) = source {
+                return Failure::Usage(format!("publish: {invalid}"));
+            }
+            Failure::Request { doing: format!("publish to topic '{topic}'"), source }
         };
         let position: Option<Position> = published.await.map_err(failed)?;
         let json = json!({

@@ -63,7 +63,6 @@ impl Rig {
             places: sequences.map(|sequence| self.outbox.reserve(sequence)).collect(),
             whole: None,
             not_before: Offset::ZERO,
-            whole: None,
         }
     }
 }
