@@ -164,7 +164,7 @@ impl Peer {
     }
 
     async fn create_topic(&mut self, name: &str) {
-        self.send(&request(FrameType::CreateTopic, 1, &[("topic", name)], b"")).await;
+        self.send(&request(FrameType::CreateTopic, 1, &[("topic", name), ("partitions", "1")], b"")).await;
         self.expect(&[(1, "success")]).await;
     }
 }
