@@ -263,6 +263,11 @@ impl Outbox {
         ReadAhead(self.read_ahead.acquire_many(units).await.ok())
     }
 
+    /// Waits until the socket has taken half of what may wait for it.
+    pub(super) async fn half_empty(&self) {
+        self.until(|state| state.bytes.len() <= BUFFERED_BYTES_MAX / 2).await;
+    }
+
     /// Waits until this DATA may be sent.
     pub(super) async fn data_may_go(&self, data: &Data<'_>) {
         self.until(|state| state.may_go(data)).await;
