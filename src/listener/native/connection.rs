@@ -213,6 +213,8 @@ impl Connection<'_> {
             }
             Ok(request) => {
                 self.is_greeted = true;
+                // Requests that never wait would keep the thread to themselves.
+                tokio::task::coop::consume_budget().await;
                 self.in_hand = wants_answer(frame).then(|| self.take_in_hand(frame.sequence));
                 run.flush(self.listener, &self.outbox).await;
                 self.handle(frame.sequence, request).await;

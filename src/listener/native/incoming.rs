@@ -9,6 +9,9 @@ use tokio::net::TcpStream;
 pub(super) const READ_BYTES: usize = 2 << 10;
 /// Bytes read at a time while more keep coming.
 pub(super) const READ_BYTES_MAX: usize = 256 << 10;
+/// Bytes a connection that always has some is served before the others have their turn. Looking at a socket that has
+/// bytes never waits by itself, so that one client could keep a thread for as long as it sends.
+pub(super) const TURN_BYTES: usize = 64 << 10;
 
 /// The incoming side of a connection.
 #[derive(Debug)]
@@ -16,17 +19,23 @@ pub(super) struct Incoming {
     pub(super) bytes: BytesMut,
     /// Room for the next read.
     room: usize,
+    /// Bytes read since the others had their turn.
+    read: usize,
 }
 
 impl Default for Incoming {
     fn default() -> Incoming {
-        Incoming { bytes: BytesMut::new(), room: READ_BYTES }
+        Incoming { bytes: BytesMut::new(), room: READ_BYTES, read: 0 }
     }
 }
 
 impl Incoming {
     /// Reads what has come, or waits for it; 0 where the peer has closed its side. Loses nothing where it is dropped.
     pub(super) async fn read(&mut self, stream: &TcpStream) -> io::Result<usize> {
+        if self.read >= TURN_BYTES {
+            self.read = 0;
+            tokio::task::yield_now().await;
+        }
         loop {
             stream.readable().await?;
             // Room is made only once there is something to read: most connections are idle most of the time.
@@ -35,6 +44,7 @@ impl Incoming {
             }
             match stream.try_read_buf(&mut self.bytes) {
                 Ok(read) => {
+                    self.read += read;
                     if self.bytes.len() == self.bytes.capacity() {
                         self.room = (self.room * 2).min(READ_BYTES_MAX);
                     }
@@ -47,7 +57,7 @@ impl Incoming {
     }
 
     fn give_back(&mut self) {
-        self.room = (self.room / 2).max(READ_BYTES);
+        (self.room, self.read) = ((self.room / 2).max(READ_BYTES), 0);
         if self.bytes.is_empty() {
             self.bytes = BytesMut::new();
         }
@@ -89,6 +99,38 @@ mod tests {
         assert_eq!(&incoming.bytes[..], b"begun");
         drop(peer);
         assert_eq!(incoming.read(&stream).await.unwrap(), 0);
+    }
+
+    /// A client that sent without a pause kept the thread: signals and other connections waited for seconds.
+    #[tokio::test]
+    async fn who_always_has_something_lets_the_others_have_their_turn() {
+        let (mut peer, stream) = pair().await;
+        let sending = tokio::spawn(async move {
+            let piece = vec![b'x'; 1 << 20];
+            while peer.write_all(&piece).await.is_ok() {}
+        });
+        let mut incoming = Incoming::default();
+        let turns = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = std::sync::Arc::clone(&turns);
+        let other = tokio::spawn(async move {
+            loop {
+                counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                tokio::task::yield_now().await;
+            }
+        });
+        let mut total = 0;
+        while total < 8 << 20 {
+            let before = turns.load(std::sync::atomic::Ordering::Relaxed);
+            let mut in_turn = 0;
+            while turns.load(std::sync::atomic::Ordering::Relaxed) == before {
+                in_turn += incoming.read(&stream).await.unwrap();
+                incoming.bytes.clear();
+                assert!(in_turn <= TURN_BYTES + 2 * READ_BYTES_MAX, "{in_turn}");
+            }
+            total += in_turn;
+        }
+        drop((stream, other.abort()));
+        sending.await.unwrap();
     }
 
     #[tokio::test]

@@ -95,7 +95,8 @@ impl NativeListener {
 
     async fn connection(self: Arc<Self>, stream: TcpStream, stop: watch::Receiver<bool>) {
         let number = ConnectionNumber(self.connections.fetch_add(1, Ordering::Relaxed) + 1);
-        tracing::debug!(connection = number.0, peer = ?stream.peer_addr().ok(), "connected");
+        let peer = stream.peer_addr().ok().map(tracing::field::display);
+        tracing::debug!(connection = number.0, peer, "connected");
         let end = match self.prepare(&stream) {
             Ok(()) => connection::run(&self, number, stream, stop).await,
             Err(error) => Err(error),

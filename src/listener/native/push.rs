@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::NativeListener;
 use super::errors::Refusal;
+use super::incoming::TURN_BYTES;
 use super::outbox::{Data, Outbox, ReadAhead, Sent, SubscriptionId};
 use super::reading::read;
 use crate::broker::PositionKey;
@@ -113,7 +114,12 @@ impl Pushing {
     pub(super) async fn read(&self, from: Offset, bytes_max: usize) -> Result<Ahead<'_>, ReadFailure> {
         let mut leave = self.outbox.read_ahead(READ_BYTES).await;
         let batches = read(&self.partition, from, bytes_max).await?;
-        leave.keep_only(batches.iter().map(|batch| batch.bytes().len()).sum());
+        let bytes = batches.iter().map(|batch| batch.bytes().len()).sum();
+        leave.keep_only(bytes);
+        if bytes >= TURN_BYTES {
+            // One who catches up never waits by itself.
+            tokio::task::yield_now().await;
+        }
         Ok(Ahead { batches, _leave: leave })
     }
 
