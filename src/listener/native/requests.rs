@@ -7,7 +7,7 @@ use super::answer::Answer;
 use super::connection::Connection;
 use super::errors::Refusal;
 use super::subscription::{Delivery, Start, SubscriptionKey};
-use crate::broker::PositionKey;
+use crate::broker::{BrokerError, CLIENT_ID_BYTES_MAX, PositionKey};
 use crate::protocol::native::{AckRequest, ErrorCode, Request, StartAt, SubscribeRequest, UnsubscribeRequest};
 use crate::replica::Partition;
 use crate::types::{Offset, Timestamp, TopicName};
@@ -19,8 +19,32 @@ enum Form {
     Batches,
 }
 
+/// Whether a request must see the topics as the commands before it leave them.
+fn depends_on_topics(request: &Request<'_>) -> bool {
+    match request {
+        Request::CreateTopic(_)
+        | Request::AlterTopic(_)
+        | Request::DeleteTopic(_)
+        | Request::Heartbeat
+        | Request::InitProducer
+        | Request::Ack(_) => false,
+        Request::Subscribe(_)
+        | Request::SubscribeBatches(_)
+        | Request::Unsubscribe(_)
+        | Request::Metadata(_)
+        | Request::Fetch(_)
+        | Request::Commit(_)
+        | Request::PublishBatch(_)
+        | Request::ListOffsets(_)
+        | Request::Publish(_) => true,
+    }
+}
+
 impl Connection<'_> {
     pub(super) async fn handle(&mut self, sequence: u64, request: Request<'_>) {
+        if depends_on_topics(&request) {
+            self.commands.done().await;
+        }
         let answer = match request {
             Request::CreateTopic(request) => return self.command_topic(sequence, request.into()).await,
             Request::AlterTopic(request) => return self.command_topic(sequence, request.into()).await,
@@ -28,29 +52,15 @@ impl Connection<'_> {
             Request::Heartbeat => Answer::Heartbeat,
             Request::InitProducer => return self.init_producer(sequence),
             Request::Ack(request) => return self.acknowledge(&request),
-            // What follows depends on the topics as the commands before it leave them.
-            other => {
-                self.commands.done().await;
-                match other {
-                    Request::Subscribe(request) => return self.subscribe(sequence, request, Form::Single).await,
-                    Request::SubscribeBatches(request) => {
-                        return self.subscribe(sequence, request, Form::Batches).await;
-                    }
-                    Request::Unsubscribe(request) => self.unsubscribe(request),
-                    Request::Metadata(request) => self.metadata(request).await,
-                    Request::Fetch(request) => return self.fetch(sequence, request).await,
-                    Request::Commit(request) => return self.commit(sequence, request),
-                    Request::PublishBatch(request) => return self.publish_batch(sequence, request).await,
-                    Request::ListOffsets(request) => self.list_offsets(request).await,
-                    Request::CreateTopic(_)
-                    | Request::AlterTopic(_)
-                    | Request::DeleteTopic(_)
-                    | Request::Heartbeat
-                    | Request::InitProducer
-                    | Request::Ack(_)
-                    | Request::Publish(_) => Answer::Silence,
-                }
-            }
+            Request::Subscribe(request) => return self.subscribe(sequence, request, Form::Single).await,
+            Request::SubscribeBatches(request) => return self.subscribe(sequence, request, Form::Batches).await,
+            Request::Unsubscribe(request) => self.unsubscribe(request),
+            Request::Metadata(request) => self.metadata(request).await,
+            Request::Fetch(request) => return self.fetch(sequence, request).await,
+            Request::Commit(request) => return self.commit(sequence, request),
+            Request::PublishBatch(request) => return self.publish_batch(sequence, request).await,
+            Request::ListOffsets(request) => self.list_offsets(request).await,
+            Request::Publish(_) => Answer::Silence,
         };
         self.outbox.answer_next(sequence, answer);
     }
@@ -65,6 +75,9 @@ impl Connection<'_> {
         });
         let begun = async {
             self.subscriptions.check(&key)?;
+            if client_id.len() > CLIENT_ID_BYTES_MAX {
+                return Err(Refusal::from(&BrokerError::InvalidClientId { bytes: client_id.len() }));
+            }
             if let Some(position) = &position {
                 position.check().map_err(|error| Refusal::from(&error))?;
             }

@@ -37,7 +37,7 @@ async fn a_stop_does_not_wait_for_queue_space() {
     let mut peer = rig.connect().await;
     peer.create_topic("t").await;
     rig.hands.hold();
-    let large = [b'x'; PENDING_BYTES as usize];
+    let large = [b'x'; PENDING_BYTES];
     let requests = [
         request(PUBLISH, 2, &[("topic", "t")], &large),
         request(FrameType::Heartbeat, 3, &[], b""),

@@ -27,13 +27,16 @@ const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 /// Longer than anything here takes.
 const BOUND: Duration = Duration::from_secs(20);
 /// Bytes that may wait to be written.
-const PENDING_BYTES: u64 = 2_000;
+const PENDING_BYTES: usize = 2_000;
+
+/// Work that waits.
+type Held = VecDeque<(Arc<Partition>, Work)>;
 
 /// Runs work at once, unless it is told to hold it back.
 #[derive(Debug)]
 struct Hands {
     runtime: Handle,
-    held: Mutex<Option<VecDeque<(Arc<Partition>, Work)>>>,
+    held: Mutex<Option<Held>>,
 }
 
 impl WorkQueue for Hands {
@@ -47,7 +50,7 @@ impl WorkQueue for Hands {
 
 impl Hands {
     fn hold(&self) {
-        *self.held.lock() = Some(VecDeque::new());
+        *self.held.lock() = Some(Held::new());
     }
 
     fn go_on(&self) {
@@ -74,7 +77,7 @@ impl Rig {
     async fn new(connections_max: usize) -> Rig {
         let hands = Arc::new(Hands { runtime: Handle::current(), held: Mutex::default() });
         let queue = Arc::clone(&hands) as Arc<dyn WorkQueue>;
-        let opened = tokio::task::spawn_blocking(|| in_memory(queue, PENDING_BYTES, NOW)).await;
+        let opened = tokio::task::spawn_blocking(|| in_memory(queue, PENDING_BYTES as u64, NOW)).await;
         let options = NativeOptions {
             connections_max,
             handshake_timeout: BOUND,
