@@ -246,7 +246,16 @@ impl Scripted {
                 succeed(out, frame, &[("start_offset", start.to_string())], b"");
             }
             FrameType::PublishBatch => return self.publish(frame, partition, session, out),
-            other => panic!("{other:?}"),
+            FrameType::Data
+            | FrameType::Ack
+            | FrameType::CreateTopic
+            | FrameType::Subscribe
+            | FrameType::Unsubscribe
+            | FrameType::Publish
+            | FrameType::DeleteTopic
+            | FrameType::Fetch
+            | FrameType::AlterTopic
+            | FrameType::Batch => panic!("{frame:?}"),
         }
         true
     }

@@ -20,10 +20,10 @@ fn options(broker: &Scripted) -> SubscriberOptions {
     }
 }
 
-async fn stored(partitions: usize, count: u64) -> Scripted {
+async fn stored(partitions: usize, count: usize) -> Scripted {
     let broker = Scripted::start(partitions, &[]).await;
     for number in 0..count {
-        broker.store(number as usize % partitions, &number.to_string());
+        broker.store(number % partitions, &number.to_string());
     }
     broker
 }
