@@ -9,6 +9,7 @@ mod commands;
 mod corpus;
 mod dedup;
 mod harness;
+mod hostile;
 mod kill;
 mod life;
 mod load;

@@ -2,14 +2,14 @@
 //! the test puts together byte by byte. One file for each theme.
 
 mod batches;
-// mod codes;
+mod codes;
 mod create;
 mod delivery;
 mod fetch;
 mod frames;
 mod heartbeats;
-// mod limits;
-// mod original;
+mod limits;
+mod original;
 mod positions;
 mod publish;
 mod subscribe;

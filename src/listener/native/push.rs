@@ -172,7 +172,10 @@ impl Pushing {
             let connection = self.outbox.connection().0;
             tracing::warn!(connection, partition = %self.partition.name(), %failure, "a subscription ended");
         }
-        self.outbox.tell(&Refusal::from(failure));
+        let mut refusal = Refusal::from(failure);
+        refusal.details.push(("topic", self.topic.to_string()));
+        refusal.details.push(("partition", self.partition.name().partition.to_string()));
+        self.outbox.tell(&refusal);
     }
 
     /// A producer's records that cannot be taken apart are its own mistake: they are passed over.

@@ -63,6 +63,7 @@ impl Rig {
             partition: PartitionIndex(0),
             places: sequences.map(|sequence| self.outbox.reserve(sequence)).collect(),
             not_before: Offset::ZERO,
+            whole: None,
         }
     }
 }

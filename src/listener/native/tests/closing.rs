@@ -49,7 +49,12 @@ async fn a_stop_does_not_wait_for_queue_space() {
     ];
     peer.send(&requests.concat()).await;
     rig.has_work().await;
+    let mut idle = rig.connect().await;
+    idle.send(&request(FrameType::Heartbeat, 1, &[], b"")).await;
+    idle.expect(&[(1, "heartbeat")]).await;
     rig.stop.send(true).unwrap();
+    // Once this one is closed, the other has heard of the stop too, and there may be space again.
+    assert_eq!(idle.said().await, None);
     rig.hands.go_on();
     peer.expect(&[(2, "success"), (3, "heartbeat")]).await;
     peer.expect(&[(4, "shutting_down"), (5, "shutting_down"), (7, "shutting_down")]).await;

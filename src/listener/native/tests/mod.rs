@@ -4,7 +4,6 @@ mod closing;
 mod limits;
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,15 +18,9 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{NativeListener, NativeOptions, Surroundings};
-use crate::broker::metadata::MetadataLimits;
-use crate::broker::positions::PositionLimits;
-use crate::broker::publish::PublishLimits;
-use crate::broker::{Broker, BrokerOptions, BrokerStart, TopicDefaults};
-use crate::disk::faulty::FaultyDisk;
-use crate::log::{LogOptions, RetentionPolicy};
+use crate::broker::tests::in_memory;
 use crate::protocol::native::{Decoded, Frame, FrameCodec, FrameLimits, FrameType, Properties};
-use crate::replica::producers::ProducerLimits;
-use crate::replica::{Partition, PartitionOptions, SyncPolicy, Work, WorkQueue};
+use crate::replica::{Partition, Work, WorkQueue};
 use crate::types::{Timestamp, TopicId};
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -77,42 +70,11 @@ struct Rig {
     serving: JoinHandle<()>,
 }
 
-fn broker_options() -> BrokerOptions {
-    BrokerOptions {
-        data_dir: PathBuf::from("/data"),
-        snapshot_dir: PathBuf::from("/snapshots"),
-        snapshots_kept: 2,
-        snapshot_interval_ms: 10_000,
-        reserve_bytes: 4_000,
-        tail_bytes: 1 << 16,
-        open_segments_max: 4,
-        partition: PartitionOptions {
-            log: LogOptions { segment_bytes: 1 << 20, segment_age_ms: 1_000_000, index_interval_bytes: 4_096 },
-            sync: SyncPolicy::Always,
-            retention: RetentionPolicy::default(),
-            pending_bytes_max: PENDING_BYTES,
-            unsynced_bytes_max: 1 << 20,
-            inline_write_bytes_max: 0,
-            producers: ProducerLimits { producers_max: 100, expiry_ms: 1_000_000 },
-            is_internal: false,
-        },
-        topics: TopicDefaults { partitions: 1, message_bytes_max: 1 << 20 },
-        publish: PublishLimits::default(),
-        limits: MetadataLimits { topics_max: 100, partitions_max: 8 },
-        positions: PositionLimits { partitions: 2, positions_max: 10, expiry_ms: 1_000_000, log_records_min: 20 },
-    }
-}
-
 impl Rig {
     async fn new(connections_max: usize) -> Rig {
         let hands = Arc::new(Hands { runtime: Handle::current(), held: Mutex::default() });
-        let start = BrokerStart {
-            disk: Arc::new(FaultyDisk::new()),
-            queue: Arc::clone(&hands) as Arc<dyn WorkQueue>,
-            fresh_directory_id: Uuid::from_u128(1),
-            now: NOW,
-        };
-        let opened = tokio::task::spawn_blocking(|| Broker::open(broker_options(), start)).await.unwrap();
+        let queue = Arc::clone(&hands) as Arc<dyn WorkQueue>;
+        let opened = tokio::task::spawn_blocking(|| in_memory(queue, PENDING_BYTES, NOW)).await;
         let options = NativeOptions {
             connections_max,
             handshake_timeout: BOUND,
@@ -129,7 +91,7 @@ impl Rig {
             TopicId::new(Uuid::from_u128(*ids.lock()))
         };
         let surroundings = Surroundings { now: Arc::new(|| NOW), fresh_topic_id: Arc::new(fresh_topic_id) };
-        let native = NativeListener::new(opened.unwrap().0, options, surroundings);
+        let native = NativeListener::new(opened.unwrap(), options, surroundings);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = watch::channel(false);
@@ -202,7 +164,7 @@ impl Peer {
     }
 
     async fn create_topic(&mut self, name: &str) {
-        self.send(&request(FrameType::CreateTopic, 1, &[("topic", name)], b"")).await;
+        self.send(&request(FrameType::CreateTopic, 1, &[("topic", name), ("partitions", "1")], b"")).await;
         self.expect(&[(1, "success")]).await;
     }
 }
