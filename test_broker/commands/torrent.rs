@@ -16,9 +16,8 @@ use crate::harness::{Chance, Server, Setup, a_moment, client};
 
 const CORPUS_BYTES: usize = 8 << 20;
 const PARTITIONS: u32 = 3;
+/// As they are given, and as they are shown.
 const HEADERS: &str = r#"{"source": "corpus", "umlaut": "ü\"\\"}"#;
-/// How those headers are shown.
-const HEADERS_SHOWN: &str = r#"{"source": "corpus", "umlaut": "ü\"\\"}"#;
 /// What the lines of the publisher that is killed begin with, and the last line of each partition.
 const LOST: &[u8] = b"\x01lost ";
 const LAST: &[u8] = b"\x01last";
@@ -35,7 +34,7 @@ fn keyed() -> (Vec<u8>, BTreeMap<u32, Lines>) {
         file.extend_from_slice(b"\t");
         file.extend_from_slice(line);
         file.push(b'\n');
-        let shown = [key.as_bytes(), b"|", HEADERS_SHOWN.as_bytes(), b"|", line].concat();
+        let shown = [key.as_bytes(), b"|", HEADERS.as_bytes(), b"|", line].concat();
         expected.entry(partition_for_key(key.as_bytes(), PARTITIONS).0).or_default().push(shown);
     }
     (file, expected)
@@ -68,27 +67,22 @@ fn read(child: &mut Child) -> BTreeMap<u32, Lines> {
     read
 }
 
-/// Publishes numbered lines until it is killed, which it is at some moment.
-fn lose(server: &Server, partition: u32, chance: &mut Chance) {
-    let mut publisher = command(server, &["publish", "t", "--partition", &partition.to_string(), "--batch", "50"])
-        .spawn()
-        .expect("it runs");
+/// A publisher of numbered lines without end, of which the first has come through.
+fn start_lost<'a>(scope: &'a thread::Scope<'a, '_>, server: &Server, partition: u32) -> Child {
+    let arguments = ["publish", "t", "--partition", &partition.to_string(), "--batch", "50"];
+    let mut publisher = command(server, &arguments).spawn().expect("it runs");
     let mut input = publisher.stdin.take().expect("piped");
-    thread::scope(|scope| {
-        scope.spawn(move || {
-            for number in 0_u32.. {
-                let line = [LOST, number.to_string().as_bytes(), b"\n"].concat();
-                if input.write_all(&line).is_err() {
-                    return;
-                }
+    scope.spawn(move || {
+        // Until the publisher is killed.
+        for number in 0_u32.. {
+            let line = [LOST, number.to_string().as_bytes(), b"\n"].concat();
+            if input.write_all(&line).is_err() {
+                return;
             }
-        });
-        // From the first line on that came through, at any moment.
-        while json(server, &["topics", "describe", "t"])["partitions"][partition as usize]["log_end"] == 0 {}
-        a_moment(chance, 50);
-        publisher.kill().expect("killed");
-        publisher.wait().expect("ended");
+        }
     });
+    while json(server, &["topics", "describe", "t"])["partitions"][partition as usize]["high_watermark"] == 0 {}
+    publisher
 }
 
 /// Takes the lines of the killed publisher out, and sees that they are the first ones, each once, in order.
@@ -116,10 +110,13 @@ fn everything_comes_out_as_it_went_in() {
     let (first, second) = thread::scope(|scope| {
         let first = scope.spawn(|| read(&mut first));
         let second = scope.spawn(|| read(&mut second));
+        let mut lost = start_lost(scope, &server, 1);
         let arguments =
             ["publish", "t", "--file", path, "--key-separator", r"\t", "--properties", HEADERS, "-o", "json"];
         let publisher = command(&server, &arguments).stdin(Stdio::null()).spawn().expect("it runs");
-        lose(&server, 1, &mut chance);
+        a_moment(&mut chance, 500);
+        lost.kill().expect("killed");
+        lost.wait().expect("ended");
         let told = publisher.wait_with_output().expect("it ends").stdout;
         let told: serde_json::Value = serde_json::from_slice(&told).expect("JSON");
         let lines: usize = expected.values().map(Vec::len).sum();

@@ -27,6 +27,9 @@ use crate::client::{Client, ClientOptions};
 use failure::Failure;
 use output::Output;
 
+/// Where the help shows the options that every command has.
+const COMMON: &str = "Common options";
+
 /// Talks to a Wiber broker over its native protocol
 #[derive(Debug, Parser)]
 #[command(
@@ -46,16 +49,16 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no broker reached, 4 topic or par
 )]
 struct Arguments {
     /// Name or address of the broker [default: 127.0.0.1]
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = COMMON)]
     host: Option<String>,
     /// Port of its native protocol [default: 9999]
-    #[arg(long, global = true, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, global = true, help_heading = COMMON, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
     /// Name of this client: kept with the records it publishes, and the name its positions are kept under
-    #[arg(long, global = true, value_name = "ID")]
+    #[arg(long, global = true, help_heading = COMMON, value_name = "ID")]
     client_id: Option<String>,
     /// What to print: text for people, or JSON, an object per command or one per line for streams
-    #[arg(long, short, global = true, value_name = "FORMAT", default_value = "text")]
+    #[arg(long, short, global = true, help_heading = COMMON, value_name = "FORMAT", default_value = "text")]
     output: Output,
     #[command(subcommand)]
     command: Command,

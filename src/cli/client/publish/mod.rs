@@ -38,7 +38,7 @@ use pattern::Pattern;
 pub(super) struct Publish {
     /// The topic
     topic: String,
-    /// The message; '-', or none where standard input is no terminal, reads lines from standard input
+    /// The message. Without one, or with '-', lines are read from standard input
     #[arg(allow_negative_numbers = true)]
     message: Option<OsString>,
     /// Publish every line of this file; '-' is standard input

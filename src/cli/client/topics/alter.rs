@@ -35,7 +35,7 @@ pub(super) struct Alter {
     /// Largest message in bytes
     #[arg(long, value_name = "BYTES|default", value_parser = bytes_change)]
     max_message_size: Option<Change<u64>>,
-    /// What becomes of old records: delete, compact, or compact,delete
+    /// What becomes of old records: delete, compact, or compact,delete; nothing is compacted yet
     #[arg(long, value_name = "POLICY|default", value_parser = policy_change)]
     cleanup_policy: Option<Change<CleanupPolicy>>,
     /// Bytes at which a new segment file is begun

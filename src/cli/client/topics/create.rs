@@ -17,7 +17,7 @@ use crate::client::{CleanupPolicy, TopicSettings};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   wiber-client create-topic orders --partitions 3 --retention 72
-  wiber-client topics create prices --cleanup-policy compact")]
+  wiber-client topics create readings --retention 0 --retention-bytes 10000000000")]
 pub(in crate::cli::client) struct Create {
     /// Its name: 1 to 249 of a-z A-Z 0-9 . _ -
     topic: String,
@@ -33,7 +33,7 @@ pub(in crate::cli::client) struct Create {
     /// Largest message in bytes [default: the broker's topics.max_message_size]
     #[arg(long, value_name = "BYTES")]
     max_message_size: Option<u64>,
-    /// What becomes of old records: delete, compact, or compact,delete [default: delete]
+    /// What becomes of old records: delete, compact, or compact,delete; nothing is compacted yet [default: delete]
     #[arg(long, value_name = "POLICY", value_parser = policy)]
     cleanup_policy: Option<CleanupPolicy>,
     /// Bytes at which a new segment file is begun [default: the broker's storage.max_log_size]
