@@ -11,6 +11,7 @@ mod dedup;
 mod harness;
 mod hostile;
 mod kill;
+mod kill_producers;
 mod life;
 mod load;
 mod operations;
