@@ -22,7 +22,7 @@ pub mod publish;
 mod settling;
 pub mod snapshot;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod topic;
 mod topic_commands;
 

@@ -61,6 +61,30 @@ fn positions_are_kept_as_far_as_was_printed() {
 }
 
 #[test]
+fn a_killed_subscriber_misses_nothing() {
+    let (directory, server) = start(1);
+    let lines: Vec<String> = (0..20_000).map(|number| format!("record {number}")).collect();
+    publish(&server, &directory, &lines.join("\n"));
+    let arguments = ["subscribe", "t", "--client-id", "me", "--from", "committed", "--raw"];
+    let mut first = command(&server, &arguments).spawn().expect("it runs");
+    let mut out = BufReader::new(first.stdout.take().expect("piped"));
+    let mut printed = String::new();
+    for _ in 0..5_000 {
+        out.read_line(&mut printed).expect("a line");
+    }
+    first.kill().expect("killed");
+    // What it had printed when it was killed, though nobody had read it yet.
+    out.read_to_string(&mut printed).expect("UTF-8");
+    first.wait().expect("ended");
+    let whole = printed.matches('\n').count();
+    assert!(printed.lines().take(whole).eq(&lines[..whole]), "{whole} lines");
+    let rest = client(&server, &[&arguments[..], &["--timeout", "1"]].concat()).expect_text();
+    let from = lines.len() - rest.lines().count();
+    assert!(from <= whole, "{whole} were printed, {from} are committed");
+    assert!(rest.lines().eq(&lines[from..]), "from {from} on");
+}
+
+#[test]
 fn records_for_programs() {
     let (_directory, server) = start(1);
     let arguments = ["publish", "t", "v", "--key", "k", "--properties", r#"{"a": 1}"#, "--client-id", "me"];

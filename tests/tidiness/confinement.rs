@@ -23,7 +23,7 @@ const CONFINED: &[Confined] = &[
     Confined {
         what: "sockets",
         paths: &["std::net", "std::os::unix::net", "tokio::net", "socket2", "rustix::net"],
-        // A pipe is no socket, though the runtime keeps it among them.
+        // The command line waits for the pipe of its standard output to be closed.
         home: &["src/listener/", "src/client/", "src/server/", "src/cli/client/signals.rs"],
     },
     Confined { what: "threads", paths: &["std::thread"], home: &["src/server/runtime"] },

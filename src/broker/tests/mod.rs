@@ -71,6 +71,16 @@ fn options() -> BrokerOptions {
     }
 }
 
+/// A broker for the tests of who calls it, with room for so many bytes that are not written yet.
+pub(crate) fn in_memory(queue: Arc<dyn WorkQueue>, pending_bytes_max: u64, now: Timestamp) -> Arc<Broker> {
+    let mut options = options();
+    options.partition.log.segment_bytes = 1 << 20;
+    options.partition.pending_bytes_max = pending_bytes_max;
+    let disk = Arc::new(FaultyDisk::new());
+    let start = BrokerStart { disk, queue, fresh_directory_id: Uuid::from_u128(1), now };
+    Broker::open(options, start).unwrap().0
+}
+
 #[derive(Debug, Default)]
 struct Held(Mutex<VecDeque<(Arc<Partition>, Work)>>);
 

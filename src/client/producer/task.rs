@@ -403,7 +403,7 @@ impl Task {
                 continue;
             }
             let topic = asked.topic.clone();
-            let properties = about(topic.as_str(), &[]).unwrap_or_default();
+            let properties = about(topic.as_str(), &[("wiber.auto_create", "true".to_owned())]).unwrap_or_default();
             self.asked[at].is_sent = self.request(FrameType::Metadata, properties, Bytes::new(), Purpose::Topic(topic));
         }
     }

@@ -20,9 +20,9 @@ use crate::replica::{AckLevel, Partition, ReadFailure};
 use crate::types::{PartitionIndex, TopicName};
 
 /// Bytes of batches that a FETCH brings at most, however much it asks for; the first batch always goes.
-const FETCH_READ_BYTES_MAX: usize = 16 << 20;
+pub(super) const FETCH_READ_BYTES_MAX: usize = 16 << 20;
 /// FETCH requests of one connection that may wait; the next one is read when one of them is answered.
-const FETCHES_MAX: usize = 64;
+pub(super) const FETCHES_MAX: usize = 64;
 
 /// The FETCH requests of one connection that wait. Dropped, they end.
 #[derive(Debug, Default)]

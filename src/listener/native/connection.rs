@@ -161,7 +161,8 @@ impl Connection<'_> {
             if read == 0 {
                 return Ok("closed by the peer");
             }
-            if let Next::Close(reason) = self.take_frames().await {
+            // Boxed, so that a connection keeps no room for it while it is idle.
+            if let Next::Close(reason) = Box::pin(self.take_frames()).await {
                 return Ok(reason);
             }
         }

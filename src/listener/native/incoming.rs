@@ -5,8 +5,8 @@ use std::io;
 use bytes::BytesMut;
 use tokio::net::TcpStream;
 
-/// Bytes read at a time from a connection that was idle.
-pub(super) const READ_BYTES: usize = 8 << 10;
+/// Bytes read at a time from a connection that says little.
+pub(super) const READ_BYTES: usize = 2 << 10;
 /// Bytes read at a time while more keep coming.
 pub(super) const READ_BYTES_MAX: usize = 256 << 10;
 
@@ -47,7 +47,7 @@ impl Incoming {
     }
 
     fn give_back(&mut self) {
-        self.room = READ_BYTES;
+        self.room = (self.room / 2).max(READ_BYTES);
         if self.bytes.is_empty() {
             self.bytes = BytesMut::new();
         }

@@ -116,3 +116,6 @@ impl NativeListener {
         (self.surroundings.now)()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,11 +6,10 @@
 //! after the ACK to its UNSUBSCRIBE; and a publish is answered before its record goes out as DATA on the same connection,
 //! also where a subscription sees the record before the answer is here.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
-use bytes::{Buf, BytesMut};
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
@@ -20,27 +19,18 @@ use super::correlation::{ConnectionNumber, Noted};
 use super::errors::Refusal;
 use crate::protocol::native::{ErrorCode, reply};
 use crate::replica::{AckSink, Completion};
-use crate::types::{Offset, PartitionIndex, TopicName};
+use state::{Slot, State};
 
-/// Requests of one connection that may wait for their answers.
-pub(super) const REQUESTS_MAX: usize = 16_384;
-/// Bytes that may wait for the socket before no more requests are read and no more DATA is made.
-pub(super) const BUFFERED_BYTES_MAX: usize = 1 << 20;
+#[cfg(test)]
+pub(super) use state::REQUESTS_MAX;
+pub(super) use state::{BUFFERED_BYTES_MAX, Data, Group, Place, SubscriptionId};
+
+mod state;
+
 /// Bytes of records that all subscriptions of a connection together may have read and not yet handed over.
 pub(super) const READ_AHEAD_BYTES_MAX: usize = 4 << 20;
 /// What one permit of the reading stands for, in bytes.
 const READ_AHEAD_UNIT: usize = 1 << 10;
-/// Room that an empty buffer keeps until the next heartbeat.
-const BUFFER_KEPT_BYTES: usize = 16 << 10;
-
-/// The place of one request's answer in the order of answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place(u64);
-
-/// One subscription of the connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct SubscriptionId(u64);
-
 /// What became of DATA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sent {
@@ -50,37 +40,6 @@ pub(super) enum Sent {
     Wait,
     /// The subscription is over.
     Ended,
-}
-
-/// The publishes that went into one batch, in its order.
-#[derive(Debug)]
-pub(super) struct Group {
-    pub(super) topic: TopicName,
-    pub(super) partition: PartitionIndex,
-    pub(super) places: Vec<Place>,
-    /// None of their records has a lower offset: the log's end before they were appended.
-    pub(super) not_before: Offset,
-    /// A client built the batch, of so many records: one answer is for all of them.
-    pub(super) whole: Option<u64>,
-}
-
-/// Encoded DATA of a subscription.
-#[derive(Debug)]
-pub(super) struct Data<'a> {
-    pub(super) subscription: SubscriptionId,
-    pub(super) topic: &'a TopicName,
-    pub(super) partition: PartitionIndex,
-    /// The offset of the last record in it.
-    pub(super) last: Offset,
-    pub(super) encoded: &'a [u8],
-}
-
-impl Group {
-    /// Whether this DATA may hold records of the group, which are to be answered first.
-    fn is_awaited_before(&self, data: &Data<'_>) -> bool {
-        let is_same = self.partition == data.partition && self.topic == *data.topic;
-        is_same && !self.places.is_empty() && self.not_before <= data.last
-    }
 }
 
 /// The outgoing side of a connection.
@@ -110,34 +69,6 @@ impl ReadAhead<'_> {
             drop(permit.split(permit.num_permits().saturating_sub(units)));
         }
     }
-}
-
-#[derive(Debug, Default)]
-struct State {
-    bytes: BytesMut,
-    /// The place of the answer at the front of `answers`.
-    first: u64,
-    answers: VecDeque<Slot>,
-    /// Bytes kept by the answers that wait for earlier ones.
-    kept_bytes: usize,
-    /// The request read last, where requests are logged.
-    noted: Option<Box<Noted>>,
-    /// Answers of publishes that are known and wait for earlier ones.
-    overtaken: usize,
-    groups: BTreeMap<u64, Group>,
-    next_group: u64,
-    live: BTreeSet<SubscriptionId>,
-    next_subscription: u64,
-    failed: bool,
-}
-
-#[derive(Debug)]
-struct Slot {
-    sequence: u64,
-    answer: Option<Answer>,
-    /// The broker answers it, also where the connection has been closed meanwhile.
-    is_entrusted: bool,
-    noted: Option<Box<Noted>>,
 }
 
 /// Publishes entered and not yet appended. Dropped before they are, it refuses them: the server stops.
@@ -332,6 +263,11 @@ impl Outbox {
         ReadAhead(self.read_ahead.acquire_many(units).await.ok())
     }
 
+    /// Waits until the socket has taken half of what may wait for it.
+    pub(super) async fn half_empty(&self) {
+        self.until(|state| state.bytes.len() <= BUFFERED_BYTES_MAX / 2).await;
+    }
+
     /// Waits until this DATA may be sent.
     pub(super) async fn data_may_go(&self, data: &Data<'_>) {
         self.until(|state| state.may_go(data)).await;
@@ -412,104 +348,6 @@ impl Outbox {
             }
         }
         state.first > before
-    }
-}
-
-impl State {
-    /// Whether one more request may be read.
-    fn has_room(&self) -> bool {
-        self.answers.len() < REQUESTS_MAX && self.bytes.len() + self.kept_bytes < BUFFERED_BYTES_MAX
-    }
-
-    fn next_place(&self) -> Place {
-        Place(self.first + self.answers.len() as u64)
-    }
-
-    fn reserve(&mut self, sequence: u64, is_entrusted: bool) -> Place {
-        let place = self.next_place();
-        let noted = self.noted.take().filter(|noted| noted.is_of(sequence));
-        self.answers.push_back(Slot { sequence, answer: None, is_entrusted, noted });
-        place
-    }
-
-    /// The places of requests that are not answered, as far as they are wanted.
-    fn unanswered(&self, is_wanted: impl Fn(Place, &Slot) -> bool) -> Vec<Place> {
-        let slots = (self.first..).map(Place).zip(&self.answers);
-        slots.filter(|(place, slot)| slot.answer.is_none() && is_wanted(*place, slot)).map(|(place, _)| place).collect()
-    }
-
-    /// Gives back what an idle connection does not need.
-    fn trim(&mut self) {
-        if self.bytes.is_empty() {
-            self.bytes = BytesMut::new();
-        }
-        if self.answers.is_empty() {
-            self.answers = VecDeque::new();
-        }
-    }
-
-    /// Whether there is room for DATA, and no publish of ours that may be in it waits for its answer.
-    fn may_go(&self, data: &Data<'_>) -> bool {
-        let has_room = self.overtaken == 0 && self.bytes.len() < BUFFERED_BYTES_MAX;
-        has_room && !self.groups.values().any(|group| group.is_awaited_before(data))
-    }
-
-    fn fill(&mut self, place: Place, answer: Answer) {
-        // A request that was refused because the server stops is answered: what is done all the same comes too late.
-        let Some(index) = place.0.checked_sub(self.first).and_then(|index| usize::try_from(index).ok()) else { return };
-        if let Some(slot) = self.answers.get_mut(index)
-            && slot.answer.is_none()
-        {
-            self.overtaken += usize::from(answer.is_of_publish());
-            self.kept_bytes += answer.kept_bytes();
-            slot.answer = Some(answer);
-        }
-    }
-
-    /// Answers every publish of a batch.
-    fn settle(&mut self, token: u64, outcome: Result<Offset, Refusal>) {
-        let Some(group) = self.groups.remove(&token) else { return };
-        for (number, place) in (0_u64..).zip(group.places) {
-            let answer = match &outcome {
-                Ok(base) if let Some(records) = group.whole => Answer::PublishedBatch {
-                    topic: group.topic.clone(),
-                    published: reply::PublishedBatch {
-                        partition: group.partition,
-                        offset: *base,
-                        next_offset: base.plus(records),
-                        // What is appended now lies behind all that was there.
-                        is_duplicate: *base < group.not_before,
-                    },
-                },
-                Ok(base) => Answer::Published {
-                    topic: group.topic.clone(),
-                    partition: group.partition,
-                    offset: base.plus(number),
-                },
-                Err(refusal) => Answer::Refused(refusal.clone()),
-            };
-            self.fill(place, answer);
-        }
-    }
-
-    /// Gives the socket what it takes without waiting.
-    fn send(&mut self, stream: &TcpStream) -> io::Result<()> {
-        while !self.bytes.is_empty() {
-            match stream.try_write(&self.bytes) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(sent) => self.bytes.advance(sent),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => {
-                    self.failed = true;
-                    self.bytes.clear();
-                    return Err(error);
-                }
-            }
-        }
-        if self.bytes.capacity() > BUFFER_KEPT_BYTES {
-            self.bytes = BytesMut::new();
-        }
-        Ok(())
     }
 }
 

@@ -12,7 +12,7 @@ use super::outbox::{Data, Outbox, ReadAhead, Sent, SubscriptionId};
 use super::reading::read;
 use crate::broker::PositionKey;
 use crate::protocol::native::{DataRecord, reply};
-use crate::record::{Batch, Record};
+use crate::record::{Batch, Compression, Record};
 use crate::replica::{AckLevel, Partition, ReadFailure};
 use crate::types::{Offset, TopicName};
 
@@ -26,6 +26,39 @@ const DATA_BYTES: usize = 64 << 10;
 pub(super) struct Ahead<'a> {
     pub(super) batches: Vec<Batch>,
     _leave: ReadAhead<'a>,
+}
+
+/// What becomes of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Choice {
+    Send,
+    Skip,
+    /// It and what follows it must wait.
+    Stop,
+}
+
+/// Records on their way.
+#[derive(Debug)]
+pub(super) struct Sending {
+    /// Encoded, and not sent yet.
+    waiting: BytesMut,
+    /// The last record of what is encoded.
+    last: Offset,
+    /// Where to go on in the batch, if there is more of it.
+    next: Option<Offset>,
+}
+
+impl Sending {
+    /// Hands over what waits, and says where to go on in the batch. One that must be decompressed for that is gone on
+    /// with only once much may go.
+    pub(super) async fn rest(mut self, pushing: &Pushing, batch: &Batch) -> Option<Offset> {
+        pushing.hand_over(&mut self.waiting, self.last).await;
+        let is_plain = batch.header().attributes.compression() == Some(Compression::None);
+        if self.next.is_some() && !is_plain {
+            pushing.outbox.half_empty().await;
+        }
+        self.next
+    }
 }
 
 /// A subscription at work.
@@ -116,25 +149,46 @@ impl Pushing {
         if batch.header().attributes.is_control() {
             return;
         }
-        let mut bytes = BytesMut::new();
-        let mut last = from;
-        match batch.records() {
-            Ok(records) => {
-                for record in records {
-                    let Ok(record) = record.inspect_err(|error| self.unreadable(batch, error)) else { break };
-                    if record.offset < from {
-                        continue;
-                    }
-                    self.encode(&mut bytes, batch, &record);
-                    last = record.offset;
-                    if bytes.len() >= DATA_BYTES {
-                        self.hand_over(&mut bytes, last).await;
-                    }
+        let mut next = Some(from);
+        while let Some(from) = next {
+            next = self.send_records(batch, from, |_, _| Choice::Send).rest(self, batch).await;
+        }
+    }
+
+    /// Sends records of a batch from `from` on, those that are chosen, as long as nothing has to wait. Taken apart a
+    /// batch may be far larger than it is in the log: that is not kept while a peer takes its time.
+    pub(super) fn send_records(
+        &self,
+        batch: &Batch,
+        from: Offset,
+        mut choose: impl FnMut(Offset, u64) -> Choice,
+    ) -> Sending {
+        let mut sending = Sending { waiting: BytesMut::new(), last: from, next: None };
+        for record in self.records(batch).filter(|record| record.offset >= from) {
+            let before = sending.waiting.len();
+            self.encode(&mut sending.waiting, batch, &record);
+            let bytes = (sending.waiting.len() - before) as u64;
+            match choose(record.offset, bytes) {
+                Choice::Send => sending.last = record.offset,
+                Choice::Skip => sending.waiting.truncate(before),
+                Choice::Stop => {
+                    sending.waiting.truncate(before);
+                    return sending;
                 }
             }
-            Err(error) => self.unreadable(batch, &error),
+            if sending.waiting.len() >= DATA_BYTES && !self.send(&mut sending.waiting, sending.last) {
+                sending.next = Some(record.offset.plus(1)).filter(|next| *next < batch.header().next_offset());
+                return sending;
+            }
         }
-        self.hand_over(&mut bytes, last).await;
+        sending
+    }
+
+    /// The records of a batch, as far as they can be taken apart.
+    fn records<'a>(&'a self, batch: &'a Batch) -> impl Iterator<Item = Record> + 'a {
+        let records = batch.records().inspect_err(|error| self.unreadable(batch, error)).ok();
+        let readable = |record: Result<Record, _>| record.inspect_err(|error| self.unreadable(batch, error)).ok();
+        records.into_iter().flatten().map_while(readable)
     }
 
     pub(super) fn encode(&self, bytes: &mut BytesMut, batch: &Batch, record: &Record) {
@@ -152,11 +206,19 @@ impl Pushing {
         }
     }
 
-    /// Hands over records up to `last`.
-    pub(super) async fn hand_over(&self, bytes: &mut BytesMut, last: Offset) {
-        let (subscription, partition) = (self.id, self.partition.name().partition);
+    /// Sends encoded records up to `last` where they may go at once; whether they went.
+    fn send(&self, bytes: &mut BytesMut, last: Offset) -> bool {
+        let went = self.outbox.try_data(&self.data(bytes, last)) == Sent::Gone;
+        if went {
+            bytes.clear();
+        }
+        went
+    }
+
+    /// Hands over encoded records up to `last`, waiting until they may go.
+    async fn hand_over(&self, bytes: &mut BytesMut, last: Offset) {
         while !bytes.is_empty() {
-            let data = Data { subscription, topic: &self.topic, partition, last, encoded: bytes };
+            let data = self.data(bytes, last);
             match self.outbox.try_data(&data) {
                 Sent::Gone => bytes.clear(),
                 Sent::Wait => self.outbox.data_may_go(&data).await,
@@ -166,13 +228,21 @@ impl Pushing {
         }
     }
 
+    fn data<'a>(&'a self, encoded: &'a [u8], last: Offset) -> Data<'a> {
+        let partition = self.partition.name().partition;
+        Data { subscription: self.id, topic: &self.topic, partition, last, encoded }
+    }
+
     /// Tells the client that the subscription has ended, and why.
     pub(super) fn end(&self, failure: &ReadFailure) {
         if !matches!(failure, ReadFailure::Closed(_)) {
             let connection = self.outbox.connection().0;
             tracing::warn!(connection, partition = %self.partition.name(), %failure, "a subscription ended");
         }
-        self.outbox.tell(&Refusal::from(failure));
+        let mut refusal = Refusal::from(failure);
+        refusal.details.push(("topic", self.topic.to_string()));
+        refusal.details.push(("partition", self.partition.name().partition.to_string()));
+        self.outbox.tell(&refusal);
     }
 
     /// A producer's records that cannot be taken apart are its own mistake: they are passed over.

@@ -1,14 +1,13 @@
 //! An at-least-once subscription at work: records go out as far as there is room, and again where no acknowledgement
 //! comes in time.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bytes::BytesMut;
-
-use super::push::Pushing;
+use super::push::{Choice, Pushing};
 use super::subscription::Acknowledging;
 use crate::broker::delivery::UNACKED_RECORDS_MAX;
-use crate::record::{Batch, Record};
+use crate::record::Batch;
 use crate::replica::ReadFailure;
 use crate::types::Offset;
 
@@ -80,44 +79,29 @@ async fn room(shared: &Acknowledging, bytes: u64) {
 /// bytes are returned.
 async fn send_new(pushing: &Pushing, shared: &Acknowledging, batches: &[Batch], next: &mut Offset) -> Option<u64> {
     for batch in batches {
-        let behind = batch.header().next_offset();
-        if !batch.header().attributes.is_control() {
-            let from = *next;
-            let mut bytes = BytesMut::new();
-            let stopped_at = encode_new(pushing, shared, batch, from, &mut bytes);
-            let last = stopped_at.map_or(behind, |(offset, _)| offset);
-            pushing.hand_over(&mut bytes, last).await;
-            if let Some((offset, record_bytes)) = stopped_at {
+        let mut from = (!batch.header().attributes.is_control()).then_some(*next);
+        while let Some(first) = from {
+            let now = pushing.listener.now();
+            let mut too_large = None;
+            let sending = pushing.send_records(batch, first, |offset, bytes| {
+                let mut sent = shared.sent.lock();
+                if !sent.has_room(bytes) {
+                    too_large = Some((offset, bytes));
+                    return Choice::Stop;
+                }
+                sent.sent(offset, bytes, now);
+                Choice::Send
+            });
+            from = sending.rest(pushing, batch).await;
+            if let Some((offset, bytes)) = too_large {
                 *next = offset;
-                return Some(record_bytes);
+                return Some(bytes);
             }
         }
+        let behind = batch.header().next_offset();
         let advanced = shared.sent.lock().skipped(behind);
         shared.keep(advanced, &pushing.listener);
         *next = behind;
-    }
-    None
-}
-
-/// Encodes and notes the records of a batch from `from` on; the first one for which there was no room, and its bytes.
-fn encode_new(
-    pushing: &Pushing,
-    shared: &Acknowledging,
-    batch: &Batch,
-    from: Offset,
-    bytes: &mut BytesMut,
-) -> Option<(Offset, u64)> {
-    let now = pushing.listener.now();
-    for record in records(pushing, batch).filter(|record| record.offset >= from) {
-        let before = bytes.len();
-        pushing.encode(bytes, batch, &record);
-        let record_bytes = (bytes.len() - before) as u64;
-        let mut sent = shared.sent.lock();
-        if !sent.has_room(record_bytes) {
-            bytes.truncate(before);
-            return Some((record.offset, record_bytes));
-        }
-        sent.sent(record.offset, record_bytes, now);
     }
     None
 }
@@ -151,25 +135,22 @@ async fn resend(pushing: &Pushing, shared: &Acknowledging, due: &[Offset]) -> Re
 }
 
 async fn resend_of(pushing: &Pushing, shared: &Acknowledging, batch: &Batch, due: &[Offset]) {
-    let mut bytes = BytesMut::new();
-    let mut found = Vec::new();
-    for record in records(pushing, batch).filter(|record| due.binary_search(&record.offset).is_ok()) {
-        found.push(record.offset);
-        // It may have been acknowledged since it was found due.
-        if shared.sent.lock().attempts(record.offset).is_some() {
-            pushing.encode(&mut bytes, batch, &record);
-        }
+    let mut found = BTreeSet::new();
+    let mut from = due.first().copied();
+    while let Some(first) = from {
+        let sending = pushing.send_records(batch, first, |offset, _| {
+            // It may have been acknowledged since it was found due.
+            let is_due = due.binary_search(&offset).is_ok();
+            if is_due {
+                found.insert(offset);
+            }
+            if is_due && shared.sent.lock().attempts(offset).is_some() { Choice::Send } else { Choice::Skip }
+        });
+        from = sending.rest(pushing, batch).await;
     }
-    for &offset in due.iter().filter(|offset| found.binary_search(offset).is_err()) {
+    // What the log does not hold any more is done with.
+    for &offset in due.iter().filter(|offset| !found.contains(offset)) {
         let advanced = shared.sent.lock().acked(offset);
         shared.keep(advanced, &pushing.listener);
     }
-    pushing.hand_over(&mut bytes, batch.header().last_offset()).await;
-}
-
-/// The records of a batch, as far as they can be taken apart.
-fn records<'a>(pushing: &'a Pushing, batch: &'a Batch) -> impl Iterator<Item = Record> + 'a {
-    let records = batch.records().inspect_err(|error| pushing.unreadable(batch, error)).ok();
-    let readable = |record: Result<Record, _>| record.inspect_err(|error| pushing.unreadable(batch, error)).ok();
-    records.into_iter().flatten().map_while(readable)
 }

@@ -37,7 +37,7 @@ impl Connection<'_> {
                         return self.subscribe(sequence, request, Form::Batches).await;
                     }
                     Request::Unsubscribe(request) => self.unsubscribe(request),
-                    Request::Metadata(request) => self.metadata(request),
+                    Request::Metadata(request) => self.metadata(request).await,
                     Request::Fetch(request) => return self.fetch(sequence, request).await,
                     Request::Commit(request) => return self.commit(sequence, request),
                     Request::PublishBatch(request) => return self.publish_batch(sequence, request).await,

@@ -94,10 +94,15 @@ impl Connection<'_> {
         });
     }
 
-    pub(super) fn metadata(&self, request: MetadataRequest) -> Answer {
+    pub(super) async fn metadata(&self, request: MetadataRequest) -> Answer {
         let broker = &self.listener.broker;
+        if let MetadataRequest::Topic { topic, creates: true } = &request
+            && let Err(refusal) = self.listener.topic(topic).await
+        {
+            return Answer::Refused(refusal);
+        }
         match request {
-            MetadataRequest::Topic(topic) => match broker.describe_topic(&topic) {
+            MetadataRequest::Topic { topic, .. } => match broker.describe_topic(&topic) {
                 Ok(description) => Answer::Metadata { next: None, json: described(&description).to_string().into() },
                 Err(error) => Answer::Refused(Refusal::from(&error)),
             },

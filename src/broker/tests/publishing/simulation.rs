@@ -40,7 +40,9 @@ struct Simulation {
 
 impl Simulation {
     fn new(seed: u64) -> Simulation {
-        let rig = Rig::new();
+        let mut options = options();
+        options.partition.inline_write_bytes_max = if seed.is_multiple_of(2) { 1 << 16 } else { 0 };
+        let rig = try_open(&FaultyDisk::new(), 1, options).unwrap();
         rig.create("events", 3, 10);
         let publishers = (0..PUBLISHERS).map(|_| Publisher::new(&rig)).collect();
         let (asked, told, counts) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
@@ -142,7 +144,7 @@ impl Simulation {
         let disk = if seed.is_multiple_of(2) { self.rig.disk.kill() } else { self.rig.disk.power_cut(seed) };
         self.publishers.clear();
         self.asked.clear();
-        self.rig = open(&disk);
+        self.rig = try_open(&disk, 1, self.rig.broker.options().clone()).unwrap();
         self.publishers = (0..PUBLISHERS).map(|_| Publisher::new(&self.rig)).collect();
         self.check();
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use uuid::Uuid;
@@ -10,7 +11,7 @@ use super::super::Surroundings;
 use super::*;
 use crate::protocol::native::{Decoded, FrameCodec, FrameLimits, FrameType};
 use crate::replica::AckFailure;
-use crate::types::{Timestamp, TopicId};
+use crate::types::{Offset, PartitionIndex, Timestamp, TopicId, TopicName};
 
 struct Rig {
     outbox: Arc<Outbox>,
@@ -61,8 +62,8 @@ impl Rig {
             topic: TopicName::new("t").unwrap(),
             partition: PartitionIndex(0),
             places: sequences.map(|sequence| self.outbox.reserve(sequence)).collect(),
-            whole: None,
             not_before: Offset::ZERO,
+            whole: None,
         }
     }
 }

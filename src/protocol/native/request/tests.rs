@@ -102,7 +102,17 @@ fn metadata() {
     assert_eq!(parsed(&[]), MetadataRequest::List { after: None, limit: 1_000 });
     let page = [("wiber.after", "orders"), ("wiber.limit", "7")];
     assert_eq!(parsed(&page), MetadataRequest::List { after: Some("orders".to_owned()), limit: 7 });
-    assert_eq!(parsed(&[("topic", "a")]), MetadataRequest::Topic(topic("a")));
+    for (given, creates) in [(None, false), (Some("false"), false), (Some("true"), true)] {
+        let pairs: Vec<_> =
+            [("topic", "a")].into_iter().chain(given.map(|value| ("wiber.auto_create", value))).collect();
+        assert_eq!(parsed(&pairs), MetadataRequest::Topic { topic: topic("a"), creates });
+    }
+    refused(
+        FrameType::Metadata,
+        &[("topic", "a"), ("wiber.auto_create", "1")],
+        ErrorCode::InvalidProperty,
+        "auto_create",
+    );
     for bad in ["0", "10001", "many"] {
         refused(FrameType::Metadata, &[("wiber.limit", bad)], ErrorCode::InvalidProperty, "wiber.limit");
     }

@@ -53,7 +53,12 @@ pub struct AlterTopicRequest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MetadataRequest {
     /// What a topic is.
-    Topic(TopicName),
+    Topic {
+        /// Its name.
+        topic: TopicName,
+        /// Whether it is to be created first, where it does not exist and the broker allows that.
+        creates: bool,
+    },
     /// Which topics there are, in the order of their names.
     List {
         /// Those behind this name.
@@ -114,9 +119,14 @@ pub(super) fn alter_topic(frame: &Frame) -> Result<AlterTopicRequest, RequestErr
 }
 
 pub(super) fn metadata(frame: &Frame) -> Result<MetadataRequest, RequestError> {
-    let steering = Steering::of(frame, &["wiber.after", "wiber.limit"])?;
+    let steering = Steering::of(frame, &["wiber.after", "wiber.limit", "wiber.auto_create"])?;
     if steering.topic.is_some() {
-        return Ok(MetadataRequest::Topic(steering.topic_name()?));
+        let creates = match own(frame, "wiber.auto_create")? {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(value) => return Err(RequestError::invalid("wiber.auto_create", value, "true or false")),
+        };
+        return Ok(MetadataRequest::Topic { topic: steering.topic_name()?, creates });
     }
     let expected = "a number from 1 to 10000";
     let limit = own_number(frame, "wiber.limit", 1..=u64::from(TOPICS_LISTED_MAX), expected)?;

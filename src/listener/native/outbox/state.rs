@@ -1,0 +1,185 @@
+//! What waits on one connection: answers for their turn, bytes for the socket.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+
+use bytes::{Buf, BytesMut};
+use tokio::net::TcpStream;
+
+use crate::listener::native::answer::Answer;
+use crate::listener::native::correlation::Noted;
+use crate::listener::native::errors::Refusal;
+use crate::protocol::native::reply;
+use crate::types::{Offset, PartitionIndex, TopicName};
+
+/// Requests of one connection that may wait for their answers.
+pub(in crate::listener::native) const REQUESTS_MAX: usize = 16_384;
+/// Bytes that may wait for the socket before no more requests are read and no more DATA is made.
+pub(in crate::listener::native) const BUFFERED_BYTES_MAX: usize = 1 << 20;
+/// Room that an empty buffer keeps until the next heartbeat.
+const BUFFER_KEPT_BYTES: usize = 16 << 10;
+
+/// The place of one request's answer in the order of answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::listener::native) struct Place(pub(super) u64);
+
+/// One subscription of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::listener::native) struct SubscriptionId(pub(super) u64);
+
+/// The publishes that went into one batch, in its order.
+#[derive(Debug)]
+pub(in crate::listener::native) struct Group {
+    pub(in crate::listener::native) topic: TopicName,
+    pub(in crate::listener::native) partition: PartitionIndex,
+    pub(in crate::listener::native) places: Vec<Place>,
+    /// None of their records has a lower offset: the log's end before they were appended.
+    pub(in crate::listener::native) not_before: Offset,
+    /// A client built the batch, of so many records: one answer is for all of them.
+    pub(in crate::listener::native) whole: Option<u64>,
+}
+
+/// Encoded DATA of a subscription.
+#[derive(Debug)]
+pub(in crate::listener::native) struct Data<'a> {
+    pub(in crate::listener::native) subscription: SubscriptionId,
+    pub(in crate::listener::native) topic: &'a TopicName,
+    pub(in crate::listener::native) partition: PartitionIndex,
+    /// The offset of the last record in it.
+    pub(in crate::listener::native) last: Offset,
+    pub(in crate::listener::native) encoded: &'a [u8],
+}
+
+impl Group {
+    /// Whether this DATA may hold records of the group, which are to be answered first.
+    fn is_awaited_before(&self, data: &Data<'_>) -> bool {
+        let is_same = self.partition == data.partition && self.topic == *data.topic;
+        is_same && !self.places.is_empty() && self.not_before <= data.last
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) bytes: BytesMut,
+    /// The place of the answer at the front of `answers`.
+    pub(super) first: u64,
+    pub(super) answers: VecDeque<Slot>,
+    /// Bytes kept by the answers that wait for earlier ones.
+    pub(super) kept_bytes: usize,
+    /// The request read last, where requests are logged.
+    pub(super) noted: Option<Box<Noted>>,
+    /// Answers of publishes that are known and wait for earlier ones.
+    pub(super) overtaken: usize,
+    pub(super) groups: BTreeMap<u64, Group>,
+    pub(super) next_group: u64,
+    pub(super) live: BTreeSet<SubscriptionId>,
+    pub(super) next_subscription: u64,
+    pub(super) failed: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) sequence: u64,
+    pub(super) answer: Option<Answer>,
+    /// The broker answers it, also where the connection has been closed meanwhile.
+    pub(super) is_entrusted: bool,
+    pub(super) noted: Option<Box<Noted>>,
+}
+
+impl State {
+    /// Whether one more request may be read.
+    pub(super) fn has_room(&self) -> bool {
+        self.answers.len() < REQUESTS_MAX && self.bytes.len() + self.kept_bytes < BUFFERED_BYTES_MAX
+    }
+
+    pub(super) fn next_place(&self) -> Place {
+        Place(self.first + self.answers.len() as u64)
+    }
+
+    pub(super) fn reserve(&mut self, sequence: u64, is_entrusted: bool) -> Place {
+        let place = self.next_place();
+        let noted = self.noted.take().filter(|noted| noted.is_of(sequence));
+        self.answers.push_back(Slot { sequence, answer: None, is_entrusted, noted });
+        place
+    }
+
+    /// The places of requests that are not answered, as far as they are wanted.
+    pub(super) fn unanswered(&self, is_wanted: impl Fn(Place, &Slot) -> bool) -> Vec<Place> {
+        let slots = (self.first..).map(Place).zip(&self.answers);
+        slots.filter(|(place, slot)| slot.answer.is_none() && is_wanted(*place, slot)).map(|(place, _)| place).collect()
+    }
+
+    /// Gives back what an idle connection does not need.
+    pub(super) fn trim(&mut self) {
+        if self.bytes.is_empty() {
+            self.bytes = BytesMut::new();
+        }
+        if self.answers.is_empty() {
+            self.answers = VecDeque::new();
+        }
+    }
+
+    /// Whether there is room for DATA, and no publish of ours that may be in it waits for its answer.
+    pub(super) fn may_go(&self, data: &Data<'_>) -> bool {
+        let has_room = self.overtaken == 0 && self.bytes.len() < BUFFERED_BYTES_MAX;
+        has_room && !self.groups.values().any(|group| group.is_awaited_before(data))
+    }
+
+    pub(super) fn fill(&mut self, place: Place, answer: Answer) {
+        // A request that was refused because the server stops is answered: what is done all the same comes too late.
+        let Some(index) = place.0.checked_sub(self.first).and_then(|index| usize::try_from(index).ok()) else { return };
+        if let Some(slot) = self.answers.get_mut(index)
+            && slot.answer.is_none()
+        {
+            self.overtaken += usize::from(answer.is_of_publish());
+            self.kept_bytes += answer.kept_bytes();
+            slot.answer = Some(answer);
+        }
+    }
+
+    /// Answers every publish of a batch.
+    pub(super) fn settle(&mut self, token: u64, outcome: Result<Offset, Refusal>) {
+        let Some(group) = self.groups.remove(&token) else { return };
+        for (number, place) in (0_u64..).zip(group.places) {
+            let answer = match &outcome {
+                Ok(base) if let Some(records) = group.whole => Answer::PublishedBatch {
+                    topic: group.topic.clone(),
+                    published: reply::PublishedBatch {
+                        partition: group.partition,
+                        offset: *base,
+                        next_offset: base.plus(records),
+                        // What is appended now lies behind all that was there.
+                        is_duplicate: *base < group.not_before,
+                    },
+                },
+                Ok(base) => Answer::Published {
+                    topic: group.topic.clone(),
+                    partition: group.partition,
+                    offset: base.plus(number),
+                },
+                Err(refusal) => Answer::Refused(refusal.clone()),
+            };
+            self.fill(place, answer);
+        }
+    }
+
+    /// Gives the socket what it takes without waiting.
+    pub(super) fn send(&mut self, stream: &TcpStream) -> io::Result<()> {
+        while !self.bytes.is_empty() {
+            match stream.try_write(&self.bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(sent) => self.bytes.advance(sent),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => {
+                    self.failed = true;
+                    self.bytes.clear();
+                    return Err(error);
+                }
+            }
+        }
+        if self.bytes.capacity() > BUFFER_KEPT_BYTES {
+            self.bytes = BytesMut::new();
+        }
+        Ok(())
+    }
+}
