@@ -303,7 +303,8 @@ fn properties_by_the_thousand() {
     });
 }
 
-/// Connections that subscribe to everything there is, and go away again.
+/// Connections that subscribe to everything there is, each partition with more in it than its bytes show, and go away
+/// again without having read a tenth of it.
 #[test]
 fn subscriptions_to_everything() {
     let (_directory, setup) = setup();
@@ -312,20 +313,37 @@ fn subscriptions_to_everything() {
     check("subscriptions to everything", setup, |address| {
         let mut publisher = Peer::connect_to(address);
         publisher.create("wide", 300);
+        let large = large_batch(400);
         for partition in 0..300 {
-            publisher.publish("wide", partition, &[b'x'; 1_000]);
+            let properties = [("topic", "wide"), ("partition", &*partition.to_string())];
+            publisher.ask(&frame(PUBLISH_BATCH, 1, &properties).with_body(&large));
         }
-        let subscribes: Vec<u8> = (0..1_100_u32)
-            .flat_map(|n| {
-                frame(SUBSCRIBE, n.into(), &[("topic", "wide"), ("partition", &(n % 301).to_string())]).bytes()
-            })
-            .collect();
+        let subscribe = |n: u32| {
+            let mode = if n.is_multiple_of(2) { "true" } else { "false" };
+            let properties = [("topic", "wide"), ("partition", &*(n % 301).to_string()), ("auto_ack", mode)];
+            frame(SUBSCRIBE, n.into(), &properties).bytes()
+        };
+        let subscribes: Vec<u8> = (0..1_100).flat_map(subscribe).collect();
         for _ in 0..2 {
             let streams: Vec<_> = (0..8).map(|_| connect(address)).collect();
             streams.iter().for_each(|stream| drop(push(stream, &subscribes)));
-            drain(&streams[0]);
+            for _ in 0..100 {
+                publisher.publish("t", 1, b"a while");
+            }
+            let mut some = vec![0; 4 << 20];
+            streams.iter().for_each(|mut stream| drop(stream.read(&mut some)));
         }
     });
+}
+
+/// A good batch of this many records of 50 KiB, which compress as well as honest ones may.
+fn large_batch(records: i32) -> Vec<u8> {
+    let mut chance = Chance::new(12);
+    let value = |chance: &mut Chance| [noise(chance, 400), vec![0; 50 << 10]].concat();
+    let values: Vec<_> = (0..records).map(|_| Rec { value: Some(value(&mut chance)), ..Rec::default() }).collect();
+    let plain = batch(NOBODY, 1_700_000_000_000, &values);
+    let body = zstd::stream::encode_all(&plain[HEADER_BYTES..], 1).expect("compressed");
+    batch_of(NOBODY, 1_700_000_000_000, 4, records, &body)
 }
 
 /// Batches that are small as sent and enormous inside: stored as they are, and nobody who reads them pays.
@@ -377,13 +395,7 @@ fn decompression_bombs() {
 fn large_batches_that_nobody_reads_on() {
     let (_directory, setup) = setup();
     check("large batches that nobody reads on", setup, |address| {
-        let mut chance = Chance::new(12);
-        // Compressible, but no more than honest records may be.
-        let value = |chance: &mut Chance| [noise(chance, 400), vec![0; 50 << 10]].concat();
-        let records: Vec<_> = (0..1_000).map(|_| Rec { value: Some(value(&mut chance)), ..Rec::default() }).collect();
-        let plain = batch(NOBODY, 1_700_000_000_000, &records);
-        let body = zstd::stream::encode_all(&plain[HEADER_BYTES..], 1).expect("compressed");
-        let compressed = batch_of(NOBODY, 1_700_000_000_000, 4, 1_000, &body);
+        let compressed = large_batch(1_000);
         let mut publisher = Peer::connect_to(address);
         publisher.ask(&frame(PUBLISH_BATCH, 1, &[("topic", "t"), ("partition", "0")]).with_body(&compressed));
         let streams: Vec<_> = (0..30).map(|_| connect(address)).collect();

@@ -18,5 +18,4 @@ mod operations;
 mod order;
 mod power;
 mod protocol;
-mod refusals;
 mod round_trip;

@@ -10,6 +10,7 @@ mod frames;
 mod heartbeats;
 mod limits;
 mod original;
+mod pipelines;
 mod positions;
 mod publish;
 mod subscribe;
