@@ -14,6 +14,8 @@ use crate::harness::{Chance, Server, Setup, say};
 
 /// What the server may occupy at any time.
 const RESIDENT_BYTES_MAX: u64 = 512 << 20;
+/// A stop that takes longer waits for somebody it should not wait for.
+const STOP_MAX: Duration = Duration::from_secs(30);
 /// Records that the one who behaves publishes before, and at least during, an attack.
 const PUBLISHES_MIN: usize = 150;
 /// How long a hostile connection waits for a server that does not take its bytes, or sends none.
@@ -132,6 +134,13 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
+/// Sends the same on every connection.
+fn push_all<'a>(streams: impl IntoIterator<Item = &'a TcpStream>, bytes: &[u8]) {
+    for stream in streams {
+        push(stream, bytes);
+    }
+}
+
 /// Sends as far as the server takes it; whether it took all.
 fn push(mut stream: &TcpStream, bytes: &[u8]) -> bool {
     stream.write_all(bytes).is_ok()
@@ -180,7 +189,7 @@ fn half_frames() {
         let bytes = frame(PUBLISH, 1, &[("topic", "t"), ("header", "value")]).with_body(&[b'x'; 300]).bytes();
         let streams: Vec<_> = (0..200).map(|_| connect(address)).collect();
         for byte in &bytes[..bytes.len() - 1] {
-            streams.iter().for_each(|stream| drop(push(stream, &[*byte])));
+            push_all(&streams, &[*byte]);
         }
     });
 }
@@ -229,7 +238,7 @@ fn half_open_connections() {
     check(&format!("{connections} half-open connections"), setup, |address| {
         let half = &frame(PUBLISH, 1, &[("topic", "t")]).bytes()[..20];
         let streams: Vec<_> = (0..connections).map(|_| connect(address)).collect();
-        streams.iter().step_by(2).for_each(|stream| drop(push(stream, half)));
+        push_all(streams.iter().step_by(2), half);
     });
 }
 
@@ -326,12 +335,14 @@ fn subscriptions_to_everything() {
         let subscribes: Vec<u8> = (0..1_100).flat_map(subscribe).collect();
         for _ in 0..2 {
             let streams: Vec<_> = (0..8).map(|_| connect(address)).collect();
-            streams.iter().for_each(|stream| drop(push(stream, &subscribes)));
+            push_all(&streams, &subscribes);
             for _ in 0..100 {
                 publisher.publish("t", 1, b"a while");
             }
             let mut some = vec![0; 4 << 20];
-            streams.iter().for_each(|mut stream| drop(stream.read(&mut some)));
+            for mut stream in &streams {
+                let _whatever_came = stream.read(&mut some);
+            }
         }
     });
 }
@@ -408,4 +419,29 @@ fn large_batches_that_nobody_reads_on() {
             publisher.publish("t", 1, b"a while");
         }
     });
+}
+
+/// The server stops though nobody reads what it has to say, and though requests are half sent.
+#[test]
+fn a_stop_among_all_that() {
+    let (_directory, setup) = setup();
+    let server = setup.start();
+    let mut publisher = Peer::connect(&server);
+    publisher.create("t", 1);
+    for _ in 0..20 {
+        publisher.publish("t", 0, &vec![b'x'; 1 << 20]);
+    }
+    let streams: Vec<_> = (0..60).map(|_| connect(server.address())).collect();
+    let bytes = frame(PUBLISH, 1, &[("topic", "t")]).with_body(&[b'x'; 300]).bytes();
+    let flood = bytes.repeat(2_000);
+    push_all(&streams[..10], &bytes[..50]);
+    push_all(&streams[10..20], &frame(SUBSCRIBE, 1, &[("topic", "t")]).bytes());
+    push_all(&streams[20..30], &frame(SUBSCRIBE, 1, &[("topic", "t"), ("auto_ack", "false")]).bytes());
+    push_all(&streams[30..40], &flood);
+    let began = now();
+    server.terminate();
+    let took = now() - began;
+    say(&format!("a stop among hostile connections took {:.1} s", took.as_secs_f64()));
+    assert!(took < STOP_MAX, "{took:?}");
+    drop(streams);
 }
