@@ -122,7 +122,8 @@ fn now() -> Instant {
 
 fn setup() -> (tempfile::TempDir, Setup) {
     let directory = tempfile::tempdir().expect("a directory");
-    let setup = Setup::new(&directory.path().join("data")).set("QB_LOG_LEVEL", "INFO");
+    let setup = Setup::new(&directory.path().join("data"));
+    let setup = setup.set("QB_LOG_LEVEL", "INFO").set("QB_TOPICS__RETENTION_HOURS", "0");
     (directory, setup)
 }
 
