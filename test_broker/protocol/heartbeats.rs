@@ -154,6 +154,31 @@ fn a_stopped_subscriber_is_dropped() {
     drop(subscriber);
 }
 
+/// A client whose handler takes long reads nothing meanwhile, but its heartbeats say that it lives: it is not dropped, and
+/// misses nothing.
+#[test]
+fn who_sends_heartbeats_lives_without_reading() {
+    let (_directory, server) = start(&IMPATIENT);
+    let mut publisher = Peer::connect(&server);
+    publisher.create("t", 1);
+    let mut slow = Peer::connect(&server);
+    slow.subscribe("t", &[]);
+    // More than the buffers take, so that the window is shut.
+    for _ in 0..32 {
+        publisher.ask(&frame(PUBLISH, 1, &[("topic", "t")]).with_body(&vec![b'x'; 1 << 20]));
+    }
+    // Its time is measured by somebody else's heartbeats: 20 are four timeouts.
+    let mut clock = Peer::connect(&server);
+    clock.is_alive();
+    for _ in 0..20 {
+        assert_eq!(clock.next_or_end().map(|beat| beat.kind), Some(HEARTBEAT));
+        assert!(slow.try_send_bytes(&frame(HEARTBEAT, 0, &[]).bytes()), "it was dropped");
+    }
+    for offset in 0..32 {
+        assert_eq!(slow.data().sequence, offset);
+    }
+}
+
 /// A network between server and subscriber, that can be cut. Gone with the value.
 struct Network {
     name: String,
