@@ -7,13 +7,13 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// Passes connections on to wherever the server is now.
 #[derive(Debug, Clone)]
-pub(super) struct Proxy {
-    pub(super) port: u16,
+pub(crate) struct Proxy {
+    pub(crate) port: u16,
     target: Arc<Mutex<SocketAddr>>,
 }
 
 impl Proxy {
-    pub(super) async fn start(target: SocketAddr) -> Proxy {
+    pub(crate) async fn start(target: SocketAddr) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("bound").port();
         let proxy = Proxy { port, target: Arc::new(Mutex::new(target)) };
@@ -32,7 +32,7 @@ impl Proxy {
     }
 
     /// The server is here from now on.
-    pub(super) fn lead_to(&self, target: SocketAddr) {
+    pub(crate) fn lead_to(&self, target: SocketAddr) {
         *self.target.lock().expect("whole") = target;
     }
 }

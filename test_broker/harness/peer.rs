@@ -241,7 +241,7 @@ impl Peer {
 
     /// A heartbeat must be the next thing that comes back: nothing else was on its way.
     pub(crate) fn is_alive(&mut self) {
-        let number = 0xA11_4E;
+        let number = 0xA114E;
         self.send(&[frame(HEARTBEAT, number, &[])]);
         let reply = self.next();
         assert_eq!((reply.kind, reply.sequence), (HEARTBEAT, number), "{reply:?}");
@@ -250,7 +250,7 @@ impl Peer {
 
     /// The same where other frames may come first: each is handed on.
     pub(crate) fn is_alive_among(&mut self, others: &mut dyn FnMut(Raw)) {
-        let number = 0xA11_4F;
+        let number = 0xA114F;
         self.send(&[frame(HEARTBEAT, number, &[])]);
         loop {
             let next = self.next();

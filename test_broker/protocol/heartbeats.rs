@@ -2,10 +2,12 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::start;
+use super::subscribe::now;
 use crate::harness::peer::{DATA, HEARTBEAT, PUBLISH, Peer, SUBSCRIBE, frame};
 use crate::harness::{Server, Setup, say};
 
@@ -117,6 +119,18 @@ impl Drop for Subscriber {
     }
 }
 
+/// How much longer than its timeout a connection may live, on a machine that is busy with other tests.
+const SLACK: Duration = Duration::from_secs(30);
+
+/// Waits until the server drops somebody who fell silent at this moment.
+fn wait_for_drop(server: &mut Server, began: Instant) {
+    let line = server.wait_for("disconnected");
+    assert!(!line.contains("closed by the peer"), "{line}");
+    let took = now() - began;
+    say(&format!("dropped after {:.1} s where the timeout is 1 s", took.as_secs_f64()));
+    assert!(took < Duration::from_secs(1) + SLACK, "{took:?}");
+}
+
 const IMPATIENT: [(&str, &str); 2] = [("QB_SERVER__CONNECTION_TIMEOUT", "1"), ("QB_SERVER__HEARTBEAT_INTERVAL", "0.2")];
 
 /// A stopped process takes nothing more once its buffers are full: it is dropped, and the others are served meanwhile.
@@ -128,16 +142,41 @@ fn a_stopped_subscriber_is_dropped() {
     publisher.publish("t", 0, b"first");
     let subscriber = Subscriber::start(&server, &[]);
     kill_process(Pid::from_child(&subscriber.0), Signal::STOP).expect("stopped");
+    let began = now();
     // More than the buffers of two sockets and the server's own take.
     let records: Vec<_> =
         (0..64).map(|n| frame(PUBLISH, n, &[("topic", "t")]).with_body(&vec![b'x'; 1 << 20])).collect();
     for record in &records {
         publisher.ask(record);
     }
-    let line = server.wait_for("disconnected");
-    assert!(!line.contains("closed by the peer"), "{line}");
+    wait_for_drop(&mut server, began);
     publisher.is_alive();
     drop(subscriber);
+}
+
+/// A client whose handler takes long reads nothing meanwhile, but its heartbeats say that it lives: it is not dropped, and
+/// misses nothing.
+#[test]
+fn who_sends_heartbeats_lives_without_reading() {
+    let (_directory, server) = start(&IMPATIENT);
+    let mut publisher = Peer::connect(&server);
+    publisher.create("t", 1);
+    let mut slow = Peer::connect(&server);
+    slow.subscribe("t", &[]);
+    // More than the buffers take, so that the window is shut.
+    for _ in 0..32 {
+        publisher.ask(&frame(PUBLISH, 1, &[("topic", "t")]).with_body(&vec![b'x'; 1 << 20]));
+    }
+    // Its time is measured by somebody else's heartbeats: 20 are four timeouts.
+    let mut clock = Peer::connect(&server);
+    clock.is_alive();
+    for _ in 0..20 {
+        assert_eq!(clock.next_or_end().map(|beat| beat.kind), Some(HEARTBEAT));
+        assert!(slow.try_send_bytes(&frame(HEARTBEAT, 0, &[]).bytes()), "it was dropped");
+    }
+    for offset in 0..32 {
+        assert_eq!(slow.data().sequence, offset);
+    }
 }
 
 /// A network between server and subscriber, that can be cut. Gone with the value.
@@ -200,8 +239,8 @@ fn a_subscriber_behind_a_cut_network_is_dropped() {
     publisher.publish("t", 0, b"first");
     let subscriber = Subscriber::start(&server, &["ip", "netns", "exec", &network.name]);
     network.cut();
-    let line = server.wait_for("disconnected");
-    assert!(!line.contains("closed by the peer"), "{line}");
+    let began = now();
+    wait_for_drop(&mut server, began);
     publisher.is_alive();
     publisher.refused(&frame(SUBSCRIBE, 1, &[("topic", "absent")]), "unknown_topic");
     drop(subscriber);

@@ -10,6 +10,7 @@ mod frames;
 mod heartbeats;
 mod limits;
 mod original;
+mod pipelines;
 mod positions;
 mod publish;
 mod subscribe;
@@ -27,7 +28,8 @@ fn start(variables: &[(&str, &str)]) -> (tempfile::TempDir, Server) {
 /// How a server with these variables is to be started.
 fn setup(variables: &[(&str, &str)]) -> (tempfile::TempDir, Setup) {
     let directory = tempfile::tempdir().expect("a directory");
-    let setup = Setup::new(&directory.path().join("data"));
+    // Records of these tests are of any age: none is to go for it.
+    let setup = Setup::new(&directory.path().join("data")).set("QB_TOPICS__RETENTION_HOURS", "0");
     let setup = variables.iter().fold(setup, |setup, (name, value)| setup.set(name, value));
     (directory, setup.expect_line("an acknowledged record survives a crash of the server, but"))
 }

@@ -287,7 +287,11 @@ fn the_ack_goes_before_the_data_it_makes() {
     peer.subscribe("t", &[("auto_ack", "true")]);
     let (mut acknowledged, mut delivered) = (0, 0);
     for n in 0..500 {
-        peer.send(&[frame(PUBLISH, n, &[("topic", "t"), ("wiber.ack", ["leader", "durable"][n as usize % 2])])]);
+        peer.send(&[frame(
+            PUBLISH,
+            n,
+            &[("topic", "t"), ("wiber.ack", ["leader", "durable"][usize::from(n.is_multiple_of(2))])],
+        )]);
     }
     while delivered < 500 {
         let next = peer.next();

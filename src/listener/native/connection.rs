@@ -13,6 +13,7 @@ use super::batches::Fetches;
 use super::correlation::{self, ConnectionNumber, Noted};
 use super::errors::Refusal;
 use super::incoming::Incoming;
+use super::liveness;
 use super::outbox::{Outbox, Place, shutting_down};
 use super::publish::PublishRun;
 use super::subscription::Subscriptions;
@@ -92,10 +93,12 @@ pub(super) async fn run(
         in_hand: None,
         is_greeted: false,
     };
+    let heard = connection.incoming.heard();
     let end = tokio::select! {
         reason = connection.serve(&stream) => End::Peer(reason?),
         Err(error) = outbox.write_rest() => return Err(error),
         () = beat(listener, &outbox) => End::Peer("unreachable"),
+        () = liveness::watch(&stream, &heard, listener.options.connection_timeout) => End::Peer("unreachable"),
         _ = stop.changed() => End::Stop,
     };
     let reason = match end {

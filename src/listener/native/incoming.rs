@@ -1,9 +1,13 @@
 //! What was read and not yet cut into frames. An idle connection keeps none of it.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::BytesMut;
 use tokio::net::TcpStream;
+
+use super::liveness::Heard;
 
 /// Bytes read at a time from a connection that says little.
 pub(super) const READ_BYTES: usize = 2 << 10;
@@ -21,15 +25,21 @@ pub(super) struct Incoming {
     room: usize,
     /// Bytes read since the others had their turn.
     read: usize,
+    heard: Heard,
 }
 
 impl Default for Incoming {
     fn default() -> Incoming {
-        Incoming { bytes: BytesMut::new(), room: READ_BYTES, read: 0 }
+        Incoming { bytes: BytesMut::new(), room: READ_BYTES, read: 0, heard: Heard::default() }
     }
 }
 
 impl Incoming {
+    /// Counts the bytes read, also while the connection is being served.
+    pub(super) fn heard(&self) -> Heard {
+        Arc::clone(&self.heard)
+    }
+
     /// Reads what has come, or waits for it; 0 where the peer has closed its side. Loses nothing where it is dropped.
     pub(super) async fn read(&mut self, stream: &TcpStream) -> io::Result<usize> {
         if self.read >= TURN_BYTES {
@@ -45,6 +55,7 @@ impl Incoming {
             match stream.try_read_buf(&mut self.bytes) {
                 Ok(read) => {
                     self.read += read;
+                    self.heard.fetch_add(read as u64, Ordering::Relaxed);
                     if self.bytes.len() == self.bytes.capacity() {
                         self.room = (self.room * 2).min(READ_BYTES_MAX);
                     }

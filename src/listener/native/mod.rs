@@ -16,6 +16,7 @@ mod correlation;
 mod errors;
 mod farewell;
 mod incoming;
+mod liveness;
 mod outbox;
 mod publish;
 mod push;
