@@ -292,6 +292,11 @@ impl Outbox {
         self.state.lock().live.remove(&subscription);
     }
 
+    /// Whether the subscription has not ended.
+    pub(super) fn is_live(&self, subscription: SubscriptionId) -> bool {
+        self.state.lock().live.contains(&subscription)
+    }
+
     /// Sends DATA of a subscription whose ACK went out.
     pub(super) fn try_data(&self, data: &Data<'_>) -> Sent {
         let mut state = self.state.lock();

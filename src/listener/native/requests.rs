@@ -64,7 +64,7 @@ impl Connection<'_> {
             partition: index,
         });
         let begun = async {
-            self.subscriptions.check(&key)?;
+            self.subscriptions.check(&key, &self.outbox)?;
             if let Some(position) = &position {
                 position.check().map_err(|error| Refusal::from(&error))?;
             }
