@@ -18,7 +18,7 @@ use super::error::RecordError;
 
 /// Decompressed bytes of a small batch that are allowed whatever the ratio: codecs reach thousands to one on
 /// repetitive records, and this much harms nobody.
-pub(super) const RATIO_FREE_BYTES: usize = 1 << 20;
+pub(super) const RATIO_FREE_BYTES: usize = 16 << 20;
 
 /// Bytes that Kafka's Java client puts into one snappy chunk.
 const SNAPPY_CHUNK_BYTES: usize = 32 << 10;

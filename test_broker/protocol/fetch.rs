@@ -93,6 +93,12 @@ fn a_fetch_waits_as_long_as_it_is_told_to() {
     let reply = peer.next();
     assert!(reply.body.len() >= 200, "{} bytes", reply.body.len());
     check_values(&reply.body, 1, reply.number("wiber.next_offset").cast_unsigned());
+    // So does as much as fits, though a batch is too large for the last of the bytes: waiting would bring no more.
+    let began = now();
+    let (waits, bytes) = (("wiber.max_wait_ms", "60000"), ["wiber.min_bytes", "wiber.max_bytes"]);
+    let reply = peer.ask(&fetch(&[("offset", "1"), waits, (bytes[0], "200"), (bytes[1], "200")]));
+    assert!((1..200).contains(&reply.body.len()), "{} bytes", reply.body.len());
+    assert!(now() - began < Duration::from_millis(30_000));
     // Many at once, from many places.
     let many = (0..200_u64).map(|n| {
         let mut request = fetch(&[("offset", &(n % 6).to_string()), ("wiber.max_wait_ms", "100")]);

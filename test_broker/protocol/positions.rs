@@ -65,6 +65,36 @@ fn a_topic_made_anew_begins_without_positions() {
 }
 
 #[test]
+fn a_subscription_of_the_deleted_topic_is_none_of_the_new_one() {
+    let (_directory, server) = start(&[]);
+    let mut reader = Peer::connect(&server);
+    let mut other = Peer::connect(&server);
+    other.create("t", 1);
+    let records = (0..3).map(|_| other.publish("t", 0, b"old")).count();
+    reader.subscribe("t", &[("client_id", "me"), ("auto_ack", "false")]);
+    let old: Vec<_> = (0..records).map(|_| reader.data()).collect();
+    other.ask(&frame(DELETE_TOPIC, 2, &[("topic", "t")]));
+    let told = reader.next();
+    assert_eq!((told.sequence, told.get("code")), (0, Some("unknown_topic")));
+    other.create("t", 1);
+    for _ in 0..records {
+        other.publish("t", 0, b"new");
+    }
+    // What is said late about the old records moves nothing among the new ones.
+    old.iter().for_each(|data| reader.acknowledge(data));
+    let list = frame(LIST_OFFSETS, 1, &[("topic", "t"), ("client_id", "me")]);
+    assert_eq!(reader.ask(&list).get("committed"), Some("-1"));
+    // It ended by itself: the same connection may subscribe to the new topic at once.
+    let more = [("client_id", "me"), ("auto_ack", "false"), ("wiber.start", "committed")];
+    assert_eq!(reader.subscribe("t", &more).get("start_offset"), Some("0"));
+    let new = reader.data();
+    assert_eq!(&new.body[..], b"new");
+    reader.acknowledge(&new);
+    reader.is_alive_among(&mut |_| ());
+    assert_eq!(other.ask(&list).get("committed"), Some("1"));
+}
+
+#[test]
 fn offsets_are_listed_as_they_are() {
     let (_directory, server) = start(&[]);
     let mut peer = Peer::connect(&server);

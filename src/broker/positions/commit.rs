@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::key::{Place, Position, PositionKey};
 use super::shard::Waiting;
 use crate::broker::{Broker, BrokerError};
-use crate::replica::AckLevel;
+use crate::replica::{AckLevel, Partition};
 use crate::types::{Offset, Timestamp};
 
 /// Called once with the position that is kept, on whichever thread finished the commit.
@@ -54,7 +54,33 @@ impl Broker {
         now: Timestamp,
         reply: impl FnOnce(Result<Offset, BrokerError>) + Send + 'static,
     ) {
-        let reply = PositionReply::new(reply);
+        self.commit_where(key, offset, ack, now, PositionReply::new(reply), |_| true);
+    }
+
+    /// As [`Broker::commit`], for who has read records of this very partition: where the topic was deleted and created
+    /// anew under its name meanwhile, the reply is [`BrokerError::UnknownTopic`] and the new topic's positions stay.
+    pub fn commit_read(
+        self: &Arc<Self>,
+        partition: &Arc<Partition>,
+        key: PositionKey,
+        offset: Offset,
+        ack: AckLevel,
+        now: Timestamp,
+        reply: impl FnOnce(Result<Offset, BrokerError>) + Send + 'static,
+    ) {
+        let is_same = |named: &Arc<Partition>| Arc::ptr_eq(named, partition);
+        self.commit_where(key, offset, ack, now, PositionReply::new(reply), is_same);
+    }
+
+    fn commit_where(
+        self: &Arc<Self>,
+        key: PositionKey,
+        offset: Offset,
+        ack: AckLevel,
+        now: Timestamp,
+        reply: PositionReply,
+        is_wanted: impl FnOnce(&Arc<Partition>) -> bool,
+    ) {
         // Under this lock no topic goes: what is entered here is what its deletion will find.
         let topics = self.topics.read();
         let entered = topics.get(&key.topic).ok_or_else(|| BrokerError::UnknownTopic { topic: key.topic.clone() });
@@ -64,6 +90,9 @@ impl Broker {
                 return Err(BrokerError::InternalTopic { topic: key.topic.clone() });
             }
             let partition = topic.partition(key.partition)?;
+            if !is_wanted(&partition) {
+                return Err(BrokerError::UnknownTopic { topic: key.topic.clone() });
+            }
             let offsets = partition.offsets();
             let (log_start, high_watermark) = (offsets.log_start(), offsets.high_watermark());
             if offset > high_watermark {

@@ -4,8 +4,10 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
 
+use super::NativeListener;
 use super::answer::Answer;
 use super::connection::Connection;
 use super::errors::Refusal;
@@ -21,6 +23,13 @@ use crate::types::{PartitionIndex, TopicName};
 
 /// Bytes of batches that a FETCH brings at most, however much it asks for; the first batch always goes.
 pub(super) const FETCH_READ_BYTES_MAX: usize = 16 << 20;
+/// Bytes that a FETCH may always ask for …
+const FETCH_SURE_BYTES: usize = 1 << 20;
+/// … and what those of all connections together may bring beyond that and the peers have not taken: where it is used
+/// up, a FETCH brings no more than is sure.
+const FETCHED_BEYOND_BYTES_MAX: usize = 256 << 20;
+/// What one permit for them stands for, in bytes.
+const FETCHED_UNIT: usize = 1 << 10;
 /// FETCH requests of one connection that may wait; the next one is read when one of them is answered.
 pub(super) const FETCHES_MAX: usize = 64;
 
@@ -40,13 +49,35 @@ impl Fetches {
     }
 }
 
+/// What fetches of all connections may still bring beyond what is sure.
+#[derive(Debug)]
+pub(super) struct FetchBudget(Semaphore);
+
+impl Default for FetchBudget {
+    fn default() -> FetchBudget {
+        FetchBudget(Semaphore::new(FETCHED_BEYOND_BYTES_MAX / FETCHED_UNIT))
+    }
+}
+
+impl FetchBudget {
+    /// How much of what is asked for may be brought, while the leave is held.
+    fn leave_for(&self, bytes_max: usize) -> (usize, Option<SemaphorePermit<'_>>) {
+        let bytes_max = bytes_max.min(FETCH_READ_BYTES_MAX);
+        let units = bytes_max.saturating_sub(FETCH_SURE_BYTES).div_ceil(FETCHED_UNIT);
+        match u32::try_from(units).map(|units| self.0.try_acquire_many(units)) {
+            Ok(Ok(leave)) => (bytes_max, Some(leave)),
+            _ => (bytes_max.min(FETCH_SURE_BYTES), None),
+        }
+    }
+}
+
 impl Connection<'_> {
     pub(super) async fn fetch(&mut self, sequence: u64, request: FetchRequest) {
         let place = self.outbox.reserve(sequence);
         match self.listener.broker.partition(&request.topic, request.partition) {
             Ok(partition) => {
-                let outbox = Arc::clone(&self.outbox);
-                self.fetches.begin(fetch(partition, request, place, outbox)).await;
+                let (listener, outbox) = (Arc::clone(self.listener), Arc::clone(&self.outbox));
+                self.fetches.begin(fetch(listener, partition, request, place, outbox)).await;
             }
             Err(error) => self.outbox.answer(place, Answer::Refused(Refusal::from(&error))),
         }
@@ -109,6 +140,9 @@ impl Connection<'_> {
         let broker = &self.listener.broker;
         let topic =
             TopicName::new(request.topic).map_err(|error| Refusal::new(ErrorCode::InvalidTopic, error.to_string()))?;
+        if topic.is_internal() {
+            return Err(Refusal::from(&BrokerError::InternalTopic { topic }));
+        }
         let handle = self.listener.topic(&topic).await?;
         let limits = broker.admission();
         let admitted = ProducedBatch::admit(owned(request.batch), &limits, self.listener.now());
@@ -157,38 +191,62 @@ fn owned(batch: &Bytes) -> BytesMut {
 }
 
 /// Answers one FETCH when its turn has come.
-async fn fetch(partition: Arc<Partition>, request: FetchRequest, place: Place, outbox: Arc<Outbox>) {
+async fn fetch(
+    listener: Arc<NativeListener>,
+    partition: Arc<Partition>,
+    request: FetchRequest,
+    place: Place,
+    outbox: Arc<Outbox>,
+) {
     outbox.has_turn(place).await;
-    let answer = match fetched(&partition, request).await {
+    if let Err(failure) = enough(&partition, &request).await {
+        return outbox.answer(place, Answer::Refused(Refusal::from(&failure)));
+    }
+    let (bytes_max, leave) = listener.fetch_budget.leave_for(request.bytes_max);
+    let answer = match fetched(&partition, request, bytes_max).await {
         Ok(answer) => answer,
         Err(failure) => Answer::Refused(Refusal::from(&failure)),
     };
     outbox.answer(place, answer);
+    if leave.is_some() {
+        outbox.has_room_for_data().await;
+    }
 }
 
-async fn fetched(partition: &Arc<Partition>, request: FetchRequest) -> Result<Answer, ReadFailure> {
-    let FetchRequest { topic, partition: index, offset, bytes_max, bytes_min, wait_max } = request;
-    let mut patience = std::pin::pin!(tokio::time::sleep(wait_max));
-    let mut waits = !wait_max.is_zero();
+/// Waits until there is as much as is asked for, or for as long. What is there is read once to be counted, however often
+/// more comes.
+async fn enough(partition: &Arc<Partition>, request: &FetchRequest) -> Result<(), ReadFailure> {
+    if request.wait_max.is_zero() {
+        return Ok(());
+    }
+    let mut patience = std::pin::pin!(tokio::time::sleep(request.wait_max));
+    let wanted = request.bytes_min.min(request.bytes_max);
+    let (mut counted, mut next) = (0, request.offset);
     loop {
-        let bytes_max = bytes_max.min(FETCH_READ_BYTES_MAX);
-        let batches = read(partition, offset, bytes_max).await?;
-        let bytes: usize = batches.iter().map(|batch| batch.bytes().len()).sum();
-        let next_offset = batches.last().map_or(offset, |batch| batch.header().next_offset());
-        if bytes >= bytes_min.min(bytes_max) || !waits {
-            let offsets = partition.offsets();
-            let (log_start, high_watermark) = (offsets.log_start(), offsets.high_watermark());
-            let bounds = reply::Bounds { partition: index, log_start, high_watermark };
-            return Ok(Answer::Fetched { topic, bounds, next_offset, batches });
+        let batches = read(partition, next, FETCH_SURE_BYTES).await?;
+        counted += batches.iter().map(|batch| batch.bytes().len()).sum::<usize>();
+        next = batches.last().map_or(next, |batch| batch.header().next_offset());
+        if counted >= wanted {
+            return Ok(());
         }
-        drop(batches);
         tokio::select! {
-            readable = poll_fn(|context| partition.poll_readable(next_offset, context.waker())) => {
+            biased;
+            () = &mut patience => return Ok(()),
+            readable = poll_fn(|context| partition.poll_readable(next, context.waker())) => {
                 readable.map_err(ReadFailure::Closed)?;
             }
-            () = &mut patience => waits = false,
         }
     }
+}
+
+async fn fetched(partition: &Arc<Partition>, request: FetchRequest, bytes_max: usize) -> Result<Answer, ReadFailure> {
+    let FetchRequest { topic, partition: index, offset, .. } = request;
+    let batches = read(partition, offset, bytes_max).await?;
+    let next_offset = batches.last().map_or(offset, |batch| batch.header().next_offset());
+    let offsets = partition.offsets();
+    let (log_start, high_watermark) = (offsets.log_start(), offsets.high_watermark());
+    let bounds = reply::Bounds { partition: index, log_start, high_watermark };
+    Ok(Answer::Fetched { topic, bounds, next_offset, batches })
 }
 
 async fn list_offsets(broker: &Broker, request: ListOffsetsRequest<'_>) -> Result<Answer, Refusal> {
@@ -205,4 +263,27 @@ async fn list_offsets(broker: &Broker, request: ListOffsetsRequest<'_>) -> Resul
         reply::Bounds { partition: index, log_start: offsets.log_start(), high_watermark: offsets.high_watermark() };
     let listed = reply::ListedOffsets { bounds, log_end: offsets.log_end(), committed, at_time };
     Ok(Answer::Listed { topic, listed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fetches_of_all_connections_share_what_lies_beyond_the_sure() {
+        let budget = FetchBudget::default();
+        let beyond = FETCH_READ_BYTES_MAX - FETCH_SURE_BYTES;
+        let mut held = Vec::new();
+        for _ in 0..FETCHED_BEYOND_BYTES_MAX / beyond {
+            let (bytes, leave) = budget.leave_for(usize::MAX);
+            assert_eq!(bytes, FETCH_READ_BYTES_MAX);
+            held.push(leave);
+        }
+        assert!(matches!(budget.leave_for(FETCH_READ_BYTES_MAX), (FETCH_SURE_BYTES, None)));
+        for sure in [1, FETCH_SURE_BYTES] {
+            assert_eq!(budget.leave_for(sure).0, sure);
+        }
+        held.pop();
+        assert_eq!(budget.leave_for(FETCH_READ_BYTES_MAX).0, FETCH_READ_BYTES_MAX);
+    }
 }

@@ -36,6 +36,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use batches::FetchBudget;
 use correlation::ConnectionNumber;
 
 use crate::broker::Broker;
@@ -85,13 +86,15 @@ pub struct NativeListener {
     surroundings: Surroundings,
     /// Connections so far.
     connections: AtomicU64,
+    fetch_budget: FetchBudget,
 }
 
 impl NativeListener {
     /// A listener on this broker.
     #[must_use]
     pub fn new(broker: Arc<Broker>, options: NativeOptions, surroundings: Surroundings) -> Arc<NativeListener> {
-        Arc::new(NativeListener { broker, options, surroundings, connections: AtomicU64::new(0) })
+        let (connections, fetch_budget) = (AtomicU64::new(0), FetchBudget::default());
+        Arc::new(NativeListener { broker, options, surroundings, connections, fetch_budget })
     }
 
     async fn connection(self: Arc<Self>, stream: TcpStream, stop: watch::Receiver<bool>) {

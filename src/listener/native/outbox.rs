@@ -223,6 +223,11 @@ impl Outbox {
         self.state.lock().live.remove(&subscription);
     }
 
+    /// Whether the subscription has not ended.
+    pub(super) fn is_live(&self, subscription: SubscriptionId) -> bool {
+        self.state.lock().live.contains(&subscription)
+    }
+
     /// Sends DATA of a subscription whose ACK went out.
     pub(super) fn try_data(&self, data: &Data<'_>) -> Sent {
         let mut state = self.state.lock();
@@ -258,7 +263,7 @@ impl Outbox {
     /// Waits until there is room for more DATA, and until so many bytes of records may be read for it. A peer that does
     /// not take what it subscribed to holds up the reading as well.
     pub(super) async fn read_ahead(&self, bytes: usize) -> ReadAhead<'_> {
-        self.until(|state| state.bytes.len() < BUFFERED_BYTES_MAX).await;
+        self.has_room_for_data().await;
         let units = u32::try_from(bytes.min(READ_AHEAD_BYTES_MAX).div_ceil(READ_AHEAD_UNIT)).unwrap_or(u32::MAX);
         ReadAhead(self.read_ahead.acquire_many(units).await.ok())
     }
@@ -266,6 +271,11 @@ impl Outbox {
     /// Waits until the socket has taken half of what may wait for it.
     pub(super) async fn half_empty(&self) {
         self.until(|state| state.bytes.len() <= BUFFERED_BYTES_MAX / 2).await;
+    }
+
+    /// Waits until the peer has taken so much that there is room for more.
+    pub(super) async fn has_room_for_data(&self) {
+        self.until(|state| state.bytes.len() < BUFFERED_BYTES_MAX).await;
     }
 
     /// Waits until this DATA may be sent.

@@ -128,13 +128,13 @@ impl Pushing {
     async fn keep(&self, position: &PositionKey, offset: Offset) {
         let (broker, now) = (&self.listener.broker, self.listener.now());
         let (done, kept) = oneshot::channel();
-        broker.commit(position.clone(), offset, broker.default_ack(), now, move |result| {
+        broker.commit_read(&self.partition, position.clone(), offset, broker.default_ack(), now, move |result| {
             let _gone = done.send(result);
         });
         if let Ok(Err(error)) = kept.await {
             let connection = self.outbox.connection().0;
             tracing::warn!(connection, partition = %self.partition.name(), client_id = %position.client_id, %error, "a position cannot be kept; records are delivered without");
-            broker.commit(position.clone(), offset, AckLevel::None, now, |_| {});
+            broker.commit_read(&self.partition, position.clone(), offset, AckLevel::None, now, |_| {});
         }
     }
 
@@ -239,12 +239,13 @@ impl Pushing {
         Data { subscription: self.id, topic: &self.topic, partition, last, encoded }
     }
 
-    /// Tells the client that the subscription has ended, and why.
+    /// Tells the client that the subscription has ended, and why: it may subscribe anew as soon as it knows.
     pub(super) fn end(&self, failure: &ReadFailure) {
         if !matches!(failure, ReadFailure::Closed(_)) {
             let connection = self.outbox.connection().0;
             tracing::warn!(connection, partition = %self.partition.name(), %failure, "a subscription ended");
         }
+        self.outbox.end(self.id);
         let mut refusal = Refusal::from(failure);
         refusal.details.push(("topic", self.topic.to_string()));
         refusal.details.push(("partition", self.partition.name().partition.to_string()));

@@ -7,7 +7,7 @@ use super::answer::Answer;
 use super::connection::Connection;
 use super::errors::Refusal;
 use super::subscription::{Delivery, Start, SubscriptionKey};
-use crate::broker::{BrokerError, CLIENT_ID_BYTES_MAX, PositionKey};
+use crate::broker::PositionKey;
 use crate::protocol::native::{AckRequest, ErrorCode, Request, StartAt, SubscribeRequest, UnsubscribeRequest};
 use crate::replica::Partition;
 use crate::types::{Offset, Timestamp, TopicName};
@@ -74,10 +74,7 @@ impl Connection<'_> {
             partition: index,
         });
         let begun = async {
-            self.subscriptions.check(&key)?;
-            if client_id.len() > CLIENT_ID_BYTES_MAX {
-                return Err(Refusal::from(&BrokerError::InvalidClientId { bytes: client_id.len() }));
-            }
+            self.subscriptions.check(&key, &self.outbox)?;
             if let Some(position) = &position {
                 position.check().map_err(|error| Refusal::from(&error))?;
             }

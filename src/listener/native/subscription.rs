@@ -59,6 +59,8 @@ struct Running {
 pub(super) struct Acknowledging {
     pub(super) sent: Mutex<Unacknowledged>,
     pub(super) position: Option<PositionKey>,
+    /// What the records are of: a topic created anew under the name has positions of its own.
+    pub(super) partition: Arc<Partition>,
     /// There may be room again, or nothing left to be sent again.
     pub(super) changed: Notify,
 }
@@ -76,7 +78,15 @@ pub(super) struct Start {
 }
 
 impl Subscriptions {
-    pub(super) fn check(&self, key: &SubscriptionKey) -> Result<(), Refusal> {
+    /// Whether one more may begin. Those that ended by themselves, for their topics were deleted, count no more.
+    pub(super) fn check(&mut self, key: &SubscriptionKey, outbox: &Outbox) -> Result<(), Refusal> {
+        let is_over = |running: &Running| !outbox.is_live(running.id);
+        if self.running.get(key).is_some_and(is_over) {
+            self.running.remove(key);
+        }
+        if self.running.len() >= SUBSCRIPTIONS_MAX {
+            self.running.retain(|_, running| !is_over(running));
+        }
         if self.running.contains_key(key) {
             let text = format!("this connection is subscribed to {}:{} already", key.topic, key.partition);
             return Err(Refusal::new(ErrorCode::AlreadySubscribed, text));
@@ -112,7 +122,9 @@ impl Subscriptions {
                 let timeout_ms = i64::try_from(listener.options.ack_timeout.as_millis()).unwrap_or(i64::MAX);
                 let sent = Unacknowledged::new(from, timeout_ms, UnacknowledgedLimits::default());
                 let sent = Mutex::new(sent);
-                acknowledging = Some(Arc::new(Acknowledging { sent, position, changed: Notify::new() }));
+                let partition = Arc::clone(&pushing.partition);
+                let shared = Acknowledging { sent, position, partition, changed: Notify::new() };
+                acknowledging = Some(Arc::new(shared));
             }
         }
         let shared = acknowledging.clone();
@@ -152,7 +164,8 @@ impl Acknowledging {
     /// Keeps the position where it advanced; soon is enough, for at worst a record comes again.
     pub(super) fn keep(&self, advanced: Option<Offset>, listener: &NativeListener) {
         if let (Some(offset), Some(key)) = (advanced, &self.position) {
-            listener.broker.commit(key.clone(), offset, AckLevel::None, listener.now(), |_| {});
+            let (broker, now) = (&listener.broker, listener.now());
+            broker.commit_read(&self.partition, key.clone(), offset, AckLevel::None, now, |_| {});
         }
     }
 }

@@ -80,7 +80,7 @@ fn bombs_stop_at_the_ratio_and_at_the_ceiling() {
         Err(RecordError::TooLarge { bytes_max }) => assert_eq!(bytes_max, expected, "{codec}"),
         other => panic!("{codec}: {:?}", other.map(|records| records.len())),
     };
-    let bomb = vec![0; 8 << 20];
+    let bomb = vec![0; 32 << 20];
     for codec in codecs() {
         let block = compressed(codec, &bomb);
         assert!(decompress(codec, &block, &WIDE).is_ok_and(|records| records == bomb), "{codec}");
