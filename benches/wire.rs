@@ -216,6 +216,7 @@ async fn read_single(server: &Server, client: &Client, count: u64) -> Result<Rat
 
 /// Whole batches: the library's producer, then its subscriber.
 async fn batches(sync: &str, span: Duration) -> Result<()> {
+    let mut resident = 0.0_f64;
     for bytes in [1024, 100] {
         let (mut published, mut read) = (Vec::new(), Vec::new());
         for _ in 0..REPETITIONS {
@@ -225,10 +226,12 @@ async fn batches(sync: &str, span: Duration) -> Result<()> {
             let (count, rate) = publish_batches(&server, bytes, span).await?;
             published.push(rate);
             read.push(read_batches(&server, count).await?);
+            resident = resident.max(server.resident()?.1);
         }
         print_row(&format!("publish {bytes} B, batches, one producer, {}", label(sync)), bytes, &mut published);
         print_row(&format!("subscribe {bytes} B, batches, {}", label(sync)), bytes, &mut read);
     }
+    println!("server at most, {}: {resident:.1} MiB", label(sync));
     Ok(())
 }
 
