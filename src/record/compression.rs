@@ -17,8 +17,8 @@ use zstd::zstd_safe;
 use super::error::RecordError;
 
 /// Decompressed bytes of a small batch that are allowed whatever the ratio: codecs reach thousands to one on
-/// repetitive records, and this much harms nobody.
-pub(super) const RATIO_FREE_BYTES: usize = 16 << 20;
+/// repetitive records, and this much, more than a batch may have uncompressed by default, harms nobody.
+pub(super) const RATIO_FREE_BYTES: usize = 2 << 20;
 
 /// Bytes that Kafka's Java client puts into one snappy chunk.
 const SNAPPY_CHUNK_BYTES: usize = 32 << 10;
