@@ -264,6 +264,20 @@ fn positions_survive_the_server() {
     }
 }
 
+/// At most once: whoever sees a record finds the position behind it already.
+#[test]
+fn at_most_once_the_position_moves_before_the_record_goes() {
+    let (_directory, server) = start(&[]);
+    filled(&server, 0, b"");
+    let (mut peer, mut publisher) = (Peer::connect(&server), Peer::connect(&server));
+    peer.subscribe("t", &[("client_id", "me")]);
+    for offset in 0..50_u64 {
+        publisher.publish("t", 0, b"x");
+        assert_eq!(peer.data().sequence, offset);
+        assert_eq!(committed(&mut publisher, "me"), offset.cast_signed() + 1);
+    }
+}
+
 /// At most once: whatever the client saw, it does not see again, kill -9 or not.
 #[test]
 fn what_was_delivered_at_most_once_never_comes_again() {

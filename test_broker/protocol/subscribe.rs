@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::start;
-use crate::harness::peer::{ACK, DATA, HEARTBEAT, PUBLISH, Pairs, Peer, Raw, SUBSCRIBE, UNSUBSCRIBE, frame};
+use crate::harness::peer::{
+    ACK, BATCH, DATA, FETCH, HEARTBEAT, PUBLISH, Pairs, Peer, Raw, SUBSCRIBE, SUBSCRIBE_BATCHES, UNSUBSCRIBE, frame,
+};
 use crate::harness::{Chance, Server};
 
 /// A topic whose records are their offsets, at times 1000, 2000, …
@@ -199,6 +201,24 @@ fn the_grace_holds_back_data_and_nothing_else() {
     let mut quick = Peer::connect(&server);
     quick.subscribe("t", &[("version", "2.0")]);
     assert_eq!([quick.data().sequence, quick.data().sequence, quick.data().sequence], [0, 1, 2]);
+}
+
+/// The ACK to a SUBSCRIBE waits for the answer to an earlier request, and the records that are there wait for the ACK.
+#[test]
+fn nothing_precedes_the_ack_to_a_subscribe() {
+    let (_directory, server) = start(&[]);
+    fill(&server, "t", 3);
+    for (kind, pushed, mode) in [
+        (SUBSCRIBE, DATA, ("auto_ack", "true")),
+        (SUBSCRIBE, DATA, ("auto_ack", "false")),
+        (SUBSCRIBE_BATCHES, BATCH, ("auto_ack", "true")),
+    ] {
+        let mut peer = Peer::connect(&server);
+        let waits = frame(FETCH, 1, &[("topic", "t"), ("offset", "3"), ("wiber.max_wait_ms", "300")]);
+        peer.send(&[waits, frame(kind, 2, &[("topic", "t"), ("offset", "0"), mode])]);
+        let frames = [peer.next(), peer.next(), peer.next()].map(|frame| (frame.kind, frame.sequence));
+        assert_eq!(frames, [(ACK, 1), (ACK, 2), (pushed, 0)], "{mode:?}");
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "lower bounds on time, which no slow machine breaks")]

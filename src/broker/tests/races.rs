@@ -1,6 +1,7 @@
 //! Publishing and reading while a topic is deleted, and while one of its name is made anew.
 
-use std::task::{Poll, Waker};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Poll, Wake, Waker};
 
 use super::*;
 use crate::replica::{AckFailure, AckSink, AppendError, Completion, PartitionClosed, ReadFailure, Waiter};
@@ -11,6 +12,15 @@ struct Answers(Mutex<Vec<Result<u64, AckFailure>>>);
 impl AckSink for Answers {
     fn complete(&self, completions: &mut dyn Iterator<Item = Completion>) {
         self.0.lock().extend(completions.map(|completion| completion.outcome.map(|acked| acked.base_offset.get())));
+    }
+}
+
+#[derive(Debug, Default)]
+struct Woken(AtomicU32);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -57,6 +67,19 @@ fn who_publishes_while_the_topic_is_deleted_is_told() {
         assert!(answers.iter().all(|answer| matches!(answer, Ok(_) | Err(AckFailure::Closed(_)))), "{answers:?}");
         assert!(partition.poll_space(Waker::noop()).is_ready(), "nobody waits for room there");
     }
+}
+
+/// Who waits for the next record of a topic learns that there will be none: nobody else would ever wake it.
+#[test]
+fn who_waits_for_records_of_a_deleted_topic_is_woken() {
+    let rig = Rig::new();
+    rig.create("events", 1, 10);
+    let (partition, woken) = (rig.partition("events", 0), Arc::new(Woken::default()));
+    let waker = Waker::from(Arc::clone(&woken));
+    assert!(partition.poll_readable(Offset::ZERO, &waker).is_pending());
+    rig.delete("events");
+    assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+    assert_eq!(partition.poll_readable(Offset::ZERO, &waker), Poll::Ready(Err(closed())));
 }
 
 /// A read that was begun before the topic was deleted, and run when another one of its name has taken its place, must not

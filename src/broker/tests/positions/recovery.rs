@@ -90,6 +90,27 @@ fn snapshots_by_step_hold_positions() {
     assert_eq!((again.summary.snapshot_used, again.committed("a", "events", 0)), (true, Some(5)));
 }
 
+/// A snapshot is taken while a position is on its way to the log: it must not say that it holds it.
+#[test]
+fn what_is_on_its_way_is_not_in_a_snapshot() {
+    for steps in 0..4 {
+        let rig = started();
+        rig.commit(&key("a", "events", 0), 1, AckLevel::Durable).unwrap();
+        let answer = rig.begin_commit(&key("a", "events", 0), 5, AckLevel::Durable, at(0));
+        for _ in 0..steps {
+            let work = rig.queue.0.lock().pop_front();
+            work.into_iter().for_each(|(partition, work)| partition.run(work, at(0)));
+        }
+        for second in 10..14 {
+            rig.broker.step(at(second * 1_000));
+            rig.settle();
+        }
+        assert_eq!(answer.lock().clone(), Some(Ok(5)), "after {steps}");
+        let again = open(&rig.disk.power_cut(1));
+        assert_eq!((again.summary.snapshot_used, again.committed("a", "events", 0)), (true, Some(5)), "after {steps}");
+    }
+}
+
 /// What a history committed and was told.
 #[derive(Debug, Default)]
 struct Told {

@@ -82,6 +82,25 @@ async fn answers_wait_for_their_turn() {
     rig.expect(&[(1, "internal"), (3, "internal")]).await;
 }
 
+/// Whatever a subscription's task still had in its hands: once the subscription is over nothing of it goes out.
+#[tokio::test]
+async fn data_goes_only_while_its_subscription_lives() {
+    let mut rig = Rig::new().await;
+    let (topic, partition, last) = (TopicName::new("t").unwrap(), PartitionIndex(0), Offset::ZERO);
+    let mut encoded = BytesMut::new();
+    reply::heartbeat(&mut encoded, 7, Timestamp::from_millis(1));
+    let try_data = |outbox: &Outbox, subscription| {
+        outbox.try_data(&Data { subscription, topic: &topic, partition, last, encoded: &encoded })
+    };
+    let (first, second) = (rig.outbox.begin(), rig.outbox.begin());
+    assert_eq!(try_data(&rig.outbox, first), Sent::Gone);
+    rig.outbox.end(first);
+    assert_eq!([first, second].map(|id| try_data(&rig.outbox, id)), [Sent::Ended, Sent::Gone]);
+    rig.outbox.answer_next(1, refused("last"));
+    let kinds = [rig.next().await.0, rig.next().await.0, rig.next().await.0];
+    assert_eq!(kinds, [FrameType::Heartbeat, FrameType::Heartbeat, FrameType::Ack]);
+}
+
 #[tokio::test]
 async fn what_is_dropped_before_it_is_appended_is_refused() {
     let mut rig = Rig::new().await;
