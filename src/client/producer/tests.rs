@@ -247,6 +247,15 @@ async fn without_identity_lost_answers_make_duplicates_but_order_holds() {
     assert_eq!(broker.values(0), ["0", "1", "2", "3", "2", "3", "4", "5", "6", "7"]);
 }
 
+/// No number tells the broker that a batch was overtaken by the next one: only one may be under way.
+#[tokio::test]
+async fn without_identity_a_refused_batch_is_not_overtaken() {
+    let refused = Act::Refuse(ErrorCode::Overloaded);
+    for script in [&[Act::Take, refused][..], &[refused, Act::Take, refused, refused], &[Act::Take, Act::CutBefore]] {
+        check(script, |options| options.idempotent = false).await;
+    }
+}
+
 #[tokio::test]
 async fn records_are_gathered_into_batches() {
     let broker = Scripted::start(1, &[]).await;
