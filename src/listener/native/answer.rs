@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 
 use super::errors::Refusal;
+use super::outbox::Outgoing;
 use crate::protocol::native::{EncodeError, ErrorCode, reply};
 use crate::record::Batch;
 use crate::types::{Offset, PartitionIndex, ProducerEpoch, ProducerId, Timestamp, TopicName};
@@ -108,8 +109,9 @@ impl Answer {
         }
     }
 
-    /// Writes it as a frame.
-    pub(super) fn encode(&self, bytes: &mut BytesMut, sequence: u64, now: Timestamp) {
+    /// Adds it as a frame.
+    pub(super) fn encode(&self, outgoing: &mut Outgoing, sequence: u64, now: Timestamp) {
+        let bytes = outgoing.tail();
         match self {
             Answer::Published { topic, partition, offset } => {
                 reply::publish_ack(bytes, sequence, now, topic.as_str(), *partition, *offset);
@@ -126,9 +128,11 @@ impl Answer {
                 encoded.unwrap_or_else(|error| too_long(bytes, sequence, now, &error));
             }
             Answer::Fetched { topic, bounds, next_offset, batches } => {
-                let bodies = batches.iter().map(|batch| &batch.bytes()[..]);
-                let encoded = reply::fetch_ack(bytes, sequence, now, topic.as_str(), bounds, *next_offset, bodies);
-                encoded.unwrap_or_else(|error| too_long(bytes, sequence, now, &error));
+                let total = batches.iter().map(|batch| batch.bytes().len()).sum();
+                match reply::fetch_ack(bytes, sequence, now, topic.as_str(), bounds, *next_offset, total) {
+                    Ok(()) => batches.iter().for_each(|batch| outgoing.push(batch.bytes())),
+                    Err(error) => too_long(bytes, sequence, now, &error),
+                }
             }
             Answer::Committed { topic, partition, client_id, offset } => {
                 reply::commit_ack(bytes, sequence, now, topic.as_str(), *partition, client_id, *offset);

@@ -21,10 +21,12 @@ use crate::protocol::native::{ErrorCode, reply};
 use crate::replica::{AckSink, Completion};
 use state::{Slot, State};
 
+pub(super) use outgoing::Outgoing;
 #[cfg(test)]
 pub(super) use state::REQUESTS_MAX;
-pub(super) use state::{BUFFERED_BYTES_MAX, Data, Group, Place, SubscriptionId};
+pub(super) use state::{BUFFERED_BYTES_MAX, Data, Group, Payload, Place, SubscriptionId};
 
+mod outgoing;
 mod state;
 
 /// Bytes of records that all subscriptions of a connection together may have read and not yet handed over.
@@ -203,8 +205,8 @@ impl Outbox {
     pub(super) fn heartbeat(&self) {
         let mut state = self.state.lock();
         state.trim();
-        if state.bytes.is_empty() {
-            reply::heartbeat(&mut state.bytes, 0, (self.now.now)());
+        if state.outgoing.is_empty() {
+            reply::heartbeat(state.outgoing.tail(), 0, (self.now.now)());
             self.flush(&mut state);
         }
     }
@@ -237,7 +239,7 @@ impl Outbox {
         if !state.may_go(data) {
             return Sent::Wait;
         }
-        state.bytes.extend_from_slice(data.encoded);
+        state.add(data.payload);
         self.flush(&mut state);
         Sent::Gone
     }
@@ -246,7 +248,7 @@ impl Outbox {
     pub(super) fn tell(&self, refusal: &Refusal) {
         let mut state = self.state.lock();
         let now = (self.now.now)();
-        refusal.encode(&mut state.bytes, 0, now);
+        refusal.encode(state.outgoing.tail(), 0, now);
         self.flush(&mut state);
     }
 
@@ -257,7 +259,7 @@ impl Outbox {
 
     /// Waits until all before this place is answered, and until there is room: the next answer to go is its own.
     pub(super) async fn has_turn(&self, place: Place) {
-        self.until(|state| state.first >= place.0 && state.bytes.len() < BUFFERED_BYTES_MAX).await;
+        self.until(|state| state.first >= place.0 && state.outgoing.len() < BUFFERED_BYTES_MAX).await;
     }
 
     /// Waits until there is room for more DATA, and until so many bytes of records may be read for it. A peer that does
@@ -270,12 +272,12 @@ impl Outbox {
 
     /// Waits until the socket has taken half of what may wait for it.
     pub(super) async fn half_empty(&self) {
-        self.until(|state| state.bytes.len() <= BUFFERED_BYTES_MAX / 2).await;
+        self.until(|state| state.outgoing.len() <= BUFFERED_BYTES_MAX / 2).await;
     }
 
     /// Waits until the peer has taken so much that there is room for more.
     pub(super) async fn has_room_for_data(&self) {
-        self.until(|state| state.bytes.len() < BUFFERED_BYTES_MAX).await;
+        self.until(|state| state.outgoing.len() < BUFFERED_BYTES_MAX).await;
     }
 
     /// Waits until this DATA may be sent.
@@ -300,7 +302,7 @@ impl Outbox {
 
     /// Waits until the socket has taken everything.
     pub(super) async fn sent(&self) {
-        self.until(|state| state.failed || state.bytes.is_empty()).await;
+        self.until(|state| state.failed || state.outgoing.is_empty()).await;
     }
 
     async fn until(&self, holds: impl Fn(&State) -> bool) {
@@ -317,7 +319,7 @@ impl Outbox {
     pub(super) async fn write_rest(&self) -> io::Result<()> {
         loop {
             // Looked at before the first wait: what another call left unsent is announced no more.
-            while !self.state.lock().bytes.is_empty() {
+            while !self.state.lock().outgoing.is_empty() {
                 self.stream.writable().await?;
                 let mut state = self.state.lock();
                 state.send(&self.stream)?;
@@ -334,11 +336,11 @@ impl Outbox {
     /// Encodes answers whose turn it is and tries the socket.
     fn flush(&self, state: &mut State) {
         let progressed = self.encode_ready(state);
-        let was_full = state.bytes.len() >= BUFFERED_BYTES_MAX;
-        if state.send(&self.stream).is_err() || !state.bytes.is_empty() {
+        let was_full = state.outgoing.len() >= BUFFERED_BYTES_MAX;
+        if state.send(&self.stream).is_err() || !state.outgoing.is_empty() {
             self.unsent.notify_one();
         }
-        if progressed || was_full || state.bytes.is_empty() {
+        if progressed || was_full || state.outgoing.is_empty() {
             self.progress.notify_waiters();
         }
     }
@@ -351,7 +353,7 @@ impl Outbox {
         {
             state.overtaken -= usize::from(answer.is_of_publish());
             state.kept_bytes -= answer.kept_bytes();
-            answer.encode(&mut state.bytes, sequence, now);
+            answer.encode(&mut state.outgoing, sequence, now);
             state.first += 1;
             if let Some(noted) = noted {
                 noted.answered(self.connection, &answer);

@@ -3,13 +3,13 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
 
 use super::NativeListener;
 use super::errors::Refusal;
 use super::incoming::TURN_BYTES;
-use super::outbox::{Data, Outbox, ReadAhead, Sent, SubscriptionId};
+use super::outbox::{Data, Outbox, Payload, ReadAhead, Sent, SubscriptionId};
 use super::reading::read;
 use crate::broker::PositionKey;
 use crate::protocol::native::{DataRecord, reply};
@@ -42,7 +42,7 @@ pub(super) enum Choice {
 #[derive(Debug)]
 pub(super) struct Sending {
     /// Encoded, and not sent yet.
-    waiting: BytesMut,
+    waiting: Bytes,
     /// The last record of what is encoded.
     last: Offset,
     /// Where to go on in the batch, if there is more of it.
@@ -52,8 +52,10 @@ pub(super) struct Sending {
 impl Sending {
     /// Hands over what waits, and says where to go on in the batch. One that must be decompressed for that is gone on
     /// with only once much may go.
-    pub(super) async fn rest(mut self, pushing: &Pushing, batch: &Batch) -> Option<Offset> {
-        pushing.hand_over(&mut self.waiting, self.last).await;
+    pub(super) async fn rest(self, pushing: &Pushing, batch: &Batch) -> Option<Offset> {
+        if !self.waiting.is_empty() {
+            pushing.hand_over(Payload::Records(&self.waiting), self.last).await;
+        }
         let is_plain = batch.header().attributes.compression() == Some(Compression::None);
         if self.next.is_some() && !is_plain {
             pushing.outbox.half_empty().await;
@@ -141,11 +143,11 @@ impl Pushing {
     async fn push_whole(&self, batches: &[Batch]) {
         let (Some(first), Some(last)) = (batches.first(), batches.last()) else { return };
         let base_offset = first.header().base_offset;
-        let bodies = batches.iter().map(|batch| &batch.bytes()[..]);
-        let mut bytes = BytesMut::new();
+        let total = batches.iter().map(|batch| batch.bytes().len()).sum();
+        let mut head = BytesMut::new();
         let (now, partition) = (self.listener.now(), self.partition.name().partition);
-        match reply::batch(&mut bytes, base_offset, now, self.topic.as_str(), partition, bodies) {
-            Ok(()) => self.hand_over(&mut bytes, last.header().last_offset()).await,
+        match reply::batch(&mut head, base_offset, now, self.topic.as_str(), partition, total) {
+            Ok(()) => self.hand_over(Payload::Batches(&head, batches), last.header().last_offset()).await,
             Err(error) => self.unreadable(first, &error),
         }
     }
@@ -169,25 +171,32 @@ impl Pushing {
         from: Offset,
         mut choose: impl FnMut(Offset, u64) -> Choice,
     ) -> Sending {
-        let mut sending = Sending { waiting: BytesMut::new(), last: from, next: None };
+        let mut last = from;
+        let mut waiting = BytesMut::new();
         for record in self.records(batch).filter(|record| record.offset >= from) {
-            let before = sending.waiting.len();
-            self.encode(&mut sending.waiting, batch, &record);
-            let bytes = (sending.waiting.len() - before) as u64;
+            let before = waiting.len();
+            self.encode(&mut waiting, batch, &record);
+            let bytes = (waiting.len() - before) as u64;
             match choose(record.offset, bytes) {
-                Choice::Send => sending.last = record.offset,
-                Choice::Skip => sending.waiting.truncate(before),
+                Choice::Send => last = record.offset,
+                Choice::Skip => waiting.truncate(before),
                 Choice::Stop => {
-                    sending.waiting.truncate(before);
-                    return sending;
+                    waiting.truncate(before);
+                    break;
                 }
             }
-            if sending.waiting.len() >= DATA_BYTES && !self.send(&mut sending.waiting, sending.last) {
-                sending.next = Some(record.offset.plus(1)).filter(|next| *next < batch.header().next_offset());
-                return sending;
+            if waiting.len() >= DATA_BYTES {
+                let frames = waiting.split().freeze();
+                if self.outbox.try_data(&self.data(Payload::Records(&frames), last)) != Sent::Gone {
+                    let next = Some(record.offset.plus(1)).filter(|next| *next < batch.header().next_offset());
+                    return Sending { waiting: frames, last, next };
+                }
+                // Where the socket took it all, this is the same memory again.
+                drop(frames);
+                waiting.reserve(DATA_BYTES);
             }
         }
-        sending
+        Sending { waiting: waiting.freeze(), last, next: None }
     }
 
     /// The records of a batch, as far as they can be taken apart.
@@ -212,21 +221,12 @@ impl Pushing {
         }
     }
 
-    /// Sends encoded records up to `last` where they may go at once; whether they went.
-    fn send(&self, bytes: &mut BytesMut, last: Offset) -> bool {
-        let went = self.outbox.try_data(&self.data(bytes, last)) == Sent::Gone;
-        if went {
-            bytes.clear();
-        }
-        went
-    }
-
-    /// Hands over encoded records up to `last`, waiting until they may go.
-    async fn hand_over(&self, bytes: &mut BytesMut, last: Offset) {
-        while !bytes.is_empty() {
-            let data = self.data(bytes, last);
+    /// Hands over records up to `last`, waiting until they may go.
+    async fn hand_over(&self, payload: Payload<'_>, last: Offset) {
+        let data = self.data(payload, last);
+        loop {
             match self.outbox.try_data(&data) {
-                Sent::Gone => bytes.clear(),
+                Sent::Gone => return,
                 Sent::Wait => self.outbox.data_may_go(&data).await,
                 // The task is about to be aborted.
                 Sent::Ended => std::future::pending().await,
@@ -234,9 +234,9 @@ impl Pushing {
         }
     }
 
-    fn data<'a>(&'a self, encoded: &'a [u8], last: Offset) -> Data<'a> {
+    fn data<'a>(&'a self, payload: Payload<'a>, last: Offset) -> Data<'a> {
         let partition = self.partition.name().partition;
-        Data { subscription: self.id, topic: &self.topic, partition, last, encoded }
+        Data { subscription: self.id, topic: &self.topic, partition, last, payload }
     }
 
     /// Tells the client that the subscription has ended, and why: it may subscribe anew as soon as it knows.

@@ -1,4 +1,5 @@
-//! What the server sends: success and error ACKs, heartbeats, and DATA. Each function appends one frame to `dst`.
+//! What the server sends: success and error ACKs, heartbeats, and DATA. Each function appends one frame to `dst`, but for
+//! the batches in it: those go out from where they lie.
 //!
 //! Times are handed in; nothing is allocated but the buffer's own growth.
 
@@ -137,43 +138,44 @@ pub struct Bounds {
     pub high_watermark: Offset,
 }
 
-/// The answer to a FETCH; its body is the batches, one behind the other.
+/// The answer to a FETCH up to its body: so many bytes of batches, one behind the other, are to follow.
 ///
 /// # Errors
 /// [`EncodeError::TooLong`] for batches that no frame can hold; `dst` is then as before.
-pub fn fetch_ack<'b>(
+pub fn fetch_ack(
     dst: &mut BytesMut,
     sequence: u64,
     now: Timestamp,
     topic: &str,
     bounds: &Bounds,
     next_offset: Offset,
-    batches: impl Iterator<Item = &'b [u8]> + Clone,
+    batches_bytes: usize,
 ) -> Result<(), EncodeError> {
     let mut ack = success(dst, sequence, now, topic);
     ack.number("partition", u64::from(bounds.partition.0));
     ack.number("log_start", bounds.log_start.get());
     ack.number("high_watermark", bounds.high_watermark.get());
     ack.number("wiber.next_offset", next_offset.get());
-    ack.finish_with(batches)
+    ack.finish_before(batches_bytes)
 }
 
-/// Record batches, pushed to a subscriber; the sequence number is the base offset of the first.
+/// Record batches, pushed to a subscriber, up to the frame's body: so many bytes of batches, one behind the other, are to
+/// follow. The sequence number is the base offset of the first.
 ///
 /// # Errors
 /// [`EncodeError::TooLong`] for batches that no frame can hold; `dst` is then as before.
-pub fn batch<'b>(
+pub fn batch(
     dst: &mut BytesMut,
     base_offset: Offset,
     now: Timestamp,
     topic: &str,
     partition: PartitionIndex,
-    batches: impl Iterator<Item = &'b [u8]> + Clone,
+    batches_bytes: usize,
 ) -> Result<(), EncodeError> {
     let mut frame = FrameWriter::new(dst, FrameType::Batch, base_offset.get(), now);
     frame.pair(b"topic", topic.as_bytes());
     frame.number("partition", u64::from(partition.0));
-    frame.finish_with(batches)
+    frame.finish_before(batches_bytes)
 }
 
 /// The answer to a COMMIT that is kept: the position kept now.

@@ -126,16 +126,22 @@ impl<'a> FrameWriter<'a> {
     ///
     /// # Errors
     /// [`EncodeError::TooLong`] where 4 bytes cannot hold the length; the buffer is then as before.
-    pub fn finish(self, body: &[u8]) -> Result<(), EncodeError> {
-        self.finish_with(std::iter::once(body))
+    pub fn finish(mut self, body: &[u8]) -> Result<(), EncodeError> {
+        self.dst.reserve(4 + body.len());
+        self.fill_in(body.len())?;
+        self.dst.extend_from_slice(body);
+        Ok(())
     }
 
-    /// As [`FrameWriter::finish`], with a body in pieces.
+    /// As [`FrameWriter::finish`], but for the body: the caller sends so many bytes behind what is written here.
     ///
     /// # Errors
     /// As there.
-    pub fn finish_with<'b>(mut self, pieces: impl Iterator<Item = &'b [u8]> + Clone) -> Result<(), EncodeError> {
-        let body_bytes: usize = pieces.clone().map(<[u8]>::len).sum();
+    pub fn finish_before(mut self, body_bytes: usize) -> Result<(), EncodeError> {
+        self.fill_in(body_bytes)
+    }
+
+    fn fill_in(&mut self, body_bytes: usize) -> Result<(), EncodeError> {
         let properties_bytes = self.dst.len() - self.start - FIXED_BYTES;
         let total_bytes = FRAME_BYTES_MIN + properties_bytes + body_bytes;
         let total_length = u32::try_from(total_bytes).map_err(|_| EncodeError::TooLong)?;
@@ -144,9 +150,7 @@ impl<'a> FrameWriter<'a> {
         let fixed = &mut self.dst[self.start..];
         fixed[0..4].copy_from_slice(&total_length.to_be_bytes());
         fixed[24..28].copy_from_slice(&length_of(properties_bytes));
-        self.dst.reserve(4 + body_bytes);
         self.dst.extend_from_slice(&length_of(body_bytes));
-        pieces.for_each(|piece| self.dst.extend_from_slice(piece));
         self.finished = true;
         Ok(())
     }

@@ -3,21 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 
-use bytes::{Buf, BytesMut};
+use bytes::Bytes;
 use tokio::net::TcpStream;
 
+use super::outgoing::Outgoing;
 use crate::listener::native::answer::Answer;
 use crate::listener::native::correlation::Noted;
 use crate::listener::native::errors::Refusal;
 use crate::protocol::native::reply;
+use crate::record::Batch;
 use crate::types::{Offset, PartitionIndex, TopicName};
 
 /// Requests of one connection that may wait for their answers.
 pub(in crate::listener::native) const REQUESTS_MAX: usize = 16_384;
 /// Bytes that may wait for the socket before no more requests are read and no more DATA is made.
 pub(in crate::listener::native) const BUFFERED_BYTES_MAX: usize = 1 << 20;
-/// Room that an empty buffer keeps until the next heartbeat.
-const BUFFER_KEPT_BYTES: usize = 16 << 10;
 
 /// The place of one request's answer in the order of answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,7 +47,15 @@ pub(in crate::listener::native) struct Data<'a> {
     pub(in crate::listener::native) partition: PartitionIndex,
     /// The offset of the last record in it.
     pub(in crate::listener::native) last: Offset,
-    pub(in crate::listener::native) encoded: &'a [u8],
+    pub(in crate::listener::native) payload: Payload<'a>,
+}
+
+/// Frames of DATA, or one of BATCH.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::listener::native) enum Payload<'a> {
+    Records(&'a Bytes),
+    /// The frame up to its body, and what that is.
+    Batches(&'a [u8], &'a [Batch]),
 }
 
 impl Group {
@@ -60,7 +68,7 @@ impl Group {
 
 #[derive(Debug, Default)]
 pub(super) struct State {
-    pub(super) bytes: BytesMut,
+    pub(super) outgoing: Outgoing,
     /// The place of the answer at the front of `answers`.
     pub(super) first: u64,
     pub(super) answers: VecDeque<Slot>,
@@ -89,7 +97,7 @@ pub(super) struct Slot {
 impl State {
     /// Whether one more request may be read.
     pub(super) fn has_room(&self) -> bool {
-        self.answers.len() < REQUESTS_MAX && self.bytes.len() + self.kept_bytes < BUFFERED_BYTES_MAX
+        self.answers.len() < REQUESTS_MAX && self.outgoing.len() + self.kept_bytes < BUFFERED_BYTES_MAX
     }
 
     pub(super) fn next_place(&self) -> Place {
@@ -111,9 +119,7 @@ impl State {
 
     /// Gives back what an idle connection does not need.
     pub(super) fn trim(&mut self) {
-        if self.bytes.is_empty() {
-            self.bytes = BytesMut::new();
-        }
+        self.outgoing.trim();
         if self.answers.is_empty() {
             self.answers = VecDeque::new();
         }
@@ -121,7 +127,7 @@ impl State {
 
     /// Whether there is room for DATA, and no publish of ours that may be in it waits for its answer.
     pub(super) fn may_go(&self, data: &Data<'_>) -> bool {
-        let has_room = self.overtaken == 0 && self.bytes.len() < BUFFERED_BYTES_MAX;
+        let has_room = self.overtaken == 0 && self.outgoing.len() < BUFFERED_BYTES_MAX;
         has_room && !self.groups.values().any(|group| group.is_awaited_before(data))
     }
 
@@ -163,23 +169,24 @@ impl State {
         }
     }
 
-    /// Gives the socket what it takes without waiting.
-    pub(super) fn send(&mut self, stream: &TcpStream) -> io::Result<()> {
-        while !self.bytes.is_empty() {
-            match stream.try_write(&self.bytes) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(sent) => self.bytes.advance(sent),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => {
-                    self.failed = true;
-                    self.bytes.clear();
-                    return Err(error);
-                }
+    /// Adds frames of a subscription.
+    pub(super) fn add(&mut self, payload: Payload<'_>) {
+        match payload {
+            Payload::Records(frames) => self.outgoing.push(frames),
+            Payload::Batches(head, batches) => {
+                self.outgoing.tail().extend_from_slice(head);
+                batches.iter().for_each(|batch| self.outgoing.push(batch.bytes()));
             }
         }
-        if self.bytes.capacity() > BUFFER_KEPT_BYTES {
-            self.bytes = BytesMut::new();
+    }
+
+    /// Gives the socket what it takes without waiting.
+    pub(super) fn send(&mut self, stream: &TcpStream) -> io::Result<()> {
+        let sent = self.outgoing.send(stream);
+        if sent.is_err() {
+            self.failed = true;
+            self.outgoing.clear();
         }
-        Ok(())
+        sent
     }
 }

@@ -89,8 +89,9 @@ async fn data_goes_only_while_its_subscription_lives() {
     let (topic, partition, last) = (TopicName::new("t").unwrap(), PartitionIndex(0), Offset::ZERO);
     let mut encoded = BytesMut::new();
     reply::heartbeat(&mut encoded, 7, Timestamp::from_millis(1));
+    let encoded = encoded.freeze();
     let try_data = |outbox: &Outbox, subscription| {
-        outbox.try_data(&Data { subscription, topic: &topic, partition, last, encoded: &encoded })
+        outbox.try_data(&Data { subscription, topic: &topic, partition, last, payload: Payload::Records(&encoded) })
     };
     let (first, second) = (rig.outbox.begin(), rig.outbox.begin());
     assert_eq!(try_data(&rig.outbox, first), Sent::Gone);
@@ -132,15 +133,15 @@ async fn a_stop_refuses_what_nobody_will_answer_and_waits_for_the_rest() {
 async fn a_peer_that_does_not_read_is_not_heaped_with_heartbeats() {
     let rig = Rig::new().await;
     rig.outbox.heartbeat();
-    let (long, before) = ("x".repeat(100_000), rig.outbox.state.lock().bytes.len());
+    let (long, before) = ("x".repeat(100_000), rig.outbox.state.lock().outgoing.len());
     assert_eq!(before, 0);
     while rig.outbox.has_room() {
         rig.outbox.answer_next(1, refused(&long));
     }
-    let waiting = rig.outbox.state.lock().bytes.len();
+    let waiting = rig.outbox.state.lock().outgoing.len();
     assert!((BUFFERED_BYTES_MAX..BUFFERED_BYTES_MAX + 200_000).contains(&waiting), "{waiting}");
     rig.outbox.heartbeat();
-    assert_eq!(rig.outbox.state.lock().bytes.len(), waiting);
+    assert_eq!(rig.outbox.state.lock().outgoing.len(), waiting);
 }
 
 #[tokio::test]
@@ -178,5 +179,5 @@ async fn an_idle_connection_keeps_no_room() {
     rig.outbox.heartbeat();
     let state = rig.outbox.state.lock();
     assert_eq!(state.answers.capacity(), 0);
-    assert!(state.bytes.capacity() < 1_000, "{}", state.bytes.capacity());
+    assert!(state.outgoing.capacity() < 1_000, "{}", state.outgoing.capacity());
 }
