@@ -21,7 +21,7 @@ impl Partition {
         state.check_epoch(epoch)?;
         state.epoch = epoch;
         state.status = PartitionStatus::Follower { leader };
-        effects.wakers.append(&mut state.appenders);
+        effects.wakers.append(&mut state.appenders.take());
         drop(state);
         self.carry_out(effects);
         Ok(())

@@ -35,6 +35,7 @@ mod tail;
 mod tests;
 mod upkeep;
 mod wait;
+mod wakers;
 mod write;
 
 pub use ack::{AckFailure, AckLevel, AckSink, Acked, Completion, Waiter};

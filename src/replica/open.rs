@@ -10,6 +10,7 @@ use super::partition::{Partition, PartitionStatus, Queued, State};
 use super::producers::Producers;
 use super::tail::Tail;
 use super::upkeep::Checkpoint;
+use super::wakers::Wakers;
 use crate::log::{
     Cut, DamageReport, LogContext, LogError, LogOptions, PartitionFileError, PartitionFiles, PartitionLog, Recovered,
     RecoveryVisitor,
@@ -147,8 +148,8 @@ fn assemble(
         leader_acks: AckQueue::default(),
         durable_acks: AckQueue::default(),
         closed: None,
-        readers: Vec::new(),
-        appenders: Vec::new(),
+        readers: Wakers::default(),
+        appenders: Wakers::default(),
         producers,
         tail: Tail::new(Arc::clone(&context.tails)),
     };

@@ -13,6 +13,7 @@ use super::offsets::Offsets;
 use super::options::{PartitionOptions, ReplicaContext, SyncPolicy, Work};
 use super::producers::Producers;
 use super::tail::Tail;
+use super::wakers::Wakers;
 use crate::log::{LogPoint, LogState, PartitionLog};
 use crate::record::Batch;
 use crate::types::{Epoch, Offset, Timestamp, TopicId, TopicPartition};
@@ -73,8 +74,8 @@ pub(crate) struct State {
     pub(crate) given_up: Offset,
     pub(crate) leader_acks: AckQueue,
     pub(crate) durable_acks: AckQueue,
-    pub(crate) readers: Vec<Waker>,
-    pub(crate) appenders: Vec<Waker>,
+    pub(crate) readers: Wakers,
+    pub(crate) appenders: Wakers,
     pub(crate) producers: Producers,
     pub(crate) tail: Tail,
 }
@@ -156,15 +157,15 @@ impl Partition {
     /// # Errors
     /// [`PartitionClosed`]: no record will ever come.
     pub fn poll_readable(&self, from: Offset, waker: &Waker) -> Poll<Result<(), PartitionClosed>> {
-        let from = self.behind_gap(from);
         let mut state = self.state.lock();
         if let Some(closed) = &state.closed {
             return Poll::Ready(Err(closed.clone()));
         }
-        if state.offsets.high_watermark() > from {
+        let high_watermark = state.offsets.high_watermark();
+        if high_watermark > from && high_watermark > self.behind_gap(from) {
             return Poll::Ready(Ok(()));
         }
-        register(&mut state.readers, waker);
+        state.readers.register(waker);
         Poll::Pending
     }
 
@@ -175,7 +176,7 @@ impl Partition {
         if state.has_space() || state.status != PartitionStatus::Leader {
             return Poll::Ready(());
         }
-        register(&mut state.appenders, waker);
+        state.appenders.register(waker);
         Poll::Pending
     }
 
@@ -215,7 +216,7 @@ impl Partition {
         let reason = why.to_string();
         state.closed.get_or_insert(why);
         state.fail(&reason, &mut effects);
-        effects.wakers.append(&mut state.readers);
+        effects.wakers.append(&mut state.readers.take());
         drop(state);
         self.log.close();
         self.carry_out(effects);
@@ -286,7 +287,7 @@ impl State {
         self.offsets.set_high_watermark(point.next_offset);
         self.committed = point;
         self.producers.commit_to(point.next_offset);
-        std::mem::take(&mut self.readers)
+        self.readers.take()
     }
 
     /// Drops everything that is not written, and tells its publishers why.
@@ -322,19 +323,13 @@ impl State {
         let failure = self.closed.clone().map_or(AckFailure::StorageFailed(reason), AckFailure::Closed);
         effects.answer(self.leader_acks.take_beyond(Offset::ZERO), Some(&failure));
         effects.answer(self.durable_acks.take_beyond(Offset::ZERO), Some(&failure));
-        effects.wakers.append(&mut self.appenders);
+        effects.wakers.append(&mut self.appenders.take());
     }
 
     /// Wakes those who wait for space, once there is some.
     pub(crate) fn wake_appenders(&mut self, effects: &mut Effects) {
         if self.has_space() {
-            effects.wakers.append(&mut self.appenders);
+            effects.wakers.append(&mut self.appenders.take());
         }
-    }
-}
-
-fn register(wakers: &mut Vec<Waker>, waker: &Waker) {
-    if !wakers.iter().any(|known| known.will_wake(waker)) {
-        wakers.push(waker.clone());
     }
 }

@@ -17,9 +17,9 @@ use super::reading::read;
 use crate::broker::publish::PublishError;
 use crate::broker::{Broker, BrokerError, PositionKey};
 use crate::protocol::native::{CommitRequest, ErrorCode, FetchRequest, ListOffsetsRequest, PublishBatchRequest, reply};
-use crate::record::ProducedBatch;
+use crate::record::{Batch, ProducedBatch};
 use crate::replica::{AckLevel, Partition, ReadFailure};
-use crate::types::{PartitionIndex, TopicName};
+use crate::types::{Offset, PartitionIndex, TopicName};
 
 /// Bytes of batches that a FETCH brings at most, however much it asks for; the first batch always goes.
 pub(super) const FETCH_READ_BYTES_MAX: usize = 16 << 20;
@@ -199,13 +199,9 @@ async fn fetch(
     outbox: Arc<Outbox>,
 ) {
     outbox.has_turn(place).await;
-    if let Err(failure) = enough(&partition, &request).await {
-        return outbox.answer(place, Answer::Refused(Refusal::from(&failure)));
-    }
-    let (bytes_max, leave) = listener.fetch_budget.leave_for(request.bytes_max);
-    let answer = match fetched(&partition, request, bytes_max).await {
-        Ok(answer) => answer,
-        Err(failure) => Answer::Refused(Refusal::from(&failure)),
+    let (answer, leave) = match fetched(&listener, &partition, &request).await {
+        Ok((batches, leave)) => (answer_of(&partition, request, batches), leave),
+        Err(failure) => (Answer::Refused(Refusal::from(&failure)), None),
     };
     outbox.answer(place, answer);
     if leave.is_some() {
@@ -213,40 +209,55 @@ async fn fetch(
     }
 }
 
-/// Waits until there is as much as is asked for, or for as long. What is there is read once to be counted, however often
-/// more comes.
-async fn enough(partition: &Arc<Partition>, request: &FetchRequest) -> Result<(), ReadFailure> {
-    if request.wait_max.is_zero() {
-        return Ok(());
-    }
-    let mut patience = std::pin::pin!(tokio::time::sleep(request.wait_max));
+/// Reads what is asked for, once there is as much as is asked for or it has waited for as long. Nothing that was read is
+/// kept while it waits: where the first read did not bring enough, what is there is read once more at the end.
+async fn fetched<'a>(
+    listener: &'a NativeListener,
+    partition: &Arc<Partition>,
+    request: &FetchRequest,
+) -> Result<(Vec<Batch>, Option<SemaphorePermit<'a>>), ReadFailure> {
+    let all = async || {
+        let (bytes_max, leave) = listener.fetch_budget.leave_for(request.bytes_max);
+        Ok((read(partition, request.offset, bytes_max).await?, leave))
+    };
+    let count = |batches: &[Batch]| batches.iter().map(|batch| batch.bytes().len()).sum::<usize>();
     let wanted = request.bytes_min.min(request.bytes_max);
-    let (mut counted, mut next) = (0, request.offset);
-    loop {
-        let batches = read(partition, next, FETCH_SURE_BYTES).await?;
-        counted += batches.iter().map(|batch| batch.bytes().len()).sum::<usize>();
-        next = batches.last().map_or(next, |batch| batch.header().next_offset());
-        if counted >= wanted {
-            return Ok(());
-        }
+    let first = all().await?;
+    let (mut counted, mut next) = (count(&first.0), behind(&first.0, request.offset));
+    if counted >= wanted || request.wait_max.is_zero() {
+        return Ok(first);
+    }
+    drop(first);
+    let mut patience = std::pin::pin!(tokio::time::sleep(request.wait_max));
+    while counted < wanted {
         tokio::select! {
             biased;
-            () = &mut patience => return Ok(()),
+            () = &mut patience => break,
             readable = poll_fn(|context| partition.poll_readable(next, context.waker())) => {
                 readable.map_err(ReadFailure::Closed)?;
             }
         }
+        if counted == 0 && wanted <= 1 {
+            break;
+        }
+        let more = read(partition, next, FETCH_SURE_BYTES).await?;
+        (counted, next) = (counted + count(&more), behind(&more, next));
     }
+    all().await
 }
 
-async fn fetched(partition: &Arc<Partition>, request: FetchRequest, bytes_max: usize) -> Result<Answer, ReadFailure> {
+/// The offset behind batches that were read from one on.
+fn behind(batches: &[Batch], from: Offset) -> Offset {
+    batches.last().map_or(from, |batch| batch.header().next_offset())
+}
+
+fn answer_of(partition: &Partition, request: FetchRequest, batches: Vec<Batch>) -> Answer {
     let FetchRequest { topic, partition: index, offset, .. } = request;
-    let batches = read(partition, offset, bytes_max).await?;
-    let next_offset = batches.last().map_or(offset, |batch| batch.header().next_offset());
+    let next_offset = behind(&batches, offset);
     let offsets = partition.offsets();
     let (log_start, high_watermark) = (offsets.log_start(), offsets.high_watermark());
     let bounds = reply::Bounds { partition: index, log_start, high_watermark };
-    Ok(Answer::Fetched { topic, bounds, next_offset, batches })
+    Answer::Fetched { topic, bounds, next_offset, batches }
 }
 
 async fn list_offsets(broker: &Broker, request: ListOffsetsRequest<'_>) -> Result<Answer, Refusal> {
