@@ -1,11 +1,16 @@
 //! Answers to requests, and how they go out.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 
 use super::errors::Refusal;
+use super::memory::Loan;
 use super::outbox::Outgoing;
+use super::reading::bytes_of;
 use crate::protocol::native::{EncodeError, ErrorCode, reply};
 use crate::record::Batch;
+use crate::replica::Partition;
 use crate::types::{Offset, PartitionIndex, ProducerEpoch, ProducerId, Timestamp, TopicName};
 
 /// The incarnation in which a producer id begins.
@@ -37,6 +42,10 @@ pub(super) enum Answer {
         bounds: reply::Bounds,
         next_offset: Offset,
         batches: Vec<Batch>,
+        /// What they are of.
+        of: Arc<Partition>,
+        /// Memory for them.
+        loan: Loan,
     },
     Committed {
         topic: TopicName,
@@ -78,7 +87,7 @@ impl Answer {
             Answer::Subscribed { client_id, .. } | Answer::Unsubscribed { client_id, .. } => client_id.len(),
             Answer::Refused(refusal) => refusal.text.len(),
             Answer::Metadata { json, .. } => json.len(),
-            Answer::Fetched { batches, .. } => batches.iter().map(|batch| batch.bytes().len()).sum(),
+            Answer::Fetched { batches, .. } => bytes_of(batches),
             Answer::Committed { client_id, .. } => client_id.len(),
             Answer::Published { .. }
             | Answer::PublishedBatch { .. }
@@ -110,7 +119,7 @@ impl Answer {
     }
 
     /// Adds it as a frame.
-    pub(super) fn encode(&self, outgoing: &mut Outgoing, sequence: u64, now: Timestamp) {
+    pub(super) fn encode(&mut self, outgoing: &mut Outgoing, sequence: u64, now: Timestamp) {
         let bytes = outgoing.tail();
         match self {
             Answer::Published { topic, partition, offset } => {
@@ -127,10 +136,10 @@ impl Answer {
                 let encoded = reply::metadata_ack(bytes, sequence, now, next, json);
                 encoded.unwrap_or_else(|error| too_long(bytes, sequence, now, &error));
             }
-            Answer::Fetched { topic, bounds, next_offset, batches } => {
-                let total = batches.iter().map(|batch| batch.bytes().len()).sum();
+            Answer::Fetched { topic, bounds, next_offset, batches, of, loan } => {
+                let total = bytes_of(batches);
                 match reply::fetch_ack(bytes, sequence, now, topic.as_str(), bounds, *next_offset, total) {
-                    Ok(()) => batches.iter().for_each(|batch| outgoing.push(batch.bytes())),
+                    Ok(()) => outgoing.lend_batches(batches, loan, of),
                     Err(error) => too_long(bytes, sequence, now, &error),
                 }
             }

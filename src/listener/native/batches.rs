@@ -4,16 +4,16 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinSet;
 
 use super::NativeListener;
 use super::answer::Answer;
 use super::connection::Connection;
 use super::errors::Refusal;
+use super::memory::{Loan, OutgoingMemory};
 use super::outbox::{Entered, Group, Outbox, Place};
 use super::publish::{level, waiter};
-use super::reading::read;
+use super::reading::{bytes_of, read};
 use crate::broker::publish::PublishError;
 use crate::broker::{Broker, BrokerError, PositionKey};
 use crate::protocol::native::{CommitRequest, ErrorCode, FetchRequest, ListOffsetsRequest, PublishBatchRequest, reply};
@@ -23,13 +23,8 @@ use crate::types::{Offset, PartitionIndex, TopicName};
 
 /// Bytes of batches that a FETCH brings at most, however much it asks for; the first batch always goes.
 pub(super) const FETCH_READ_BYTES_MAX: usize = 16 << 20;
-/// Bytes that a FETCH may always ask for …
-const FETCH_SURE_BYTES: usize = 1 << 20;
-/// … and what those of all connections together may bring beyond that and the peers have not taken: where it is used
-/// up, a FETCH brings no more than is sure.
-const FETCHED_BEYOND_BYTES_MAX: usize = 256 << 20;
-/// What one permit for them stands for, in bytes.
-const FETCHED_UNIT: usize = 1 << 10;
+/// Bytes that a FETCH reads at a time where it must wait for memory, or only counts what there is.
+const FETCH_BYTES: usize = 256 << 10;
 /// FETCH requests of one connection that may wait; the next one is read when one of them is answered.
 pub(super) const FETCHES_MAX: usize = 64;
 
@@ -46,28 +41,6 @@ impl Fetches {
             self.waiting.join_next().await;
         }
         self.waiting.spawn(fetch);
-    }
-}
-
-/// What fetches of all connections may still bring beyond what is sure.
-#[derive(Debug)]
-pub(super) struct FetchBudget(Semaphore);
-
-impl Default for FetchBudget {
-    fn default() -> FetchBudget {
-        FetchBudget(Semaphore::new(FETCHED_BEYOND_BYTES_MAX / FETCHED_UNIT))
-    }
-}
-
-impl FetchBudget {
-    /// How much of what is asked for may be brought, while the leave is held.
-    fn leave_for(&self, bytes_max: usize) -> (usize, Option<SemaphorePermit<'_>>) {
-        let bytes_max = bytes_max.min(FETCH_READ_BYTES_MAX);
-        let units = bytes_max.saturating_sub(FETCH_SURE_BYTES).div_ceil(FETCHED_UNIT);
-        match u32::try_from(units).map(|units| self.0.try_acquire_many(units)) {
-            Ok(Ok(leave)) => (bytes_max, Some(leave)),
-            _ => (bytes_max.min(FETCH_SURE_BYTES), None),
-        }
     }
 }
 
@@ -199,31 +172,24 @@ async fn fetch(
     outbox: Arc<Outbox>,
 ) {
     outbox.has_turn(place).await;
-    let (answer, leave) = match fetched(&listener, &partition, &request).await {
-        Ok((batches, leave)) => (answer_of(&partition, request, batches), leave),
-        Err(failure) => (Answer::Refused(Refusal::from(&failure)), None),
+    let answer = match fetched(&listener, &partition, &request).await {
+        Ok((batches, loan)) => answer_of(partition, request, batches, loan),
+        Err(failure) => Answer::Refused(Refusal::from(&failure)),
     };
     outbox.answer(place, answer);
-    if leave.is_some() {
-        outbox.has_room_for_data().await;
-    }
 }
 
 /// Reads what is asked for, once there is as much as is asked for or it has waited for as long. Nothing that was read is
 /// kept while it waits: where the first read did not bring enough, what is there is read once more at the end.
-async fn fetched<'a>(
-    listener: &'a NativeListener,
+async fn fetched(
+    listener: &NativeListener,
     partition: &Arc<Partition>,
     request: &FetchRequest,
-) -> Result<(Vec<Batch>, Option<SemaphorePermit<'a>>), ReadFailure> {
-    let all = async || {
-        let (bytes_max, leave) = listener.fetch_budget.leave_for(request.bytes_max);
-        Ok((read(partition, request.offset, bytes_max).await?, leave))
-    };
-    let count = |batches: &[Batch]| batches.iter().map(|batch| batch.bytes().len()).sum::<usize>();
+) -> Result<(Vec<Batch>, Loan), ReadFailure> {
+    let (memory, bytes_max) = (&listener.memory, request.bytes_max.min(FETCH_READ_BYTES_MAX));
     let wanted = request.bytes_min.min(request.bytes_max);
-    let first = all().await?;
-    let (mut counted, mut next) = (count(&first.0), behind(&first.0, request.offset));
+    let first = read_on_loan(memory, partition, request.offset, bytes_max).await?;
+    let (mut counted, mut next) = (bytes_of(&first.0), behind(&first.0, request.offset));
     if counted >= wanted || request.wait_max.is_zero() {
         return Ok(first);
     }
@@ -240,10 +206,37 @@ async fn fetched<'a>(
         if counted == 0 && wanted <= 1 {
             break;
         }
-        let more = read(partition, next, FETCH_SURE_BYTES).await?;
-        (counted, next) = (counted + count(&more), behind(&more, next));
+        let (more, _loan) = read_on_loan(memory, partition, next, FETCH_BYTES).await?;
+        (counted, next) = (counted + bytes_of(&more), behind(&more, next));
     }
-    all().await
+    read_on_loan(memory, partition, request.offset, bytes_max).await
+}
+
+/// Batches, and the memory they take. Where so many bytes must be waited for it brings fewer, but the first batch whole.
+async fn read_on_loan(
+    memory: &Arc<OutgoingMemory>,
+    partition: &Arc<Partition>,
+    from: Offset,
+    bytes_max: usize,
+) -> Result<(Vec<Batch>, Loan), ReadFailure> {
+    let (mut bytes_max, mut sure) = (bytes_max, FETCH_BYTES);
+    loop {
+        let mut loan = match memory.try_take(bytes_max.max(sure)) {
+            Some(loan) => loan,
+            None => {
+                bytes_max = bytes_max.min(sure);
+                memory.take(sure).await
+            }
+        };
+        let batches = read(memory, partition, from, bytes_max).await?;
+        let bytes = bytes_of(&batches);
+        if bytes <= loan.bytes().max(sure) {
+            loan.keep_only(bytes);
+            return Ok((batches, loan));
+        }
+        // The first batch is larger than all that was asked for.
+        (sure, bytes_max) = (bytes, 1);
+    }
 }
 
 /// The offset behind batches that were read from one on.
@@ -251,13 +244,13 @@ fn behind(batches: &[Batch], from: Offset) -> Offset {
     batches.last().map_or(from, |batch| batch.header().next_offset())
 }
 
-fn answer_of(partition: &Partition, request: FetchRequest, batches: Vec<Batch>) -> Answer {
+fn answer_of(of: Arc<Partition>, request: FetchRequest, batches: Vec<Batch>, loan: Loan) -> Answer {
     let FetchRequest { topic, partition: index, offset, .. } = request;
     let next_offset = behind(&batches, offset);
-    let offsets = partition.offsets();
+    let offsets = of.offsets();
     let (log_start, high_watermark) = (offsets.log_start(), offsets.high_watermark());
     let bounds = reply::Bounds { partition: index, log_start, high_watermark };
-    Answer::Fetched { topic, bounds, next_offset, batches }
+    Answer::Fetched { topic, bounds, next_offset, batches, of, loan }
 }
 
 async fn list_offsets(broker: &Broker, request: ListOffsetsRequest<'_>) -> Result<Answer, Refusal> {
@@ -274,27 +267,4 @@ async fn list_offsets(broker: &Broker, request: ListOffsetsRequest<'_>) -> Resul
         reply::Bounds { partition: index, log_start: offsets.log_start(), high_watermark: offsets.high_watermark() };
     let listed = reply::ListedOffsets { bounds, log_end: offsets.log_end(), committed, at_time };
     Ok(Answer::Listed { topic, listed })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fetches_of_all_connections_share_what_lies_beyond_the_sure() {
-        let budget = FetchBudget::default();
-        let beyond = FETCH_READ_BYTES_MAX - FETCH_SURE_BYTES;
-        let mut held = Vec::new();
-        for _ in 0..FETCHED_BEYOND_BYTES_MAX / beyond {
-            let (bytes, leave) = budget.leave_for(usize::MAX);
-            assert_eq!(bytes, FETCH_READ_BYTES_MAX);
-            held.push(leave);
-        }
-        assert!(matches!(budget.leave_for(FETCH_READ_BYTES_MAX), (FETCH_SURE_BYTES, None)));
-        for sure in [1, FETCH_SURE_BYTES] {
-            assert_eq!(budget.leave_for(sure).0, sure);
-        }
-        held.pop();
-        assert_eq!(budget.leave_for(FETCH_READ_BYTES_MAX).0, FETCH_READ_BYTES_MAX);
-    }
 }

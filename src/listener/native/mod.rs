@@ -17,6 +17,7 @@ mod errors;
 mod farewell;
 mod incoming;
 mod liveness;
+mod memory;
 mod outbox;
 mod publish;
 mod push;
@@ -36,8 +37,8 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use batches::FetchBudget;
 use correlation::ConnectionNumber;
+use memory::OutgoingMemory;
 
 use crate::broker::Broker;
 use crate::types::{Timestamp, TopicId};
@@ -57,6 +58,8 @@ pub struct NativeOptions {
     pub subscribe_grace: Duration,
     /// How long a record of an at-least-once subscription may stay unacknowledged before it is sent again.
     pub ack_timeout: Duration,
+    /// Bytes that wait for all peers together; see `docs/adr/010`.
+    pub outgoing_bytes: usize,
     /// Bytes of a message's body at most.
     pub message_bytes_max: usize,
     /// Whether publishing or subscribing to a topic that does not exist creates it.
@@ -86,15 +89,15 @@ pub struct NativeListener {
     surroundings: Surroundings,
     /// Connections so far.
     connections: AtomicU64,
-    fetch_budget: FetchBudget,
+    memory: Arc<OutgoingMemory>,
 }
 
 impl NativeListener {
     /// A listener on this broker.
     #[must_use]
     pub fn new(broker: Arc<Broker>, options: NativeOptions, surroundings: Surroundings) -> Arc<NativeListener> {
-        let (connections, fetch_budget) = (AtomicU64::new(0), FetchBudget::default());
-        Arc::new(NativeListener { broker, options, surroundings, connections, fetch_budget })
+        let (connections, memory) = (AtomicU64::new(0), OutgoingMemory::new(options.outgoing_bytes));
+        Arc::new(NativeListener { broker, options, surroundings, connections, memory })
     }
 
     async fn connection(self: Arc<Self>, stream: TcpStream, stop: watch::Receiver<bool>) {

@@ -17,6 +17,7 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use super::answer::Answer;
 use super::correlation::{ConnectionNumber, Noted};
 use super::errors::Refusal;
+use super::memory::{Loan, OutgoingMemory};
 use crate::protocol::native::{ErrorCode, reply};
 use crate::replica::{AckSink, Completion};
 use state::{Slot, State};
@@ -49,6 +50,7 @@ pub(super) enum Sent {
 pub(super) struct Outbox {
     connection: ConnectionNumber,
     stream: Arc<TcpStream>,
+    memory: Arc<OutgoingMemory>,
     now: super::Surroundings,
     state: Mutex<State>,
     /// Something is left for the writer task.
@@ -119,10 +121,15 @@ pub(super) fn shutting_down() -> Refusal {
 }
 
 impl Outbox {
-    pub(super) fn new(connection: ConnectionNumber, stream: Arc<TcpStream>, now: super::Surroundings) -> Arc<Outbox> {
-        let (state, unsent, progress) = (Mutex::default(), Notify::new(), Notify::new());
+    pub(super) fn new(
+        connection: ConnectionNumber,
+        stream: Arc<TcpStream>,
+        now: super::Surroundings,
+        memory: Arc<OutgoingMemory>,
+    ) -> Arc<Outbox> {
+        let (state, unsent, progress) = (Mutex::new(State::new(&memory)), Notify::new(), Notify::new());
         let read_ahead = Semaphore::new(READ_AHEAD_BYTES_MAX / READ_AHEAD_UNIT);
-        Arc::new(Outbox { connection, stream, now, state, unsent, progress, read_ahead })
+        Arc::new(Outbox { connection, stream, memory, now, state, unsent, progress, read_ahead })
     }
 
     /// The connection's number, which goes with whatever is logged about it.
@@ -230,8 +237,8 @@ impl Outbox {
         self.state.lock().live.contains(&subscription)
     }
 
-    /// Sends DATA of a subscription whose ACK went out.
-    pub(super) fn try_data(&self, data: &Data<'_>) -> Sent {
+    /// Sends DATA of a subscription whose ACK went out. The loan is for what of it can be read again.
+    pub(super) fn try_data(&self, data: &Data<'_>, loan: &mut Loan) -> Sent {
         let mut state = self.state.lock();
         if !state.live.contains(&data.subscription) {
             return Sent::Ended;
@@ -239,7 +246,7 @@ impl Outbox {
         if !state.may_go(data) {
             return Sent::Wait;
         }
-        state.add(data.payload);
+        state.add(data.payload, loan);
         self.flush(&mut state);
         Sent::Gone
     }
@@ -259,7 +266,7 @@ impl Outbox {
 
     /// Waits until all before this place is answered, and until there is room: the next answer to go is its own.
     pub(super) async fn has_turn(&self, place: Place) {
-        self.until(|state| state.first >= place.0 && state.outgoing.len() < BUFFERED_BYTES_MAX).await;
+        self.until(|state| state.first >= place.0 && state.has_room_for_data()).await;
     }
 
     /// Waits until there is room for more DATA, and until so many bytes of records may be read for it. A peer that does
@@ -272,12 +279,17 @@ impl Outbox {
 
     /// Waits until the socket has taken half of what may wait for it.
     pub(super) async fn half_empty(&self) {
-        self.until(|state| state.outgoing.len() <= BUFFERED_BYTES_MAX / 2).await;
+        self.until(|state| state.has_room_for_data() && state.outgoing.len() <= BUFFERED_BYTES_MAX / 2).await;
     }
 
     /// Waits until the peer has taken so much that there is room for more.
     pub(super) async fn has_room_for_data(&self) {
-        self.until(|state| state.outgoing.len() < BUFFERED_BYTES_MAX).await;
+        self.until(State::has_room_for_data).await;
+    }
+
+    /// Whether there is room for more DATA.
+    pub(super) fn is_open_for_data(&self) -> bool {
+        self.state.lock().has_room_for_data()
     }
 
     /// Waits until this DATA may be sent.
@@ -320,11 +332,14 @@ impl Outbox {
         loop {
             // Looked at before the first wait: what another call left unsent is announced no more.
             while !self.state.lock().outgoing.is_empty() {
-                self.stream.writable().await?;
-                let mut state = self.state.lock();
-                state.send(&self.stream)?;
-                drop(state);
-                self.progress.notify_waiters();
+                if self.is_writable().await? {
+                    self.restore().await?;
+                    let mut state = self.state.lock();
+                    state.send(&self.stream)?;
+                    state.settle_loan();
+                    drop(state);
+                    self.progress.notify_waiters();
+                }
             }
             if self.state.lock().failed {
                 return Err(io::ErrorKind::BrokenPipe.into());
@@ -333,13 +348,41 @@ impl Outbox {
         }
     }
 
+    /// Waits until the peer takes more. While somebody waits for memory it holds none that is lent; `false` where somebody
+    /// began to.
+    async fn is_writable(&self) -> io::Result<bool> {
+        let mut wanted = std::pin::pin!(self.memory.wanted());
+        wanted.as_mut().enable();
+        if self.memory.is_short() {
+            self.state.lock().outgoing.give_back();
+        }
+        tokio::select! {
+            writable = self.stream.writable() => writable.map(|()| true),
+            () = wanted => Ok(false),
+        }
+    }
+
+    /// Reads again what was given back and is next to be sent.
+    async fn restore(&self) -> io::Result<()> {
+        let missing = self.state.lock().outgoing.missing();
+        let Some((source, bytes)) = missing else { return Ok(()) };
+        let loan = self.memory.take(bytes).await;
+        let restored = source.bytes(&self.memory).await;
+        if restored.is_some_and(|bytes| self.state.lock().outgoing.restore(bytes, loan)) {
+            return Ok(());
+        }
+        let gone = "what the peer has a part of is gone from the log meanwhile";
+        Err(io::Error::new(io::ErrorKind::NotFound, gone))
+    }
+
     /// Encodes answers whose turn it is and tries the socket.
     fn flush(&self, state: &mut State) {
         let progressed = self.encode_ready(state);
-        let was_full = state.outgoing.len() >= BUFFERED_BYTES_MAX;
+        let was_full = !state.has_room_for_data();
         if state.send(&self.stream).is_err() || !state.outgoing.is_empty() {
             self.unsent.notify_one();
         }
+        state.settle_loan();
         if progressed || was_full || state.outgoing.is_empty() {
             self.progress.notify_waiters();
         }
@@ -348,7 +391,7 @@ impl Outbox {
     /// Encodes the answers at the front that are known; whether there were any.
     fn encode_ready(&self, state: &mut State) -> bool {
         let (before, now) = (state.first, (self.now.now)());
-        while let Some(Slot { sequence, answer: Some(answer), noted, .. }) =
+        while let Some(Slot { sequence, answer: Some(mut answer), noted, .. }) =
             state.answers.pop_front_if(|slot| slot.answer.is_some())
         {
             state.overtaken -= usize::from(answer.is_of_publish());

@@ -9,11 +9,12 @@ use tokio::sync::oneshot;
 use super::NativeListener;
 use super::errors::Refusal;
 use super::incoming::TURN_BYTES;
+use super::memory::Loan;
 use super::outbox::{Data, Outbox, Payload, ReadAhead, Sent, SubscriptionId};
-use super::reading::read;
+use super::reading::{bytes_of, read, show};
 use crate::broker::PositionKey;
-use crate::protocol::native::{DataRecord, reply};
-use crate::record::{Batch, Compression, Record};
+use crate::protocol::native::reply;
+use crate::record::{Batch, Record};
 use crate::replica::{AckLevel, Partition, ReadFailure};
 use crate::types::{Offset, TopicName};
 
@@ -21,11 +22,17 @@ use crate::types::{Offset, TopicName};
 const READ_BYTES: usize = 256 << 10;
 /// DATA is handed to the connection in pieces of about this size, in bytes.
 const DATA_BYTES: usize = 64 << 10;
+/// Memory for a piece of DATA while it is made.
+const MAKING_BYTES: usize = 2 * DATA_BYTES;
 
 /// Batches that were read and are to be handed over.
 #[derive(Debug)]
 pub(super) struct Ahead<'a> {
     pub(super) batches: Vec<Batch>,
+    /// Memory for them.
+    loan: Loan,
+    /// Memory for what is made of them.
+    pub(super) making: Loan,
     _leave: ReadAhead<'a>,
 }
 
@@ -43,24 +50,47 @@ pub(super) enum Choice {
 pub(super) struct Sending {
     /// Encoded, and not sent yet.
     waiting: Bytes,
+    /// Whether that is one large record.
+    is_large: bool,
     /// The last record of what is encoded.
     last: Offset,
     /// Where to go on in the batch, if there is more of it.
     next: Option<Offset>,
+    /// How much memory the record there needs, where there was none.
+    need: usize,
+}
+
+/// What is to be done with the rest of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// There is none.
+    Nothing,
+    /// Go on with it.
+    GoOn(Offset),
+    /// Forget what was read, for others wait for memory, and read it anew.
+    Anew {
+        from: Offset,
+        /// Bytes of memory that it needs beyond what reading takes.
+        need: usize,
+    },
 }
 
 impl Sending {
-    /// Hands over what waits, and says where to go on in the batch. One that must be decompressed for that is gone on
-    /// with only once much may go.
-    pub(super) async fn rest(self, pushing: &Pushing, batch: &Batch) -> Option<Offset> {
+    /// Hands over what waits, waits until much may go, and says where to go on in the batch.
+    pub(super) async fn rest(self, pushing: &Pushing, making: &mut Loan) -> Rest {
         if !self.waiting.is_empty() {
-            pushing.hand_over(Payload::Records(&self.waiting), self.last).await;
+            let payload = pushing.payload(&self.waiting, self.is_large, self.last);
+            pushing.hand_over(payload, self.last, making).await;
         }
-        let is_plain = batch.header().attributes.compression() == Some(Compression::None);
-        if self.next.is_some() && !is_plain {
-            pushing.outbox.half_empty().await;
+        let Some(from) = self.next else { return Rest::Nothing };
+        if self.need > 0 {
+            return Rest::Anew { from, need: self.need };
         }
-        self.next
+        tokio::select! {
+            biased;
+            () = pushing.outbox.half_empty() => Rest::GoOn(from),
+            () = pushing.listener.memory.short() => Rest::Anew { from, need: 0 },
+        }
     }
 }
 
@@ -77,52 +107,65 @@ pub(super) struct Pushing {
 impl Pushing {
     /// Pushes records from `from` on until the subscription ends. Where a position is kept it moves before they go.
     pub(super) async fn push(&self, from: Offset, position: Option<&PositionKey>, in_batches: bool) {
-        let mut next = from;
+        let (mut next, mut need) = (from, 0);
         loop {
-            let ahead = match self.batches(&mut next).await {
+            let mut ahead = match self.batches(&mut next, need).await {
                 Ok(ahead) => ahead,
                 Err(failure) => return self.end(&failure),
             };
-            let batches = &ahead.batches;
-            let Some(last) = batches.last() else { continue };
+            let Some(last) = ahead.batches.last() else { continue };
             let behind = last.header().next_offset();
             if let Some(position) = position {
                 self.keep(position, behind).await;
             }
-            if in_batches {
-                self.push_whole(batches).await;
+            let rest = if in_batches {
+                self.push_whole(&mut ahead, next).await
             } else {
-                for batch in batches {
-                    self.push_records(batch, next).await;
-                }
-            }
-            next = behind;
+                self.push_records(&mut ahead, next).await
+            };
+            (next, need) = match rest {
+                Rest::Anew { from, need } => (from, need),
+                Rest::Nothing | Rest::GoOn(_) => (behind, 0),
+            };
         }
     }
 
-    /// The next batches, waiting for them, and for room to send them. Where retention was faster, `next` moves on.
-    pub(super) async fn batches(&self, next: &mut Offset) -> Result<Ahead<'_>, ReadFailure> {
+    /// The next batches, waiting for them, for room to send them and for memory, of which `need` bytes are for what is made
+    /// of them. Where retention was faster, `next` moves on.
+    pub(super) async fn batches(&self, next: &mut Offset, need: usize) -> Result<Ahead<'_>, ReadFailure> {
         loop {
             let readable = poll_fn(|context| self.partition.poll_readable(*next, context.waker())).await;
             readable.map_err(ReadFailure::Closed)?;
-            match self.read(*next, READ_BYTES).await {
+            match self.read(*next, READ_BYTES, need).await {
                 Err(ReadFailure::OutOfRange { log_start, .. }) if log_start > *next => *next = log_start,
                 other => return other,
             }
         }
     }
 
-    /// The batches from an offset on, once they may be read.
-    pub(super) async fn read(&self, from: Offset, bytes_max: usize) -> Result<Ahead<'_>, ReadFailure> {
-        let mut leave = self.outbox.read_ahead(READ_BYTES).await;
-        let batches = read(&self.partition, from, bytes_max).await?;
-        let bytes = batches.iter().map(|batch| batch.bytes().len()).sum();
-        leave.keep_only(bytes);
-        if bytes >= TURN_BYTES {
-            // One who catches up never waits by itself.
-            tokio::task::yield_now().await;
+    /// The batches from an offset on, once they may be read. One larger than what is usually read is read again when
+    /// there is memory for it.
+    pub(super) async fn read(&self, from: Offset, bytes_max: usize, need: usize) -> Result<Ahead<'_>, ReadFailure> {
+        let memory = &self.listener.memory;
+        let mut wanted = READ_BYTES;
+        loop {
+            let mut leave = self.outbox.read_ahead(READ_BYTES).await;
+            let mut loan = memory.take(wanted + MAKING_BYTES + need).await;
+            let batches = read(memory, &self.partition, from, bytes_max).await?;
+            let bytes = bytes_of(&batches);
+            if bytes > wanted {
+                wanted = bytes;
+                continue;
+            }
+            leave.keep_only(bytes);
+            let making = loan.split(MAKING_BYTES + need);
+            loan.keep_only(bytes);
+            if bytes >= TURN_BYTES {
+                // One who catches up never waits by itself.
+                tokio::task::yield_now().await;
+            }
+            return Ok(Ahead { batches, loan, making, _leave: leave });
         }
-        Ok(Ahead { batches, _leave: leave })
     }
 
     /// Keeps the position as safely as an acknowledgement is by default. Where that fails the records go out all the
@@ -140,27 +183,40 @@ impl Pushing {
         }
     }
 
-    async fn push_whole(&self, batches: &[Batch]) {
-        let (Some(first), Some(last)) = (batches.first(), batches.last()) else { return };
+    async fn push_whole(&self, ahead: &mut Ahead<'_>, from: Offset) -> Rest {
+        let Ahead { batches, loan, .. } = ahead;
+        let (Some(first), Some(last)) = (batches.first(), batches.last()) else { return Rest::Nothing };
         let base_offset = first.header().base_offset;
-        let total = batches.iter().map(|batch| batch.bytes().len()).sum();
         let mut head = BytesMut::new();
         let (now, partition) = (self.listener.now(), self.partition.name().partition);
-        match reply::batch(&mut head, base_offset, now, self.topic.as_str(), partition, total) {
-            Ok(()) => self.hand_over(Payload::Batches(&head, batches), last.header().last_offset()).await,
-            Err(error) => self.unreadable(first, &error),
+        if let Err(error) = reply::batch(&mut head, base_offset, now, self.topic.as_str(), partition, bytes_of(batches))
+        {
+            self.unreadable(first, &error);
+            return Rest::Nothing;
+        }
+        let payload = Payload::Batches(&head, batches, &self.partition);
+        let hand_over = self.hand_over(payload, last.header().last_offset(), loan);
+        tokio::select! {
+            biased;
+            () = hand_over => Rest::Nothing,
+            () = self.listener.memory.short() => Rest::Anew { from, need: 0 },
         }
     }
 
-    /// Pushes the records of a batch from `from` on.
-    async fn push_records(&self, batch: &Batch, from: Offset) {
-        if batch.header().attributes.is_control() {
-            return;
+    /// Pushes the records of batches from `from` on.
+    async fn push_records(&self, ahead: &mut Ahead<'_>, from: Offset) -> Rest {
+        let Ahead { batches, making, .. } = ahead;
+        for batch in batches.iter().filter(|batch| !batch.header().attributes.is_control()) {
+            let mut next = from;
+            loop {
+                match self.send_records(batch, next, making, |_, _| Choice::Send).rest(self, making).await {
+                    Rest::Nothing => break,
+                    Rest::GoOn(from) => next = from,
+                    anew @ Rest::Anew { .. } => return anew,
+                }
+            }
         }
-        let mut next = Some(from);
-        while let Some(from) = next {
-            next = self.send_records(batch, from, |_, _| Choice::Send).rest(self, batch).await;
-        }
+        Rest::Nothing
     }
 
     /// Sends records of a batch from `from` on, those that are chosen, as long as nothing has to wait. Taken apart a
@@ -169,34 +225,58 @@ impl Pushing {
         &self,
         batch: &Batch,
         from: Offset,
+        making: &mut Loan,
         mut choose: impl FnMut(Offset, u64) -> Choice,
     ) -> Sending {
-        let mut last = from;
-        let mut waiting = BytesMut::new();
+        let mut sending = Sending { waiting: Bytes::new(), is_large: false, last: from, next: None, need: 0 };
+        let mut frames = BytesMut::new();
         for record in self.records(batch).filter(|record| record.offset >= from) {
-            let before = waiting.len();
-            self.encode(&mut waiting, batch, &record);
-            let bytes = (waiting.len() - before) as u64;
-            match choose(record.offset, bytes) {
-                Choice::Send => last = record.offset,
-                Choice::Skip => waiting.truncate(before),
+            if frames.is_empty() && !self.outbox.is_open_for_data() {
+                sending.next = Some(record.offset);
+                return sending;
+            }
+            let before = frames.len();
+            if let Err(error) = show(&mut frames, self.partition.name(), &record) {
+                self.unreadable(batch, &error);
+            }
+            let bytes = frames.len() - before;
+            let is_large = bytes > DATA_BYTES;
+            if is_large && before > 0 {
+                // What is before it goes first, and it by itself.
+                frames.truncate(before);
+                sending.next = Some(record.offset);
+                sending.waiting = frames.freeze();
+                return sending;
+            }
+            if is_large && !making.reach(bytes) {
+                (sending.next, sending.need) = (Some(record.offset), bytes);
+                return sending;
+            }
+            match choose(record.offset, bytes as u64) {
+                Choice::Send => sending.last = record.offset,
+                Choice::Skip => frames.truncate(before),
                 Choice::Stop => {
-                    waiting.truncate(before);
+                    frames.truncate(before);
                     break;
                 }
             }
-            if waiting.len() >= DATA_BYTES {
-                let frames = waiting.split().freeze();
-                if self.outbox.try_data(&self.data(Payload::Records(&frames), last)) != Sent::Gone {
-                    let next = Some(record.offset.plus(1)).filter(|next| *next < batch.header().next_offset());
-                    return Sending { waiting: frames, last, next };
+            if frames.len() >= DATA_BYTES {
+                let piece = frames.split().freeze();
+                let data = self.data(self.payload(&piece, is_large, sending.last), sending.last);
+                if self.outbox.try_data(&data, making) != Sent::Gone {
+                    sending.next = Some(record.offset.plus(1)).filter(|next| *next < batch.header().next_offset());
+                    return Sending { waiting: piece, is_large, ..sending };
                 }
                 // Where the socket took it all, this is the same memory again.
-                drop(frames);
-                waiting.reserve(DATA_BYTES);
+                drop(piece);
+                frames.reserve(DATA_BYTES);
             }
         }
-        Sending { waiting: waiting.freeze(), last, next: None }
+        Sending { waiting: frames.freeze(), ..sending }
+    }
+
+    fn payload<'a>(&'a self, frames: &'a Bytes, is_large: bool, last: Offset) -> Payload<'a> {
+        if is_large { Payload::Record(frames, last, &self.partition) } else { Payload::Records(frames) }
     }
 
     /// The records of a batch, as far as they can be taken apart.
@@ -206,26 +286,11 @@ impl Pushing {
         records.into_iter().flatten().map_while(readable)
     }
 
-    pub(super) fn encode(&self, bytes: &mut BytesMut, batch: &Batch, record: &Record) {
-        let shown = DataRecord {
-            topic: self.topic.as_str(),
-            partition: self.partition.name().partition,
-            offset: record.offset,
-            timestamp: record.timestamp,
-            key: record.key.as_deref(),
-            value: record.value.as_deref(),
-        };
-        let headers = record.headers.iter().map(|header| (&header.key[..], header.value.as_deref()));
-        if let Err(error) = reply::data(bytes, &shown, headers) {
-            self.unreadable(batch, &error);
-        }
-    }
-
     /// Hands over records up to `last`, waiting until they may go.
-    async fn hand_over(&self, payload: Payload<'_>, last: Offset) {
+    async fn hand_over(&self, payload: Payload<'_>, last: Offset, loan: &mut Loan) {
         let data = self.data(payload, last);
         loop {
-            match self.outbox.try_data(&data) {
+            match self.outbox.try_data(&data, loan) {
                 Sent::Gone => return,
                 Sent::Wait => self.outbox.data_may_go(&data).await,
                 // The task is about to be aborted.

@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::push::{Choice, Pushing};
+use super::memory::Loan;
+use super::push::{Ahead, Choice, Pushing, Rest};
 use super::subscription::Acknowledging;
 use crate::broker::delivery::UNACKED_RECORDS_MAX;
 use crate::record::Batch;
@@ -21,6 +22,8 @@ pub(super) async fn push(pushing: &Pushing, from: Offset, shared: &Acknowledging
     let mut next = from;
     // How large the record is for which there was no room.
     let mut too_large: Option<u64> = None;
+    // How much memory the next record needs beyond what reading takes.
+    let mut need = 0;
     loop {
         let ended = tokio::select! {
             due = due(pushing, shared) => resend(pushing, shared, &due).await,
@@ -28,9 +31,9 @@ pub(super) async fn push(pushing: &Pushing, from: Offset, shared: &Acknowledging
                 too_large = None;
                 Ok(())
             }
-            ahead = pushing.batches(&mut next), if too_large.is_none() => match ahead {
+            ahead = pushing.batches(&mut next, need), if too_large.is_none() => match ahead {
                 Ok(ahead) => {
-                    too_large = send_new(pushing, shared, &ahead.batches, &mut next).await;
+                    (too_large, need) = send_new(pushing, shared, ahead, &mut next).await;
                     Ok(())
                 }
                 Err(failure) => Err(failure),
@@ -75,15 +78,21 @@ async fn room(shared: &Acknowledging, bytes: u64) {
     }
 }
 
-/// Sends records for the first time while there is room. Where it ran out, `next` is the first one not sent, and its
-/// bytes are returned.
-async fn send_new(pushing: &Pushing, shared: &Acknowledging, batches: &[Batch], next: &mut Offset) -> Option<u64> {
+/// Sends records for the first time while there is room. `next` is then the first one not sent. Returns its bytes where
+/// there was no room for it, and how much memory it needs where there was none.
+async fn send_new(
+    pushing: &Pushing,
+    shared: &Acknowledging,
+    mut ahead: Ahead<'_>,
+    next: &mut Offset,
+) -> (Option<u64>, usize) {
+    let Ahead { batches, making, .. } = &mut ahead;
     for batch in batches {
         let mut from = (!batch.header().attributes.is_control()).then_some(*next);
         while let Some(first) = from {
             let now = pushing.listener.now();
             let mut too_large = None;
-            let sending = pushing.send_records(batch, first, |offset, bytes| {
+            let sending = pushing.send_records(batch, first, making, |offset, bytes| {
                 let mut sent = shared.sent.lock();
                 if !sent.has_room(bytes) {
                     too_large = Some((offset, bytes));
@@ -92,10 +101,17 @@ async fn send_new(pushing: &Pushing, shared: &Acknowledging, batches: &[Batch], 
                 sent.sent(offset, bytes, now);
                 Choice::Send
             });
-            from = sending.rest(pushing, batch).await;
+            from = match sending.rest(pushing, making).await {
+                Rest::Nothing => None,
+                Rest::GoOn(from) => Some(from),
+                Rest::Anew { from, need } => {
+                    *next = from;
+                    return (None, need);
+                }
+            };
             if let Some((offset, bytes)) = too_large {
                 *next = offset;
-                return Some(bytes);
+                return (Some(bytes), 0);
             }
         }
         let behind = batch.header().next_offset();
@@ -103,20 +119,21 @@ async fn send_new(pushing: &Pushing, shared: &Acknowledging, batches: &[Batch], 
         shared.keep(advanced, &pushing.listener);
         *next = behind;
     }
-    None
+    (None, 0)
 }
 
 /// Sends records again, in the order of the log; those that retention took meanwhile are done with.
 async fn resend(pushing: &Pushing, shared: &Acknowledging, due: &[Offset]) -> Result<(), ReadFailure> {
-    let mut rest = due;
+    let (mut rest, mut need) = (due, 0);
     while let Some(&first) = rest.first() {
-        let gone_before = match pushing.read(first, RESEND_READ_BYTES).await {
-            Ok(ahead) => match ahead.batches.first() {
+        let gone_before = match pushing.read(first, RESEND_READ_BYTES, need).await {
+            Ok(Ahead { batches, mut making, .. }) => match batches.first() {
                 Some(batch) => {
                     let behind = batch.header().next_offset();
                     let of_batch = &rest[..rest.partition_point(|offset| *offset < behind)];
-                    resend_of(pushing, shared, batch, of_batch).await;
-                    rest = &rest[of_batch.len()..];
+                    let done;
+                    (done, need) = resend_of(pushing, shared, batch, of_batch, &mut making).await;
+                    rest = &rest[done..];
                     continue;
                 }
                 None => first.plus(1),
@@ -134,11 +151,19 @@ async fn resend(pushing: &Pushing, shared: &Acknowledging, due: &[Offset]) -> Re
     Ok(())
 }
 
-async fn resend_of(pushing: &Pushing, shared: &Acknowledging, batch: &Batch, due: &[Offset]) {
+/// Sends those of one batch again. Returns how many of them are done with, and how much memory the next one needs where
+/// there was none.
+async fn resend_of(
+    pushing: &Pushing,
+    shared: &Acknowledging,
+    batch: &Batch,
+    due: &[Offset],
+    making: &mut Loan,
+) -> (usize, usize) {
     let mut found = BTreeSet::new();
     let mut from = due.first().copied();
     while let Some(first) = from {
-        let sending = pushing.send_records(batch, first, |offset, _| {
+        let sending = pushing.send_records(batch, first, making, |offset, _| {
             // It may have been acknowledged since it was found due.
             let is_due = due.binary_search(&offset).is_ok();
             if is_due {
@@ -146,11 +171,16 @@ async fn resend_of(pushing: &Pushing, shared: &Acknowledging, batch: &Batch, due
             }
             if is_due && shared.sent.lock().attempts(offset).is_some() { Choice::Send } else { Choice::Skip }
         });
-        from = sending.rest(pushing, batch).await;
+        from = match sending.rest(pushing, making).await {
+            Rest::Nothing => None,
+            Rest::GoOn(from) => Some(from),
+            Rest::Anew { from, need } => return (due.partition_point(|offset| *offset < from), need),
+        };
     }
     // What the log does not hold any more is done with.
     for &offset in due.iter().filter(|offset| !found.contains(offset)) {
         let advanced = shared.sent.lock().acked(offset);
         shared.keep(advanced, &pushing.listener);
     }
+    (due.len(), 0)
 }

@@ -122,6 +122,8 @@ settings! {
         ack_timeout: Duration = "30", seconds(0.1, 86_400.0);
         /// Milliseconds between the ACK to a SUBSCRIBE with `version=1.0` and the first DATA.
         subscribe_grace_ms: u64 = "50", integer(0, 10_000);
+        /// Bytes that may wait for clients to take them, for all connections together; beside it each has 64 KiB of its own.
+        outgoing_bytes: usize = "67108864", integer(8_388_608, 4_294_967_295);
     }
     /// Where and how records are kept.
     storage: StorageConfig {

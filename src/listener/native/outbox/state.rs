@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::net::TcpStream;
@@ -10,8 +11,11 @@ use super::outgoing::Outgoing;
 use crate::listener::native::answer::Answer;
 use crate::listener::native::correlation::Noted;
 use crate::listener::native::errors::Refusal;
+use crate::listener::native::memory::{Loan, OWN_SHARE_BYTES, OutgoingMemory};
+use crate::listener::native::reading::Source;
 use crate::protocol::native::reply;
 use crate::record::Batch;
+use crate::replica::Partition;
 use crate::types::{Offset, PartitionIndex, TopicName};
 
 /// Requests of one connection that may wait for their answers.
@@ -54,8 +58,10 @@ pub(in crate::listener::native) struct Data<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(in crate::listener::native) enum Payload<'a> {
     Records(&'a Bytes),
+    /// One large record, of this offset.
+    Record(&'a Bytes, Offset, &'a Arc<Partition>),
     /// The frame up to its body, and what that is.
-    Batches(&'a [u8], &'a [Batch]),
+    Batches(&'a [u8], &'a [Batch], &'a Arc<Partition>),
 }
 
 impl Group {
@@ -66,9 +72,13 @@ impl Group {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct State {
     pub(super) outgoing: Outgoing,
+    /// Memory for what is kept beyond the connection's own share.
+    pub(super) loan: Loan,
+    /// There was none: until the peer has taken enough the connection waits.
+    pub(super) is_overdrawn: bool,
     /// The place of the answer at the front of `answers`.
     pub(super) first: u64,
     pub(super) answers: VecDeque<Slot>,
@@ -95,9 +105,42 @@ pub(super) struct Slot {
 }
 
 impl State {
+    pub(super) fn new(memory: &Arc<OutgoingMemory>) -> State {
+        State {
+            outgoing: Outgoing::default(),
+            loan: memory.nothing(),
+            is_overdrawn: false,
+            first: 0,
+            answers: VecDeque::new(),
+            kept_bytes: 0,
+            noted: None,
+            overtaken: 0,
+            groups: BTreeMap::new(),
+            next_group: 0,
+            live: BTreeSet::new(),
+            next_subscription: 0,
+            failed: false,
+        }
+    }
+
     /// Whether one more request may be read.
     pub(super) fn has_room(&self) -> bool {
-        self.answers.len() < REQUESTS_MAX && self.outgoing.len() + self.kept_bytes < BUFFERED_BYTES_MAX
+        self.answers.len() < REQUESTS_MAX && self.has_room_beside(self.kept_bytes)
+    }
+
+    /// Whether more DATA may be made.
+    pub(super) fn has_room_for_data(&self) -> bool {
+        self.has_room_beside(0)
+    }
+
+    fn has_room_beside(&self, bytes: usize) -> bool {
+        !self.is_overdrawn && self.outgoing.len() + bytes < BUFFERED_BYTES_MAX
+    }
+
+    /// Adjusts the loan to what is kept.
+    pub(super) fn settle_loan(&mut self) {
+        let kept = self.outgoing.kept_bytes() + self.kept_bytes;
+        self.is_overdrawn = !self.loan.keep(kept.saturating_sub(OWN_SHARE_BYTES));
     }
 
     pub(super) fn next_place(&self) -> Place {
@@ -127,7 +170,7 @@ impl State {
 
     /// Whether there is room for DATA, and no publish of ours that may be in it waits for its answer.
     pub(super) fn may_go(&self, data: &Data<'_>) -> bool {
-        let has_room = self.overtaken == 0 && self.outgoing.len() < BUFFERED_BYTES_MAX;
+        let has_room = self.overtaken == 0 && self.has_room_for_data();
         has_room && !self.groups.values().any(|group| group.is_awaited_before(data))
     }
 
@@ -169,13 +212,16 @@ impl State {
         }
     }
 
-    /// Adds frames of a subscription.
-    pub(super) fn add(&mut self, payload: Payload<'_>) {
+    /// Adds frames of a subscription. The loan is for those of them that can be read again.
+    pub(super) fn add(&mut self, payload: Payload<'_>, loan: &mut Loan) {
         match payload {
             Payload::Records(frames) => self.outgoing.push(frames),
-            Payload::Batches(head, batches) => {
+            Payload::Record(frame, offset, partition) => {
+                self.outgoing.lend(frame, loan, || Source::Record(Arc::clone(partition), offset));
+            }
+            Payload::Batches(head, batches, partition) => {
                 self.outgoing.tail().extend_from_slice(head);
-                batches.iter().for_each(|batch| self.outgoing.push(batch.bytes()));
+                self.outgoing.lend_batches(batches, loan, partition);
             }
         }
     }

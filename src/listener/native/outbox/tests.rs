@@ -29,7 +29,12 @@ impl Rig {
             now: Arc::new(|| Timestamp::from_millis(1)),
             fresh_topic_id: Arc::new(|| TopicId::new(Uuid::nil())),
         };
-        let outbox = Outbox::new(ConnectionNumber(1), Arc::new(accepted.unwrap().0), surroundings);
+        let outbox = Outbox::new(
+            ConnectionNumber(1),
+            Arc::new(accepted.unwrap().0),
+            surroundings,
+            OutgoingMemory::new(64 << 20),
+        );
         let codec = FrameCodec::new(FrameLimits::for_messages(1 << 20));
         Rig { outbox, peer: peer.unwrap(), codec, bytes: BytesMut::new() }
     }
@@ -91,7 +96,10 @@ async fn data_goes_only_while_its_subscription_lives() {
     reply::heartbeat(&mut encoded, 7, Timestamp::from_millis(1));
     let encoded = encoded.freeze();
     let try_data = |outbox: &Outbox, subscription| {
-        outbox.try_data(&Data { subscription, topic: &topic, partition, last, payload: Payload::Records(&encoded) })
+        outbox.try_data(
+            &Data { subscription, topic: &topic, partition, last, payload: Payload::Records(&encoded) },
+            &mut outbox.memory.nothing(),
+        )
     };
     let (first, second) = (rig.outbox.begin(), rig.outbox.begin());
     assert_eq!(try_data(&rig.outbox, first), Sent::Gone);

@@ -79,6 +79,7 @@ impl Rig {
         let queue = Arc::clone(&hands) as Arc<dyn WorkQueue>;
         let opened = tokio::task::spawn_blocking(|| in_memory(queue, PENDING_BYTES as u64, NOW)).await;
         let options = NativeOptions {
+            outgoing_bytes: 64 << 20,
             connections_max,
             handshake_timeout: BOUND,
             heartbeat_interval: BOUND,
