@@ -5,11 +5,14 @@ use std::sync::Arc;
 use super::ack::{AckLevel, Acked, Waiter};
 use super::effects::Effects;
 use super::error::AppendError;
-use super::options::SyncPolicy;
+use super::options::{SyncPolicy, Work};
 use super::partition::{Partition, PartitionStatus, State};
 use super::producers::{ProducerBatch, Verdict};
-use crate::record::{BatchHeader, ProducedBatch};
+use crate::record::{Batch, BatchHeader, ProducedBatch};
 use crate::types::{Epoch, Offset, Timestamp};
+
+/// Groups up to this many bytes, as one publisher alone sends them, may be synced by the thread that appended them.
+const SYNC_HERE_BYTES_MAX: u64 = 8 << 10;
 
 /// What an append got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,9 +57,20 @@ impl Partition {
         drop(state);
         self.carry_out(effects);
         if let Some(batches) = write {
-            self.write(batches, now);
+            self.write_here(batches, bytes, now);
         }
         Ok(ticket)
+    }
+
+    /// Writes a group on the appender's own thread, and where it is so small that nobody but its publishers waits for
+    /// its sync, may sync it there as well: for one publisher alone that saves waking another thread.
+    fn write_here(self: &Arc<Self>, batches: Vec<Batch>, bytes: u64, now: Timestamp) {
+        let mut effects = self.write(batches, now);
+        let sync = (bytes <= SYNC_HERE_BYTES_MAX).then(|| effects.take_work(Work::Sync)).flatten();
+        self.carry_out(effects);
+        if let Some(sync) = sync {
+            self.context.queue.submit_patiently(Arc::clone(self), sync);
+        }
     }
 
     fn check_status(&self, state: &State) -> Result<(), AppendError> {

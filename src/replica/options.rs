@@ -28,6 +28,11 @@ pub trait WorkQueue: Send + Sync + Debug {
     /// Arranges for [`Partition::run`] to be called with this work.
     fn submit(&self, partition: Arc<Partition>, work: Work);
 
+    /// As [`WorkQueue::submit`], called by one who waits for nothing but this: it may be done before this returns.
+    fn submit_patiently(&self, partition: Arc<Partition>, work: Work) {
+        self.submit(partition, work);
+    }
+
     /// Runs all these jobs, side by side where there are threads for it, and returns when the last one is done. The
     /// caller's own thread takes part, so that it comes to an end even where every other thread waits for something.
     fn run_all(&self, jobs: Vec<Job>) {

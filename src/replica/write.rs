@@ -24,11 +24,12 @@ impl Partition {
         }
         let batches = state.begin_write();
         drop(state);
-        self.write(batches, now);
+        let effects = self.write(batches, now);
+        self.carry_out(effects);
     }
 
-    /// Writes a group that [`State::begin_write`] took, and settles what follows from it.
-    pub(crate) fn write(self: &Arc<Self>, batches: Vec<Batch>, now: Timestamp) {
+    /// Writes a group that [`State::begin_write`] took; returns what follows from it, to be carried out.
+    pub(crate) fn write(self: &Arc<Self>, batches: Vec<Batch>, now: Timestamp) -> Effects {
         let bytes: u64 = batches.iter().map(|batch| batch.bytes().len() as u64).sum();
         let result = self.append_to_log(&batches, now);
         let mut effects = Effects::default();
@@ -51,8 +52,7 @@ impl Partition {
         }
         state.plan_work(&mut effects);
         state.wake_appenders(&mut effects);
-        drop(state);
-        self.carry_out(effects);
+        effects
     }
 
     /// Appends to the log; the broker's own partitions may use up the space reserve for it.

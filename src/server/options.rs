@@ -42,7 +42,11 @@ pub(super) fn broker_options(config: &Config) -> BrokerOptions {
         tail_bytes: storage.tail_bytes,
         open_segments_max: storage.open_segments_max,
         partition: PartitionOptions {
-            log: LogOptions { segment_bytes: storage.max_log_size, ..LogOptions::default() },
+            log: LogOptions {
+                segment_bytes: storage.max_log_size,
+                zeros_ahead_bytes: storage.preallocate_bytes,
+                ..LogOptions::default()
+            },
             sync,
             retention,
             pending_bytes_max: storage.pending_bytes as u64,

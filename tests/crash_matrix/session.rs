@@ -48,7 +48,12 @@ pub(crate) struct Session {
 
 fn options(flavour: Flavour) -> BrokerOptions {
     let partition = PartitionOptions {
-        log: LogOptions { segment_bytes: 2000, segment_age_ms: i64::MAX, index_interval_bytes: 300 },
+        log: LogOptions {
+            segment_bytes: 2000,
+            segment_age_ms: i64::MAX,
+            index_interval_bytes: 300,
+            zeros_ahead_bytes: 700,
+        },
         sync: flavour.sync,
         retention: RetentionPolicy::default(),
         pending_bytes_max: 1 << 20,

@@ -55,7 +55,12 @@ fn options() -> BrokerOptions {
         tail_bytes: 1 << 16,
         open_segments_max: 4,
         partition: PartitionOptions {
-            log: LogOptions { segment_bytes: 1_000, segment_age_ms: 1_000_000, index_interval_bytes: 300 },
+            log: LogOptions {
+                segment_bytes: 1_000,
+                segment_age_ms: 1_000_000,
+                index_interval_bytes: 300,
+                zeros_ahead_bytes: 700,
+            },
             sync: SyncPolicy::Always,
             retention: RetentionPolicy::default(),
             pending_bytes_max: 1 << 20,

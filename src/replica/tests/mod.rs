@@ -116,7 +116,12 @@ struct Rig {
 
 fn options() -> PartitionOptions {
     PartitionOptions {
-        log: LogOptions { segment_bytes: 1 << 20, segment_age_ms: 1_000_000, index_interval_bytes: 300 },
+        log: LogOptions {
+            segment_bytes: 1 << 20,
+            segment_age_ms: 1_000_000,
+            index_interval_bytes: 300,
+            zeros_ahead_bytes: 700,
+        },
         sync: SyncPolicy::Always,
         retention: RetentionPolicy::default(),
         pending_bytes_max: 1 << 20,

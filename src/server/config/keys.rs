@@ -149,6 +149,8 @@ settings! {
         unsynced_bytes: u64 = "67108864", integer(65_536, 68_719_476_736);
         /// Largest group of records that a connection's own thread writes; 0 leaves every write to the writer threads.
         inline_write_bytes: usize = "65536", integer(0, 16_777_216);
+        /// Zeros written at a time ahead of a log that is synced after every few records, which makes those syncs faster; 0: none.
+        preallocate_bytes: u64 = "262144", integer(0, 16_777_216);
         /// Threads that fsync.
         sync_threads: usize = "8", integer(1, 64);
         /// Threads that write.
