@@ -49,7 +49,7 @@ impl Partition {
             None => state.take(batch, now)?,
         };
         state.wait(&ticket, ack, waiter, &mut effects);
-        let bytes = state.unwritten_bytes;
+        let bytes = state.pending.bytes();
         let is_small = bytes > 0 && bytes <= state.options.inline_write_bytes_max && !state.is_writing;
         let writes_here = is_small && !state.queued.write && self.log.appends_in_one_write(bytes, state.epoch, now);
         let write = writes_here.then(|| state.begin_write());
@@ -122,9 +122,8 @@ impl State {
             self.producers.record(stamp, base_offset, now);
         }
         self.offsets.set_log_end(next_offset);
-        self.unwritten_bytes += batch.bytes().len() as u64;
         self.tail.push(batch.clone());
-        self.pending.push_back(batch);
+        self.pending.push(batch);
         if matches!(self.options.sync, SyncPolicy::Always) {
             self.sync_wanted = next_offset;
         }

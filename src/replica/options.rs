@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::partition::Partition;
+use super::pending::PendingBudget;
 use super::producers::ProducerLimits;
 use super::tail::TailBudget;
 use crate::log::{LogContext, LogOptions, RetentionPolicy, SpaceReserve};
@@ -63,6 +64,8 @@ pub struct ReplicaContext {
     pub queue: Arc<dyn WorkQueue>,
     /// The memory for recent batches.
     pub tails: Arc<TailBudget>,
+    /// The memory for batches that wait to be written.
+    pub pending: Arc<PendingBudget>,
     /// The space kept back on the device.
     pub reserve: Arc<SpaceReserve>,
 }
@@ -76,8 +79,6 @@ pub struct PartitionOptions {
     pub sync: SyncPolicy,
     /// What to keep.
     pub retention: RetentionPolicy,
-    /// Bytes that may wait to be written.
-    pub pending_bytes_max: u64,
     /// Bytes that may wait to be synced, where acknowledgements wait for syncs.
     pub unsynced_bytes_max: u64,
     /// Groups up to this many bytes are written by the thread that appended them; 0 hands every write over.

@@ -35,8 +35,7 @@ impl Partition {
         let mut effects = Effects::default();
         let mut state = self.state.lock();
         state.is_writing = false;
-        // A failure in between has already dropped the count.
-        state.unwritten_bytes = state.unwritten_bytes.saturating_sub(bytes);
+        state.pending.written(bytes);
         if matches!(state.status, PartitionStatus::Failed(_)) {
             state.fail("", &mut effects);
         } else {
@@ -101,7 +100,7 @@ impl State {
     pub(crate) fn begin_write(&mut self) -> Vec<Batch> {
         assert!(!self.is_writing, "two writes of one partition");
         self.is_writing = true;
-        self.pending.drain(..).collect()
+        self.pending.take()
     }
 
     /// Notes how far the log is written. A roll on the way has made all before the new segment durable.
