@@ -122,6 +122,8 @@ settings! {
         ack_timeout: Duration = "30", seconds(0.1, 86_400.0);
         /// Milliseconds between the ACK to a SUBSCRIBE with `version=1.0` and the first DATA.
         subscribe_grace_ms: u64 = "50", integer(0, 10_000);
+        /// Bytes of the large requests that are received at a time, for all connections together; the others wait.
+        incoming_bytes: usize = "16777216", integer(1_048_576, 4_294_967_295);
     }
     /// Where and how records are kept.
     storage: StorageConfig {
