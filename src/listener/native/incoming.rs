@@ -44,7 +44,8 @@ impl Incoming {
     }
 
     /// Reads what has come, or waits for it; 0 where the peer has closed its side. Loses nothing where it is dropped.
-    /// No more than `missing` bytes where that is given: they end a frame that is to have its buffer for itself.
+    /// No more than `missing` bytes where that is given: they end a frame that is to have its buffer for itself, and that
+    /// memory was lent for.
     pub(super) async fn read(&mut self, stream: &TcpStream, missing: Option<NonZeroUsize>) -> io::Result<usize> {
         if self.read >= TURN_BYTES {
             self.read = 0;
@@ -71,12 +72,12 @@ impl Incoming {
         }
     }
 
-    /// Makes room only once there is something to read: most connections are idle most of the time. A frame that is to
-    /// have its buffer for itself has been given its room.
+    /// Makes room only once there is something to read: most connections are idle most of the time.
     fn make_room(&mut self, missing: Option<NonZeroUsize>) {
-        let room = self.bytes.capacity() - self.bytes.len();
-        if room == 0 || (missing.is_none() && room < self.room / 2) {
-            self.bytes.reserve(self.room);
+        match missing {
+            Some(missing) => self.bytes.reserve(missing.get()),
+            None if self.bytes.capacity() - self.bytes.len() < self.room / 2 => self.bytes.reserve(self.room),
+            None => {}
         }
     }
 

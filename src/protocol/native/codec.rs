@@ -185,8 +185,6 @@ enum State {
 pub struct FrameCodec {
     limits: FrameLimits,
     state: State,
-    /// The largest frame that came whole, in bytes.
-    largest: usize,
     /// What the frame under way lacks, in bytes, where it is to have a buffer of its own.
     missing: Option<NonZeroUsize>,
 }
@@ -203,7 +201,7 @@ impl FrameCodec {
     /// A codec at the beginning of a stream.
     #[must_use]
     pub const fn new(limits: FrameLimits) -> FrameCodec {
-        FrameCodec { limits, state: State::Reading, largest: 0, missing: None }
+        FrameCodec { limits, state: State::Reading, missing: None }
     }
 
     /// Bytes that end the large frame under way: whoever reads no more than these gives it a buffer of its own, and its
@@ -215,9 +213,10 @@ impl FrameCodec {
 
     /// Takes the next outcome off the front of `src`; `None` where more bytes are needed.
     ///
-    /// For an incomplete frame `src` is given room for what is missing, but never more than doubled, save for a frame no
-    /// larger than an earlier one: memory follows the bytes that came, not the length that was announced. Apart from that, room for the next read is the caller's to
-    /// make: what was cut off no longer counts towards the capacity of `src`.
+    /// For an incomplete frame `src` is given room for what is missing, but never more than doubled: memory follows the
+    /// bytes that came, not the length that was announced. Apart from that, room for the next read is the caller's to
+    /// make, also for a large frame, of which [`FrameCodec::missing`] tells: what was cut off no longer counts towards
+    /// the capacity of `src`.
     pub fn next(&mut self, src: &mut BytesMut) -> Option<Decoded> {
         loop {
             match self.state {
@@ -262,11 +261,13 @@ impl FrameCodec {
         }
         if src.len() < total_bytes {
             let missing = total_bytes - src.len();
-            src.reserve(missing.min(src.len().max(GROWTH_BYTES_MIN).max(self.largest)));
-            self.missing = NonZeroUsize::new(missing).filter(|_| total_bytes >= OWN_BUFFER_BYTES_MIN);
+            if total_bytes >= OWN_BUFFER_BYTES_MIN {
+                self.missing = NonZeroUsize::new(missing);
+            } else {
+                src.reserve(missing.min(src.len().max(GROWTH_BYTES_MIN)));
+            }
             return None;
         }
-        self.largest = self.largest.max(total_bytes);
         Some(take(src, fixed))
     }
 
