@@ -6,7 +6,7 @@
 //! ```
 //!
 //! All little-endian. The sequence counts the messages of a producer in a partition from 0; the time is the one on the
-//! run's clock at which the message was sent, or meant to be. Messages shorter than the header hold its beginning.
+//! run's clock at which the message was sent, or meant to be; it alone is not verified. Messages shorter than the header hold its beginning.
 
 use bytes::BufMut;
 
