@@ -19,6 +19,7 @@ impl Pacer {
     ///
     /// # Errors
     /// Where the operating system gives no timer.
+    #[expect(deprecated, reason = "its successor is not safe for every descriptor; an owned one is what it asks for")]
     pub fn new(clock: Clock) -> io::Result<Pacer> {
         use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
