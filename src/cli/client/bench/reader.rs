@@ -246,13 +246,15 @@ struct Taking<'a> {
 
 impl<'a> Taking<'a> {
     fn new(shared: &'a Shared, verifier: &'a mut Verifier, seen: &'a mut Seen) -> Taking<'a> {
-        let (before, measured_from_ns) = (verifier.verified(), shared.measured_from_ns());
-        Taking { shared, verifier, seen, before, measured_from_ns, now_ns: 0, count: 0, latency: (0, 0) }
+        let before = verifier.verified();
+        Taking { shared, verifier, seen, before, measured_from_ns: 0, now_ns: 0, count: 0, latency: (0, 0) }
     }
 
     fn take(&mut self, partition: u32, message: &[u8]) {
         if self.count.is_multiple_of(CLOCK_MESSAGES) {
             self.now_ns = self.shared.clock.now_ns();
+            // Measuring may have begun while nothing came.
+            self.measured_from_ns = self.shared.measured_from_ns();
         }
         self.count += 1;
         let Some(header) = self.verifier.take(partition, message) else { return };
