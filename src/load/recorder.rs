@@ -1,7 +1,7 @@
 //! Latencies, recorded in a histogram of bounded size: three significant digits from a nanosecond to an hour.
 
 use hdrhistogram::Histogram;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 const LONGEST_NS: u64 = 3_600_000_000_000;
 const DIGITS: u8 = 3;
@@ -64,7 +64,7 @@ impl Recorder {
 }
 
 /// Latencies in microseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct Latencies {
     /// Half of the messages had at most this.
     pub p50_us: Option<f64>,

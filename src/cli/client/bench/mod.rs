@@ -12,12 +12,15 @@ mod topic;
 mod units;
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Notify;
 
 use super::Context;
 use super::failure::Failure;
+use super::signals::interrupted;
 use crate::load::{Report, ServerUsage, Workload};
 use options::Options;
 use run::Run;
@@ -60,7 +63,8 @@ enum Command {
   wiber-client bench consume
   wiber-client bench consume --consumers 4 --partitions 4
   wiber-client bench consume --consumers 4
-  wiber-client bench publish --topic kept --messages 5M --keep && wiber-client bench consume --topic kept")]
+  wiber-client bench publish --topic kept --messages 5M --keep
+  wiber-client bench consume --topic kept")]
     Consume(Options),
     /// Publish at a fixed rate, and measure how long it takes to be delivered
     ///
@@ -84,8 +88,8 @@ enum Command {
 }
 
 impl Bench {
-    fn divide(self) -> (Workload, Options) {
-        match self.command {
+    fn parts(&self) -> (Workload, &Options) {
+        match &self.command {
             Command::Publish(options) => (Workload::Publish, options),
             Command::Consume(options) => (Workload::Consume, options),
             Command::Latency(options) => (Workload::Latency, options),
@@ -95,30 +99,36 @@ impl Bench {
 
     /// A runtime with a thread for each connection, as far as there are processors.
     pub(super) fn runtime(&self) -> io::Result<Runtime> {
-        let (workload, options) = match &self.command {
-            Command::Publish(options) => (Workload::Publish, options),
-            Command::Consume(options) => (Workload::Consume, options),
-            Command::Latency(options) => (Workload::Latency, options),
-            Command::Mixed(options) => (Workload::Mixed, options),
-        };
+        let (workload, options) = self.parts();
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let threads = options.connections(workload).min(processors).max(1);
         Builder::new_multi_thread().worker_threads(threads).enable_all().build()
     }
 
     pub(super) async fn run(self, context: &Context, out: &mut dyn Write) -> Result<(), Failure> {
-        let (workload, options) = self.divide();
+        let (workload, options) = self.parts();
         let plan = options.plan(workload, context.output)?;
+        let interrupts = Arc::new(Notify::new());
+        let listening = tokio::spawn(listen(Arc::clone(&interrupts)));
         let admin = context.connect().await?;
         let usage = ServerUsage::listening_on(&context.options.host, context.options.port);
         let topic = Topic::prepare(&admin, &plan).await?;
-        let run = Run { context, plan: &plan, topic: &topic, admin: &admin, usage };
+        let run = Run { context, plan: &plan, topic: &topic, admin: &admin, usage, interrupts };
         let measured = run.measure().await;
         topic.clean_up(context, plan.keep).await;
+        listening.abort();
         let report = measured?;
         show::show(&report, &plan, context.output, out)?;
         out.flush().map_err(Failure::Output)?;
         verdict(&report)
+    }
+}
+
+/// Tells of every Ctrl-C, also of one that comes before anybody asks: none may end the process while the topic of the run is
+/// there.
+async fn listen(interrupts: Arc<Notify>) {
+    while interrupted().await.is_ok() {
+        interrupts.notify_one();
     }
 }
 
@@ -127,7 +137,11 @@ fn verdict(report: &Report) -> Result<(), Failure> {
     if report.errors == 0 && report.failure.is_none() {
         return Ok(());
     }
-    let why = report.failure.clone().unwrap_or_else(|| "what was read is not what was sent".to_owned());
-    let count = |count: u64| if count == 1 { "1 error".to_owned() } else { format!("{count} errors") };
-    Err(Failure::Bench(format!("{}: {why}", count(report.errors))))
+    let errors = match report.errors {
+        1 => "1 error".to_owned(),
+        errors => format!("{errors} errors"),
+    };
+    let faults = report.faults.named().into_iter().filter(|(_, count)| *count > 0);
+    let why = report.failure.clone().into_iter().chain(faults.map(|(name, count)| format!("{count} {name}")));
+    Err(Failure::Bench(format!("{errors}: {}", why.collect::<Vec<_>>().join(", "))))
 }

@@ -9,7 +9,7 @@ use super::units::{count, duration, linger, rate, size};
 use crate::cli::client::failure::Failure;
 use crate::cli::client::output::Output;
 use crate::client::{AckLevel, Compression, IN_FLIGHT_MAX};
-use crate::load::Workload;
+use crate::load::{HEADER_BYTES, Workload};
 
 /// What all workloads are told.
 #[derive(Debug, Args)]
@@ -141,7 +141,7 @@ impl Options {
         }
     }
 
-    pub(super) fn plan(self, workload: Workload, output: Output) -> Result<Plan, Failure> {
+    pub(super) fn plan(&self, workload: Workload, output: Output) -> Result<Plan, Failure> {
         self.check(workload, output)?;
         let is_latency = workload == Workload::Latency;
         let batch = if self.single { 1 } else { self.batch.unwrap_or(if is_latency { 1 } else { BATCH }) };
@@ -181,10 +181,10 @@ impl Options {
             rate,
             duration: self.duration,
             warmup,
-            topic: self.topic,
+            topic: self.topic.clone(),
             keep: self.keep,
             patience: self.timeout,
-            csv: self.csv,
+            csv: self.csv.clone(),
         })
     }
 
@@ -202,6 +202,12 @@ impl Options {
         }
         if self.size == 0 {
             return usage("--size 0: a message has at least 1 byte".to_owned());
+        }
+        if workload == Workload::Latency && self.size < HEADER_BYTES as u64 {
+            return usage(format!(
+                "--size {}: a message that says when it was sent has at least {HEADER_BYTES} bytes",
+                self.size
+            ));
         }
         let is_single = self.single || self.batch == Some(1) || (self.batch.is_none() && workload == Workload::Latency);
         if is_single && workload != Workload::Consume {
@@ -246,5 +252,66 @@ impl From<Codec> for Compression {
             Codec::Lz4 => Compression::Lz4,
             Codec::Zstd => Compression::Zstd,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn plan(workload: Workload, arguments: &[&str], output: Output) -> Result<Plan, String> {
+        let line = Line::try_parse_from([&["bench"], arguments].concat()).map_err(|error| error.to_string())?;
+        line.options.plan(workload, output).map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn what_is_not_given_is_chosen() {
+        let check = |workload, arguments: &[&str], messages, warmup, batch, in_flight, linger_ms| {
+            let plan = plan(workload, arguments, Output::Text).expect("a plan");
+            let chosen = (plan.messages, plan.warmup, plan.batch, plan.in_flight, plan.linger.as_millis());
+            assert_eq!(chosen, (messages, warmup, batch, in_flight, linger_ms), "{workload:?} {arguments:?}");
+        };
+        let all = Some(1_000_000);
+        check(Workload::Publish, &[], all, 0, 1000, 5, 1000);
+        check(Workload::Publish, &["--single"], all, 0, 1, 1000, 1000);
+        check(Workload::Publish, &["--batch", "1", "--in-flight", "7"], all, 0, 1, 7, 1000);
+        check(Workload::Publish, &["--duration", "5s"], None, 0, 1000, 5, 1000);
+        check(Workload::Publish, &["--duration", "5s", "-n", "10k"], Some(10_000), 0, 1000, 5, 1000);
+        check(Workload::Mixed, &["--rate", "100"], Some(1_000), 0, 1000, 5, 1);
+        check(Workload::Consume, &["--duration", "5s"], all, 0, 1000, 5, 1000);
+        check(Workload::Latency, &[], Some(100_000), 10_000, 1, 1000, 1);
+        check(Workload::Latency, &["--duration", "1m"], None, 10_000, 1, 1000, 1);
+        check(Workload::Latency, &["-n", "50", "--batch", "10", "--linger", "3"], Some(50), 5, 10, 5, 3);
+    }
+
+    #[test]
+    fn contradictions_are_named() {
+        let check = |workload, arguments: &[&str], output, named: &str| {
+            let text = plan(workload, arguments, output).expect_err(named);
+            assert!(text.contains(named), "{arguments:?}: {text}");
+        };
+        check(Workload::Publish, &["--consumers", "2"], Output::Text, "bench mixed");
+        check(Workload::Publish, &["--size", "0"], Output::Text, "at least 1 byte");
+        check(Workload::Publish, &["--in-flight", "6"], Output::Text, "at most 5");
+        check(Workload::Publish, &["--single", "--batch", "5"], Output::Text, "--batch");
+        check(Workload::Publish, &["--single", "--linger", "5ms"], Output::Text, "--linger is for batches");
+        check(Workload::Latency, &["--compression", "lz4"], Output::Text, "--compression is for batches");
+        check(Workload::Latency, &["--size", "23"], Output::Text, "at least 24 bytes");
+        check(Workload::Consume, &["--rate", "5"], Output::Text, "publishes nothing");
+        check(Workload::Consume, &["--warmup", "5"], Output::Text, "publishes nothing");
+        check(Workload::Mixed, &["--csv"], Output::Json, "name a file");
+        check(Workload::Mixed, &["--messages", "1x"], Output::Text, "'1x' is no count");
+        check(Workload::Mixed, &["--size", "2GiB"], Output::Text, "'2GiB' is no size");
+        check(Workload::Mixed, &["--rate", "0"], Output::Text, "no number of messages per second");
+        check(Workload::Mixed, &["--duration", "soon"], Output::Text, "'soon' is no duration");
+        check(Workload::Mixed, &["--producers", "0"], Output::Text, "1..=1000");
     }
 }

@@ -218,6 +218,9 @@ impl Publisher {
             }
             payload.write(self.number, stream.next, flight.time_ns(index.into()), &mut self.arena);
             let message = self.arena.split().freeze();
+            // One that cannot even be handed over is one that was not acknowledged.
+            stream.next += 1;
+            self.tally.sent += 1;
             match &self.sink {
                 Sink::Batches(producer) => {
                     let record = ProducerRecord::new(message).partition(PartitionIndex(flight.partition));
@@ -228,8 +231,6 @@ impl Publisher {
                     flight.sent_single(client.publish(&self.shared.topic, record).await?);
                 }
             }
-            stream.next += 1;
-            self.tally.sent += 1;
         }
         Ok(())
     }

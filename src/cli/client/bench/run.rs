@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::interval;
 
@@ -14,7 +14,6 @@ use super::reader::{Reader, Seen, Source, deal_out};
 use super::shared::{Goal, Orders, Shared};
 use super::topic::Topic;
 use crate::cli::client::failure::Failure;
-use crate::cli::client::signals::interrupted;
 use crate::cli::client::{Context, time};
 use crate::client::{Client, ClientError, StartAt};
 use crate::load::{
@@ -34,6 +33,8 @@ pub(super) struct Run<'a> {
     pub(super) topic: &'a Topic,
     pub(super) admin: &'a Client,
     pub(super) usage: Option<ServerUsage>,
+    /// Told of every Ctrl-C.
+    pub(super) interrupts: Arc<Notify>,
 }
 
 /// What was used before measuring began.
@@ -185,7 +186,7 @@ impl Run<'_> {
                 (publisher, tally)
             })
         });
-        let ended = watched(join(work.collect()), shared, progress, None, || shared.stop()).await?;
+        let ended = self.watched(join(work.collect()), shared, progress, None, || ()).await?;
         Ok(ended.into_iter().unzip())
     }
 
@@ -237,7 +238,41 @@ impl Run<'_> {
         let stop = || {
             orders.send_modify(|orders| orders.is_over = true);
         };
-        watched(join(readers), shared, progress, until_ns, stop).await
+        self.watched(join(readers), shared, progress, until_ns, stop).await
+    }
+
+    /// Waits for tasks while showing how far they are. Ctrl-C, or the time, has them stopped.
+    async fn watched<T>(
+        &self,
+        tasks: impl Future<Output = Result<T, Failure>>,
+        shared: &Shared,
+        progress: &Progress,
+        until_ns: Option<u64>,
+        stop: impl Fn(),
+    ) -> Result<T, Failure> {
+        let mut tasks = std::pin::pin!(tasks);
+        let mut show = interval(SHOW_EVERY);
+        let mut is_interrupted = false;
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut tasks => return ended,
+                () = self.interrupts.notified() => {
+                    if is_interrupted {
+                        return Err(Failure::Bench("interrupted twice: there is no result".to_owned()));
+                    }
+                    is_interrupted = true;
+                    shared.stop();
+                    stop();
+                }
+                _ = show.tick() => {
+                    progress.show(shared);
+                    if until_ns.is_some_and(|until_ns| until_ns <= shared.clock.now_ns()) {
+                        stop();
+                    }
+                }
+            }
+        }
     }
 
     /// Measuring begins.
@@ -319,42 +354,6 @@ impl Run<'_> {
     }
 }
 
-/// Waits for tasks while showing how far they are. Ctrl-C, or the time, has them stopped.
-async fn watched<T>(
-    tasks: impl Future<Output = Result<T, Failure>>,
-    shared: &Shared,
-    progress: &Progress,
-    until_ns: Option<u64>,
-    stop: impl Fn(),
-) -> Result<T, Failure> {
-    let mut tasks = std::pin::pin!(tasks);
-    let mut signal = std::pin::pin!(interrupted());
-    let mut show = interval(SHOW_EVERY);
-    let mut is_interrupted = false;
-    loop {
-        tokio::select! {
-            biased;
-            ended = &mut tasks => return ended,
-            stopped = &mut signal => {
-                stopped.map_err(Failure::Signal)?;
-                if is_interrupted {
-                    return Err(Failure::Bench("interrupted twice: there is no result".to_owned()));
-                }
-                is_interrupted = true;
-                shared.stop();
-                stop();
-                signal.set(interrupted());
-            }
-            _ = show.tick() => {
-                progress.show(shared);
-                if until_ns.is_some_and(|until_ns| until_ns <= shared.clock.now_ns()) {
-                    stop();
-                }
-            }
-        }
-    }
-}
-
 /// What all tasks returned.
 async fn join<T>(tasks: Vec<JoinHandle<T>>) -> Result<Vec<T>, Failure> {
     let mut all = Vec::new();
@@ -415,4 +414,22 @@ fn seconds(from_ns: u64, to_ns: u64) -> f64 {
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_shared_out_among_what_there_is() {
+        let check = |wanted, held: &[u64], expected: &[u64]| {
+            assert_eq!(share_out(wanted, held), expected, "{wanted} of {held:?}");
+        };
+        check(10, &[100], &[10]);
+        check(10, &[100, 100], &[5, 5]);
+        check(10, &[2, 100, 3], &[2, 5, 3]);
+        check(7, &[100, 100, 100], &[3, 2, 2]);
+        check(10, &[10, 0], &[10, 0]);
+        check(0, &[10, 0], &[0, 0]);
+    }
 }

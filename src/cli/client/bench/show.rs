@@ -122,14 +122,9 @@ fn verdict(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     if report.errors > faults.count() {
         writeln!(out, "NOT ACKNOWLEDGED: {}", report.errors - faults.count())?;
     }
-    for (name, count) in [
-        ("MISSING", faults.missing),
-        ("TWICE", faults.duplicates),
-        ("OUT OF ORDER", faults.misordered),
-        ("DAMAGED", faults.damaged),
-    ] {
+    for (name, count) in faults.named() {
         if count > 0 {
-            writeln!(out, "{name}: {count}")?;
+            writeln!(out, "{}: {count}", name.to_uppercase())?;
         }
     }
     if report.foreign > 0 {
