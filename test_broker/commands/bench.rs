@@ -164,7 +164,7 @@ fn run_until(server: &Server, topic: &str, records: u64, arguments: &[&str]) -> 
 #[test]
 fn a_killed_server_leaves_a_result() {
     for arguments in [
-        &["publish", "--partitions", "2", "--duration", "1h"][..],
+        &["publish", "--partitions", "2", "--duration", "1h", "--batch", "100"][..],
         &["publish", "--single", "-n", "100M", "--size", "100"],
         &["mixed", "--duration", "1h", "--rate", "20k"],
         &["latency", "--duration", "1h", "--warmup", "10"],
@@ -172,7 +172,7 @@ fn a_killed_server_leaves_a_result() {
         let directory = tempfile::tempdir().expect("a directory");
         let setup = Setup::new(&directory.path().join("data")).expect_line("a torn tail was cut off");
         let server = setup.start();
-        let arguments = [arguments, &["--keep", "--timeout", "1s"]].concat();
+        let arguments = [arguments, &["--keep", "--timeout", "4s"]].concat();
         let child = run_until(&server, "t", 20_000, &arguments);
         server.kill();
         let ran = child.wait_with_output().expect("it ends");
