@@ -123,11 +123,11 @@ impl Flight {
     }
 
     /// Gives back where its answers were kept.
-    pub(super) fn into_spare(self) -> Option<Vec<Delivery>> {
-        match self.answers {
-            Answers::Batch(mut deliveries) => {
+    pub(super) fn take_spare(&mut self) -> Option<Vec<Delivery>> {
+        match &mut self.answers {
+            Answers::Batch(deliveries) => {
                 deliveries.clear();
-                Some(deliveries)
+                Some(std::mem::take(deliveries))
             }
             Answers::Single(_) => None,
         }

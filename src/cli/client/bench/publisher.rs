@@ -123,8 +123,8 @@ impl Publisher {
     /// Sends what is to be sent and waits for the answers; ends early after a failure.
     pub(super) async fn send_all(&mut self, task: Task) -> Tally {
         self.tally = Tally { last_ns: self.shared.clock.now_ns(), ..Tally::default() };
-        while let Some(count) = self.next_group(&task).await {
-            if let Err(error) = self.send_group(&task, count).await {
+        while let Some((count, now_ns)) = self.next_group(&task).await {
+            if let Err(error) = self.send_group(&task, count, now_ns).await {
                 self.tally.failure.get_or_insert(error);
                 break;
             }
@@ -145,8 +145,8 @@ impl Publisher {
         &self.streams
     }
 
-    /// Waits until there is something to be sent and room for it: how many messages; `None` at the end.
-    async fn next_group(&mut self, task: &Task) -> Option<u32> {
+    /// Waits until there is something to be sent and room for it: how many messages, and the time; `None` at the end.
+    async fn next_group(&mut self, task: &Task) -> Option<(u32, u64)> {
         loop {
             let now_ns = self.shared.clock.now_ns();
             let left = task.messages - self.tally.sent;
@@ -160,7 +160,7 @@ impl Publisher {
             };
             let count = due.min(left).min(self.group.into());
             if count > 0 && self.flights.len() < self.flights_max {
-                return u32::try_from(count).ok();
+                return Some((u32::try_from(count).ok()?, now_ns));
             }
             match task.schedule {
                 Some(schedule) if count == 0 => {
@@ -193,8 +193,7 @@ impl Publisher {
     }
 
     /// Builds messages and sends them to the partition whose turn it is.
-    async fn send_group(&mut self, task: &Task, count: u32) -> Result<(), ClientError> {
-        let now_ns = self.shared.clock.now_ns();
+    async fn send_group(&mut self, task: &Task, count: u32, now_ns: u64) -> Result<(), ClientError> {
         let (first_ns, interval_ns) = match task.schedule {
             Some(schedule) => (schedule.due_ns(self.tally.sent), schedule.interval_ns()),
             None => (now_ns, 0.0),
@@ -203,13 +202,14 @@ impl Publisher {
         let partition = self.turn;
         self.turn = (partition + 1) % self.shared.partitions;
         let sequence = self.streams[partition as usize].next;
-        let mut flight = Flight::new(first_ns, interval_ns, partition, sequence, self.spare.pop());
-        let sent = self.hand_over(&mut flight, count).await;
-        self.flights.push_back(flight);
-        sent
+        // It stays where it is until it is through: to move one for each message costs.
+        self.flights.push_back(Flight::new(first_ns, interval_ns, partition, sequence, self.spare.pop()));
+        self.hand_over(count).await
     }
 
-    async fn hand_over(&mut self, flight: &mut Flight, count: u32) -> Result<(), ClientError> {
+    /// Builds the messages of the youngest flight and sends them.
+    async fn hand_over(&mut self, count: u32) -> Result<(), ClientError> {
+        let Some(flight) = self.flights.back_mut() else { return Ok(()) };
         let payload = &self.shared.payload;
         let stream = &mut self.streams[flight.partition as usize];
         for index in 0..count {
@@ -251,27 +251,25 @@ impl Publisher {
     /// Takes the answers that are there.
     fn take_ready(&mut self) {
         let mut now_ns = None;
-        while self.flights.front_mut().is_some_and(Flight::try_settle) {
-            let Some(flight) = self.flights.pop_front() else { return };
+        while let Some(flight) = self.flights.front_mut()
+            && flight.try_settle()
+        {
             let now_ns = *now_ns.get_or_insert_with(|| self.shared.clock.now_ns());
-            self.land(flight, now_ns);
+            flight.record(now_ns, &mut self.tally.latencies);
+            if flight.acknowledged > 0 {
+                self.tally.acknowledged += flight.acknowledged;
+                self.tally.last_ns = now_ns;
+                self.shared.acknowledged.fetch_add(flight.acknowledged, Ordering::Relaxed);
+                let stream = &mut self.streams[flight.partition as usize];
+                stream.acknowledged += flight.acknowledged;
+                stream.acknowledged_end = flight.acknowledged_end;
+            }
+            if let Some(error) = flight.failure.take() {
+                self.tally.failure.get_or_insert(error);
+            }
+            self.spare.extend(flight.take_spare());
+            self.flights.pop_front();
         }
-    }
-
-    fn land(&mut self, mut flight: Flight, now_ns: u64) {
-        flight.record(now_ns, &mut self.tally.latencies);
-        if flight.acknowledged > 0 {
-            self.tally.acknowledged += flight.acknowledged;
-            self.tally.last_ns = now_ns;
-            self.shared.acknowledged.fetch_add(flight.acknowledged, Ordering::Relaxed);
-            let stream = &mut self.streams[flight.partition as usize];
-            stream.acknowledged += flight.acknowledged;
-            stream.acknowledged_end = flight.acknowledged_end;
-        }
-        if let Some(error) = flight.failure.take() {
-            self.tally.failure.get_or_insert(error);
-        }
-        self.spare.extend(flight.into_spare());
     }
 }
 
