@@ -32,13 +32,12 @@ impl Filler {
             self.state ^= self.state << 13;
             self.state ^= self.state >> 7;
             self.state ^= self.state << 17;
-            let letters = (0..10).map(|at| LETTERS[(self.state >> (6 * at)) as usize & 63]);
+            let letters = (0..10).map(|at| LETTERS[(self.state >> (6 * at) & 63) as usize]);
             self.block.extend(letters);
         }
     }
 
     /// The slice of a message, where `reserve` has made it possible.
-    #[expect(clippy::cast_possible_truncation, reason = "its upper sixteen bits")]
     pub(super) fn slice(&self, sequence: u64, bytes: usize) -> Option<&[u8]> {
         let place = (sequence.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48) as usize;
         self.block.get(place..place + bytes)
