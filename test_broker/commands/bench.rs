@@ -59,12 +59,12 @@ fn topics(server: &Server) -> Vec<String> {
     names.map(|topic| topic["topic"].as_str().expect("a name").to_owned()).collect()
 }
 
-/// How many records a topic holds; none where there is no such topic.
+/// How many records a topic holds, also those whose sync nobody waited for; none where there is no such topic.
 fn stored(server: &Server, topic: &str) -> u64 {
     let ran = client(server, &["topics", "describe", topic, "-o", "json"]);
     let Ok(described) = serde_json::from_slice::<Value>(&ran.out) else { return 0 };
     let partitions = described["partitions"].as_array().expect("partitions").iter();
-    partitions.map(|partition| partition["high_watermark"].as_u64().unwrap_or(0)).sum()
+    partitions.map(|partition| partition["log_end"].as_u64().unwrap_or(0)).sum()
 }
 
 /// A workload with its options: what it is to report, and what the topic holds afterwards.
