@@ -93,6 +93,7 @@ fn what_is_counted_is_what_is_stored() {
         case(&["publish", "-n", "500", "--rate", "5k", "--batch", "10"], 500, 1024),
         Case { stored: 1_300, ..case(&["publish", "-n", "1000", "--warmup", "300"], 1_000, 1024) },
         case(&["consume", "-n", "5k"], 5_000, 1024),
+        case(&["consume", "-n", "3k", "--ack", "leader"], 3_000, 1024),
         case(&["consume", "-n", "1000", "--single", "--size", "40"], 1_000, 40),
         case(&["consume", "-n", "1000", "--consumers", "2", "--partitions", "5"], 1_000, 1024),
         Case { stored: 1_000, ..case(&["consume", "-n", "1000", "--consumers", "3"], 3_000, 1024) },
