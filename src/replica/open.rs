@@ -1,12 +1,12 @@
 //! Making a partition, and opening one after a stop.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::ack::AckQueue;
 use super::offsets::Offsets;
 use super::options::{PartitionOptions, ReplicaContext, SyncPolicy};
 use super::partition::{Partition, PartitionStatus, Queued, State};
+use super::pending::Pending;
 use super::producers::Producers;
 use super::tail::Tail;
 use super::upkeep::Checkpoint;
@@ -136,8 +136,7 @@ fn assemble(
         written: end,
         durable: end,
         committed: end,
-        pending: VecDeque::new(),
-        unwritten_bytes: 0,
+        pending: Pending::new(Arc::clone(&context.pending), options.is_internal),
         unsynced_bytes: 0,
         is_writing: false,
         is_syncing: false,

@@ -1,6 +1,7 @@
 //! One connection, from its first frame to its end.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::answer::Answer;
 use super::batches::Fetches;
 use super::correlation::{self, ConnectionNumber, Noted};
 use super::errors::Refusal;
+use super::frame_memory::FrameLoan;
 use super::incoming::Incoming;
 use super::liveness;
 use super::outbox::{Outbox, Place, shutting_down};
@@ -26,8 +28,8 @@ use crate::protocol::native::{AckLevel, Decoded, ErrorCode, Frame, FrameCodec, F
 const LAST_ANSWERS: Patience = Patience { answers: Duration::from_secs(5), sending: Duration::from_secs(5) };
 /// … and when the server stops.
 const ANSWERS_AT_STOP: Patience = Patience { answers: Duration::from_secs(2), sending: Duration::from_secs(1) };
-/// Requests served before it is looked again whether more may be.
-const REQUESTS_UNCHECKED: usize = 64;
+/// Publishes gathered before it is looked again whether there may be more.
+const PUBLISHES_UNCHECKED: usize = 64;
 
 /// A connection as its requests see it.
 pub(super) struct Connection<'a> {
@@ -38,6 +40,8 @@ pub(super) struct Connection<'a> {
     pub(super) fetches: Fetches,
     codec: FrameCodec,
     incoming: Incoming,
+    /// What the large frame under way was lent.
+    loan: Option<FrameLoan>,
     in_hand: Option<InHand>,
     /// Whether a valid frame has come.
     is_greeted: bool,
@@ -47,6 +51,24 @@ pub(super) struct Connection<'a> {
 enum Next {
     GoOn,
     Close(&'static str),
+}
+
+/// What a read brought.
+enum Came {
+    Bytes,
+    /// The peer has closed its side.
+    End,
+    /// Nothing for long, while others wait for the memory.
+    TooSlowly,
+}
+
+/// What was cut off next, after publishes that were gathered.
+enum Cut {
+    /// Nothing else yet: there may be more publishes.
+    Publishes,
+    /// What publishes are not gathered with, or what must be waited for.
+    Other(Decoded),
+    Nothing,
 }
 
 /// How long a connection that closes waits.
@@ -91,6 +113,7 @@ pub(super) async fn run(
         fetches: Fetches::default(),
         codec: FrameCodec::new(limits),
         incoming: Incoming::default(),
+        loan: None,
         in_hand: None,
         is_greeted: false,
     };
@@ -149,21 +172,31 @@ async fn beat(listener: &NativeListener, outbox: &Outbox) {
     }
 }
 
+impl Came {
+    fn of(bytes: usize) -> Came {
+        if bytes == 0 { Came::End } else { Came::Bytes }
+    }
+}
+
 impl Connection<'_> {
     async fn serve(&mut self, stream: &TcpStream) -> io::Result<&'static str> {
         let handshake = Instant::now() + self.listener.options.handshake_timeout;
         loop {
             self.outbox.request_may_come().await;
-            let read = if self.is_greeted {
-                self.incoming.read(stream).await?
+            let is_greeted = self.is_greeted;
+            let read = self.read(stream);
+            let read = if is_greeted {
+                read.await?
             } else {
-                match timeout_at(handshake, self.incoming.read(stream)).await {
+                match timeout_at(handshake, read).await {
                     Ok(read) => read?,
                     Err(_) => return Ok("no valid frame within server.handshake_timeout"),
                 }
             };
-            if read == 0 {
-                return Ok("closed by the peer");
+            match read {
+                Came::Bytes => {}
+                Came::End => return Ok("closed by the peer"),
+                Came::TooSlowly => return Ok("a large frame took long to come while others waited for its memory"),
             }
             // Boxed, so that a connection keeps no room for it while it is idle.
             if let Next::Close(reason) = Box::pin(self.take_frames()).await {
@@ -172,39 +205,87 @@ impl Connection<'_> {
         }
     }
 
+    /// Reads what has come, or waits for it. A large frame is read once there is memory for it.
+    async fn read(&mut self, stream: &TcpStream) -> io::Result<Came> {
+        match self.codec.missing() {
+            // Boxed, as most connections never receive one.
+            Some(missing) => Box::pin(self.read_large(stream, missing)).await,
+            None => self.incoming.read(stream, None).await.map(Came::of),
+        }
+    }
+
+    async fn read_large(&mut self, stream: &TcpStream, missing: NonZeroUsize) -> io::Result<Came> {
+        if self.loan.is_none() {
+            let bytes = self.incoming.bytes.len() + missing.get();
+            self.loan = Some(self.listener.frame_memory.lend(bytes).await);
+        }
+        let wanted_back = async {
+            match &mut self.loan {
+                Some(loan) => loan.wanted_back().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            read = self.incoming.read(stream, Some(missing)) => read.map(Came::of),
+            () = wanted_back => Ok(Came::TooSlowly),
+        }
+    }
+
     /// Serves every whole frame that has come.
     async fn take_frames(&mut self) -> Next {
         let mut run = PublishRun::default();
         let mut next = Next::GoOn;
-        let mut unchecked = 0;
-        while let Some(decoded) = self.codec.next(&mut self.incoming.bytes) {
-            match decoded {
-                Decoded::Frame(frame) => self.take_frame(&frame, &mut run).await,
-                other @ (Decoded::Malformed(_) | Decoded::TooLarge(_)) => self.refuse_frame(&other),
-                Decoded::Fatal(fatal) => {
+        loop {
+            match self.gather(&mut run) {
+                Cut::Publishes => {}
+                Cut::Other(Decoded::Frame(frame)) => self.take_frame(frame, &mut run).await,
+                Cut::Other(other @ (Decoded::Malformed(_) | Decoded::TooLarge(_))) => self.refuse_frame(&other),
+                Cut::Other(Decoded::Fatal(fatal)) => {
                     tracing::debug!(connection = self.outbox.connection().0, %fatal, "closing a connection");
                     next = Next::Close("no frame can be found");
                     break;
                 }
+                Cut::Nothing => break,
             }
-            unchecked += 1;
-            if unchecked == REQUESTS_UNCHECKED {
-                unchecked = 0;
-                if !self.outbox.has_room() {
-                    run.flush(self.listener, &self.outbox).await;
-                    self.outbox.request_may_come().await;
-                }
+            // Whatever was served, a frame that was lent memory was before it.
+            self.loan = None;
+            let has_room = self.outbox.has_room();
+            if run.is_full() || !has_room {
+                run.flush(self.listener, &self.outbox).await;
+            }
+            if !has_room {
+                self.outbox.request_may_come().await;
             }
         }
         run.flush(self.listener, &self.outbox).await;
         next
     }
 
-    async fn take_frame(&mut self, frame: &Frame, run: &mut PublishRun) {
-        if correlation::is_wanted() {
-            self.outbox.note(Noted::of(self.outbox.connection(), frame));
+    /// Gathers publishes as long as nothing has to be waited for: one after the other, with nothing between them that
+    /// is done for each.
+    fn gather(&mut self, run: &mut PublishRun) -> Cut {
+        let is_simple = !correlation::is_wanted() && !self.commands.are_under_way();
+        let mut gathering = run.gather(self.listener, &self.outbox);
+        for _ in 0..PUBLISHES_UNCHECKED {
+            match self.codec.next(&mut self.incoming.bytes) {
+                Some(Decoded::Frame(frame)) if is_simple && gathering.add(&frame) => self.is_greeted = true,
+                Some(other) => return Cut::Other(other),
+                None => return Cut::Nothing,
+            }
+            if gathering.is_full() {
+                break;
+            }
         }
-        match Request::parse(frame) {
+        Cut::Publishes
+    }
+
+    async fn take_frame(&mut self, mut frame: Frame, run: &mut PublishRun) {
+        if correlation::is_wanted() {
+            self.outbox.note(Noted::of(self.outbox.connection(), &frame));
+        }
+        let batch = frame.take_batch();
+        match Request::parse(&frame) {
             Ok(Request::Publish(request)) => {
                 self.is_greeted = true;
                 if self.commands.are_under_way() {
@@ -219,9 +300,9 @@ impl Connection<'_> {
                 self.is_greeted = true;
                 // Requests that never wait would keep the thread to themselves.
                 tokio::task::coop::consume_budget().await;
-                self.in_hand = wants_answer(frame).then(|| self.take_in_hand(frame.sequence));
+                self.in_hand = wants_answer(&frame).then(|| self.take_in_hand(frame.sequence));
                 run.flush(self.listener, &self.outbox).await;
-                self.handle(frame.sequence, request).await;
+                self.handle(frame.sequence, request, batch).await;
                 self.in_hand = None;
             }
             Err(error) if frame.kind != FrameType::Ack => {

@@ -15,6 +15,7 @@ mod connection;
 mod correlation;
 mod errors;
 mod farewell;
+mod frame_memory;
 mod incoming;
 mod liveness;
 mod memory;
@@ -38,10 +39,16 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use correlation::ConnectionNumber;
+use frame_memory::FrameMemory;
 use memory::OutgoingMemory;
 
 use crate::broker::Broker;
 use crate::types::{Timestamp, TopicId};
+
+/// How long a large frame may take to come while others wait for its memory.
+const FRAME_COMING_MAX: Duration = Duration::from_secs(10);
+/// How long a peer may take next to nothing of what waits for it while others wait for its memory.
+const STALLED_MAX: Duration = Duration::from_secs(10);
 
 /// How the listener behaves.
 #[derive(Debug, Clone)]
@@ -58,6 +65,8 @@ pub struct NativeOptions {
     pub subscribe_grace: Duration,
     /// How long a record of an at-least-once subscription may stay unacknowledged before it is sent again.
     pub ack_timeout: Duration,
+    /// Bytes of the large frames that all connections together receive at a time.
+    pub incoming_bytes: usize,
     /// Bytes that wait for all peers together; see `docs/adr/010`.
     pub outgoing_bytes: usize,
     /// Bytes of a message's body at most.
@@ -89,15 +98,18 @@ pub struct NativeListener {
     surroundings: Surroundings,
     /// Connections so far.
     connections: AtomicU64,
-    memory: Arc<OutgoingMemory>,
+    frame_memory: Arc<FrameMemory>,
+    outgoing_memory: Arc<OutgoingMemory>,
 }
 
 impl NativeListener {
     /// A listener on this broker.
     #[must_use]
     pub fn new(broker: Arc<Broker>, options: NativeOptions, surroundings: Surroundings) -> Arc<NativeListener> {
-        let (connections, memory) = (AtomicU64::new(0), OutgoingMemory::new(options.outgoing_bytes));
-        Arc::new(NativeListener { broker, options, surroundings, connections, memory })
+        let connections = AtomicU64::new(0);
+        let frame_memory = FrameMemory::new(options.incoming_bytes, FRAME_COMING_MAX);
+        let outgoing_memory = OutgoingMemory::new(options.outgoing_bytes, STALLED_MAX);
+        Arc::new(NativeListener { broker, options, surroundings, connections, frame_memory, outgoing_memory })
     }
 
     async fn connection(self: Arc<Self>, stream: TcpStream, stop: watch::Receiver<bool>) {

@@ -17,8 +17,7 @@ pub use batches::{
     PublishBatchRequest,
 };
 pub use topics::{
-    AlterTopicRequest, CleanupPolicy, CreateTopicRequest, DeleteTopicRequest, MetadataRequest, SettingsRequest,
-    TOPICS_LISTED_MAX,
+    AlterTopicRequest, CreateTopicRequest, DeleteTopicRequest, MetadataRequest, SettingsRequest, TOPICS_LISTED_MAX,
 };
 
 mod batches;
@@ -295,7 +294,7 @@ fn publish(frame: &Frame) -> Result<PublishRequest<'_>, RequestError> {
         id: steering.id.filter(|id| !id.is_empty()),
         ack,
         value: &frame.body,
-        pairs: frame.properties.iter(),
+        pairs: if steering.has_headers { frame.properties.iter() } else { PropertyPairs::default() },
     })
 }
 
