@@ -19,6 +19,7 @@
 
 mod ack;
 mod append;
+mod committed;
 mod effects;
 mod error;
 mod follow;
@@ -41,6 +42,7 @@ mod write;
 
 pub use ack::{AckFailure, AckLevel, AckSink, Acked, Completion, Waiter};
 pub use append::Ticket;
+pub use committed::Committed;
 pub use error::{AppendError, FollowError, PartitionClosed, ReadFailure};
 pub use jobs::run_jobs;
 pub use offsets::Offsets;

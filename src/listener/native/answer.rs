@@ -1,16 +1,12 @@
 //! Answers to requests, and how they go out.
 
-use std::sync::Arc;
-
 use bytes::BytesMut;
 
 use super::errors::Refusal;
 use super::memory::Loan;
-use super::outbox::Outgoing;
 use super::reading::bytes_of;
 use crate::protocol::native::{EncodeError, ErrorCode, reply};
 use crate::record::Batch;
-use crate::replica::Partition;
 use crate::types::{Offset, PartitionIndex, ProducerEpoch, ProducerId, Timestamp, TopicName};
 
 /// The incarnation in which a producer id begins.
@@ -41,9 +37,8 @@ pub(super) enum Answer {
         topic: TopicName,
         bounds: reply::Bounds,
         next_offset: Offset,
+        /// They follow the frame's other parts.
         batches: Vec<Batch>,
-        /// What they are of.
-        of: Arc<Partition>,
         /// Memory for them.
         loan: Loan,
     },
@@ -81,17 +76,17 @@ impl Answer {
         matches!(self, Answer::Published { .. } | Answer::PublishedBatch { .. })
     }
 
-    /// Bytes that it keeps while it waits for its turn, beside its own size.
+    /// Bytes that it keeps while it waits for its turn, beside its own size and what it has a loan for.
     pub(super) fn kept_bytes(&self) -> usize {
         match self {
             Answer::Subscribed { client_id, .. } | Answer::Unsubscribed { client_id, .. } => client_id.len(),
             Answer::Refused(refusal) => refusal.text.len(),
             Answer::Metadata { json, .. } => json.len(),
-            Answer::Fetched { batches, .. } => bytes_of(batches),
             Answer::Committed { client_id, .. } => client_id.len(),
             Answer::Published { .. }
             | Answer::PublishedBatch { .. }
             | Answer::Topic { .. }
+            | Answer::Fetched { .. }
             | Answer::Listed { .. }
             | Answer::Producer(_)
             | Answer::Heartbeat
@@ -118,9 +113,8 @@ impl Answer {
         }
     }
 
-    /// Adds it as a frame.
-    pub(super) fn encode(&mut self, outgoing: &mut Outgoing, sequence: u64, now: Timestamp) {
-        let bytes = outgoing.tail();
+    /// Adds it as a frame, but for its batches. One that no frame can hold becomes a refusal.
+    pub(super) fn encode(&mut self, bytes: &mut BytesMut, sequence: u64, now: Timestamp) {
         match self {
             Answer::Published { topic, partition, offset } => {
                 reply::publish_ack(bytes, sequence, now, topic.as_str(), *partition, *offset);
@@ -136,12 +130,13 @@ impl Answer {
                 let encoded = reply::metadata_ack(bytes, sequence, now, next, json);
                 encoded.unwrap_or_else(|error| too_long(bytes, sequence, now, &error));
             }
-            Answer::Fetched { topic, bounds, next_offset, batches, of, loan } => {
+            Answer::Fetched { topic, bounds, next_offset, batches, .. } => {
                 let total = bytes_of(batches);
-                match reply::fetch_ack(bytes, sequence, now, topic.as_str(), bounds, *next_offset, total) {
-                    Ok(()) => outgoing.lend_batches(batches, loan, of),
-                    Err(error) => too_long(bytes, sequence, now, &error),
-                }
+                let encoded = reply::fetch_ack(bytes, sequence, now, topic.as_str(), bounds, *next_offset, total);
+                encoded.unwrap_or_else(|error| {
+                    batches.clear();
+                    too_long(bytes, sequence, now, &error);
+                });
             }
             Answer::Committed { topic, partition, client_id, offset } => {
                 reply::commit_ack(bytes, sequence, now, topic.as_str(), *partition, client_id, *offset);

@@ -18,13 +18,13 @@ use crate::broker::publish::PublishError;
 use crate::broker::{Broker, BrokerError, PositionKey};
 use crate::protocol::native::{CommitRequest, ErrorCode, FetchRequest, ListOffsetsRequest, PublishBatchRequest, reply};
 use crate::record::{Batch, ProducedBatch};
-use crate::replica::{AckLevel, Partition, ReadFailure};
+use crate::replica::{AckLevel, Committed, Partition, ReadFailure};
 use crate::types::{Offset, PartitionIndex, TopicName};
 
 /// Bytes of batches that a FETCH brings at most, however much it asks for; the first batch always goes.
 pub(super) const FETCH_READ_BYTES_MAX: usize = 16 << 20;
-/// Bytes that a FETCH reads at a time where it must wait for memory, or only counts what there is.
-const FETCH_BYTES: usize = 256 << 10;
+/// A FETCH brings no more than so many times the share of a connection: see [`OutgoingMemory::share`].
+const FETCH_SHARES: usize = 4;
 /// FETCH requests of one connection that may wait; the next one is read when one of them is answered.
 pub(super) const FETCHES_MAX: usize = 64;
 
@@ -174,71 +174,50 @@ async fn fetch(
     outbox: Arc<Outbox>,
 ) {
     outbox.has_turn(place).await;
-    let answer = match fetched(&listener, &partition, &request).await {
-        Ok((batches, loan)) => answer_of(partition, request, batches, loan),
+    let answer = match fetched(&listener.outgoing_memory, &partition, &request).await {
+        Ok((batches, loan)) => answer_of(&partition, request, batches, loan),
         Err(failure) => Answer::Refused(Refusal::from(&failure)),
     };
     outbox.answer(place, answer);
 }
 
-/// Reads what is asked for, once there is as much as is asked for or it has waited for as long. Nothing that was read is
-/// kept while it waits: where the first read did not bring enough, what is there is read once more at the end.
+/// Reads what is asked for, once there is as much as is asked for or it has waited for as long. It reads again only when
+/// as much has been committed as was missing, and nothing that was read is kept while it waits.
 async fn fetched(
-    listener: &NativeListener,
+    memory: &Arc<OutgoingMemory>,
     partition: &Arc<Partition>,
     request: &FetchRequest,
 ) -> Result<(Vec<Batch>, Loan), ReadFailure> {
-    let (memory, bytes_max) = (&listener.memory, request.bytes_max.min(FETCH_READ_BYTES_MAX));
-    let wanted = request.bytes_min.min(request.bytes_max);
-    let first = read_on_loan(memory, partition, request.offset, bytes_max).await?;
-    let (mut counted, mut next) = (bytes_of(&first.0), behind(&first.0, request.offset));
-    if counted >= wanted || request.wait_max.is_zero() {
-        return Ok(first);
-    }
-    drop(first);
     let mut patience = std::pin::pin!(tokio::time::sleep(request.wait_max));
-    while counted < wanted {
-        tokio::select! {
-            biased;
-            () = &mut patience => break,
-            readable = poll_fn(|context| partition.poll_readable(next, context.waker())) => {
-                readable.map_err(ReadFailure::Closed)?;
-            }
-        }
-        if counted == 0 && wanted <= 1 {
-            break;
-        }
-        let (more, _loan) = read_on_loan(memory, partition, next, FETCH_BYTES).await?;
-        (counted, next) = (counted + bytes_of(&more), behind(&more, next));
-    }
-    read_on_loan(memory, partition, request.offset, bytes_max).await
-}
-
-/// Batches, and the memory they take. Where so many bytes must be waited for it brings fewer, but the first batch whole.
-async fn read_on_loan(
-    memory: &Arc<OutgoingMemory>,
-    partition: &Arc<Partition>,
-    from: Offset,
-    bytes_max: usize,
-) -> Result<(Vec<Batch>, Loan), ReadFailure> {
-    let (mut bytes_max, mut sure) = (bytes_max, FETCH_BYTES);
+    let mut is_over = request.wait_max.is_zero();
     loop {
-        let mut loan = match memory.try_take(bytes_max.max(sure)) {
-            Some(loan) => loan,
-            None => {
-                bytes_max = bytes_max.min(sure);
-                memory.take(sure).await
-            }
-        };
-        let batches = read(memory, partition, from, bytes_max).await?;
-        let bytes = bytes_of(&batches);
-        if bytes <= loan.bytes().max(sure) {
-            loan.keep_only(bytes);
+        let bytes_max = request.bytes_max.min(FETCH_READ_BYTES_MAX).min(memory.share() * FETCH_SHARES);
+        let end = partition.committed();
+        let (batches, loan) = read(memory, partition, request.offset, bytes_max, 0).await?;
+        let missing = request.bytes_min.min(bytes_max).saturating_sub(bytes_of(&batches));
+        // Where nothing came there is nothing, or a gap.
+        let is_all = batches.last().is_none_or(|last| last.header().next_offset() >= end.next_offset());
+        if is_over || missing == 0 || !is_all {
             return Ok((batches, loan));
         }
-        // The first batch is larger than all that was asked for.
-        (sure, bytes_max) = (bytes, 1);
+        drop((batches, loan));
+        tokio::select! {
+            biased;
+            () = &mut patience => is_over = true,
+            committed = more_committed(partition, end, missing) => committed?,
+        }
     }
+}
+
+/// Waits until so many bytes more are committed than at some time, or a segment was begun.
+async fn more_committed(partition: &Partition, earlier: Committed, bytes: usize) -> Result<(), ReadFailure> {
+    let mut end = earlier;
+    while end.bytes_since(&earlier).is_some_and(|more| more < bytes as u64) {
+        let readable = poll_fn(|context| partition.poll_readable(end.next_offset(), context.waker())).await;
+        readable.map_err(ReadFailure::Closed)?;
+        end = partition.committed();
+    }
+    Ok(())
 }
 
 /// The offset behind batches that were read from one on.
@@ -246,13 +225,13 @@ fn behind(batches: &[Batch], from: Offset) -> Offset {
     batches.last().map_or(from, |batch| batch.header().next_offset())
 }
 
-fn answer_of(of: Arc<Partition>, request: FetchRequest, batches: Vec<Batch>, loan: Loan) -> Answer {
+fn answer_of(partition: &Partition, request: FetchRequest, batches: Vec<Batch>, loan: Loan) -> Answer {
     let FetchRequest { topic, partition: index, offset, .. } = request;
     let next_offset = behind(&batches, offset);
-    let offsets = of.offsets();
+    let offsets = partition.offsets();
     let (log_start, high_watermark) = (offsets.log_start(), offsets.high_watermark());
     let bounds = reply::Bounds { partition: index, log_start, high_watermark };
-    Answer::Fetched { topic, bounds, next_offset, batches, of, loan }
+    Answer::Fetched { topic, bounds, next_offset, batches, loan }
 }
 
 async fn list_offsets(broker: &Broker, request: ListOffsetsRequest<'_>) -> Result<Answer, Refusal> {

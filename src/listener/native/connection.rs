@@ -101,7 +101,7 @@ pub(super) async fn run(
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<&'static str> {
     let stream = Arc::new(stream);
-    let memory = Arc::clone(&listener.memory);
+    let memory = Arc::clone(&listener.outgoing_memory);
     let outbox = Outbox::new(number, Arc::clone(&stream), listener.surroundings.clone(), memory);
     let limits = FrameLimits::for_messages(listener.options.message_bytes_max)
         .with_batches(listener.broker.admission().batch_bytes_max);

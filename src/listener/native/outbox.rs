@@ -22,10 +22,9 @@ use crate::protocol::native::{ErrorCode, reply};
 use crate::replica::{AckSink, Completion};
 use state::{Slot, State};
 
-pub(super) use outgoing::Outgoing;
 #[cfg(test)]
-pub(super) use state::REQUESTS_MAX;
-pub(super) use state::{BUFFERED_BYTES_MAX, Data, Group, Payload, Place, SubscriptionId};
+pub(super) use state::{BUFFERED_BYTES_MAX, REQUESTS_MAX};
+pub(super) use state::{Data, Group, Place, SubscriptionId};
 
 mod outgoing;
 mod state;
@@ -245,7 +244,7 @@ impl Outbox {
         self.state.lock().live.contains(&subscription)
     }
 
-    /// Sends DATA of a subscription whose ACK went out. The loan is for what of it can be read again.
+    /// Sends frames of a subscription whose ACK went out, with their part of the loan.
     pub(super) fn try_data(&self, data: &Data<'_>, loan: &mut Loan) -> Sent {
         let mut state = self.state.lock();
         if !state.live.contains(&data.subscription) {
@@ -254,7 +253,7 @@ impl Outbox {
         if !state.may_go(data) {
             return Sent::Wait;
         }
-        state.add(data.payload, loan);
+        state.add(data, loan);
         self.flush(&mut state);
         Sent::Gone
     }
@@ -277,22 +276,12 @@ impl Outbox {
         self.until(|state| state.first >= place.0 && state.has_room_for_data()).await;
     }
 
-    /// Waits until there is room for more DATA, and until so many bytes of records may be read for it. A peer that does
+    /// Waits until there is much room for more DATA, and until so many bytes of records may be read for it. A peer that does
     /// not take what it subscribed to holds up the reading as well.
     pub(super) async fn read_ahead(&self, bytes: usize) -> ReadAhead<'_> {
-        self.has_room_for_data().await;
+        self.until(State::is_half_empty).await;
         let units = u32::try_from(bytes.min(READ_AHEAD_BYTES_MAX).div_ceil(READ_AHEAD_UNIT)).unwrap_or(u32::MAX);
         ReadAhead(self.read_ahead.acquire_many(units).await.ok())
-    }
-
-    /// Waits until the socket has taken half of what may wait for it.
-    pub(super) async fn half_empty(&self) {
-        self.until(|state| state.has_room_for_data() && state.outgoing.len() <= BUFFERED_BYTES_MAX / 2).await;
-    }
-
-    /// Waits until the peer has taken so much that there is room for more.
-    pub(super) async fn has_room_for_data(&self) {
-        self.until(State::has_room_for_data).await;
     }
 
     /// Whether there is room for more DATA.
@@ -339,16 +328,7 @@ impl Outbox {
     pub(super) async fn write_rest(&self) -> io::Result<()> {
         loop {
             // Looked at before the first wait: what another call left unsent is announced no more.
-            while !self.state.lock().outgoing.is_empty() {
-                if self.is_writable().await? {
-                    self.restore().await?;
-                    let mut state = self.state.lock();
-                    state.send(&self.stream)?;
-                    state.settle_loan();
-                    drop(state);
-                    self.progress.notify_waiters();
-                }
-            }
+            self.write_waiting().await?;
             if self.state.lock().failed {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
@@ -356,31 +336,35 @@ impl Outbox {
         }
     }
 
-    /// Waits until the peer takes more. While somebody waits for memory it holds none that is lent; `false` where somebody
-    /// began to.
-    async fn is_writable(&self) -> io::Result<bool> {
-        let mut wanted = std::pin::pin!(self.memory.wanted());
-        wanted.as_mut().enable();
-        if self.memory.is_short() {
-            self.state.lock().outgoing.give_back();
+    async fn write_waiting(&self) -> io::Result<()> {
+        let Some(taken) = self.taken_of_more() else { return Ok(()) };
+        let mut stall = self.memory.watch(taken);
+        while let Some(taken) = self.taken_of_more() {
+            stall.taken(taken);
+            tokio::select! {
+                biased;
+                writable = self.stream.writable() => writable?,
+                () = self.memory.wanted_from(&stall) => return Err(self.is_stalled()),
+            }
+            let mut state = self.state.lock();
+            state.send(&self.stream)?;
+            state.settle_loan();
+            drop(state);
+            self.progress.notify_waiters();
         }
-        tokio::select! {
-            writable = self.stream.writable() => writable.map(|()| true),
-            () = wanted => Ok(false),
-        }
+        Ok(())
     }
 
-    /// Reads again what was given back and is next to be sent.
-    async fn restore(&self) -> io::Result<()> {
-        let missing = self.state.lock().outgoing.missing();
-        let Some((source, bytes)) = missing else { return Ok(()) };
-        let loan = self.memory.take(bytes).await;
-        let restored = source.bytes(&self.memory).await;
-        if restored.is_some_and(|bytes| self.state.lock().outgoing.restore(bytes, loan)) {
-            return Ok(());
-        }
-        let gone = "what the peer has a part of is gone from the log meanwhile";
-        Err(io::Error::new(io::ErrorKind::NotFound, gone))
+    /// Bytes that the peer has taken, where more wait for it.
+    fn taken_of_more(&self) -> Option<u64> {
+        let outgoing = &self.state.lock().outgoing;
+        (!outgoing.is_empty()).then(|| outgoing.taken())
+    }
+
+    fn is_stalled(&self) -> io::Error {
+        let (connection, waiting_bytes) = (self.connection.0, self.state.lock().outgoing.len());
+        tracing::warn!(connection, waiting_bytes, "a client that does not read is disconnected: others need the memory of what waits for it");
+        io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")
     }
 
     /// Encodes answers whose turn it is and tries the socket.
@@ -404,7 +388,7 @@ impl Outbox {
         {
             state.overtaken -= usize::from(answer.is_of_publish());
             state.kept_bytes -= answer.kept_bytes();
-            answer.encode(&mut state.outgoing, sequence, now);
+            state.encode(&mut answer, sequence, now);
             state.first += 1;
             if let Some(noted) = noted {
                 noted.answered(self.connection, &answer);

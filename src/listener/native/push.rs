@@ -10,10 +10,10 @@ use super::NativeListener;
 use super::errors::Refusal;
 use super::incoming::TURN_BYTES;
 use super::memory::Loan;
-use super::outbox::{Data, Outbox, Payload, ReadAhead, Sent, SubscriptionId};
-use super::reading::{bytes_of, read, show};
+use super::outbox::{Data, Outbox, ReadAhead, Sent, SubscriptionId};
+use super::reading::{bytes_of, read};
 use crate::broker::PositionKey;
-use crate::protocol::native::reply;
+use crate::protocol::native::{DataRecord, EncodeError, reply};
 use crate::record::{Batch, Record};
 use crate::replica::{AckLevel, Partition, ReadFailure};
 use crate::types::{Offset, TopicName};
@@ -22,8 +22,10 @@ use crate::types::{Offset, TopicName};
 const READ_BYTES: usize = 256 << 10;
 /// DATA is handed to the connection in pieces of about this size, in bytes.
 const DATA_BYTES: usize = 64 << 10;
-/// Memory for a piece of DATA while it is made.
-const MAKING_BYTES: usize = 2 * DATA_BYTES;
+/// Memory for a piece of DATA, if it is not one large record.
+const PIECE_BYTES: usize = 2 * DATA_BYTES;
+/// Bytes read to find a record that is to be sent again: its batch, however large, is always among them.
+const RESEND_READ_BYTES: usize = 1;
 
 /// Batches that were read and are to be handed over.
 #[derive(Debug)]
@@ -45,52 +47,32 @@ pub(super) enum Choice {
     Stop,
 }
 
+/// Where to go on later: what was read is forgotten meanwhile, and read anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pause {
+    pub(super) from: Offset,
+    /// Bytes that the record there is made into, where there was no memory for it.
+    pub(super) bytes: usize,
+}
+
 /// Records on their way.
 #[derive(Debug)]
 pub(super) struct Sending {
     /// Encoded, and not sent yet.
     waiting: Bytes,
-    /// Whether that is one large record.
-    is_large: bool,
     /// The last record of what is encoded.
     last: Offset,
-    /// Where to go on in the batch, if there is more of it.
-    next: Option<Offset>,
-    /// How much memory the record there needs, where there was none.
-    need: usize,
-}
-
-/// What is to be done with the rest of a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rest {
-    /// There is none.
-    Nothing,
-    /// Go on with it.
-    GoOn(Offset),
-    /// Forget what was read, for others wait for memory, and read it anew.
-    Anew {
-        from: Offset,
-        /// Bytes of memory that it needs beyond what reading takes.
-        need: usize,
-    },
+    /// Where to go on, if there is more of the batch.
+    pause: Option<Pause>,
 }
 
 impl Sending {
-    /// Hands over what waits, waits until much may go, and says where to go on in the batch.
-    pub(super) async fn rest(self, pushing: &Pushing, making: &mut Loan) -> Rest {
+    /// Hands over what waits, and says where to go on in the batch.
+    pub(super) async fn rest(self, pushing: &Pushing, making: &mut Loan) -> Option<Pause> {
         if !self.waiting.is_empty() {
-            let payload = pushing.payload(&self.waiting, self.is_large, self.last);
-            pushing.hand_over(payload, self.last, making).await;
+            pushing.hand_over(&self.waiting, &[], self.last, making).await;
         }
-        let Some(from) = self.next else { return Rest::Nothing };
-        if self.need > 0 {
-            return Rest::Anew { from, need: self.need };
-        }
-        tokio::select! {
-            biased;
-            () = pushing.outbox.half_empty() => Rest::GoOn(from),
-            () = pushing.listener.memory.short() => Rest::Anew { from, need: 0 },
-        }
+        self.pause
     }
 }
 
@@ -107,65 +89,66 @@ pub(super) struct Pushing {
 impl Pushing {
     /// Pushes records from `from` on until the subscription ends. Where a position is kept it moves before they go.
     pub(super) async fn push(&self, from: Offset, position: Option<&PositionKey>, in_batches: bool) {
-        let (mut next, mut need) = (from, 0);
+        let mut next = Pause { from, bytes: 0 };
+        let mut kept = from;
         loop {
-            let mut ahead = match self.batches(&mut next, need).await {
+            let mut ahead = match self.batches(&mut next, !in_batches).await {
                 Ok(ahead) => ahead,
                 Err(failure) => return self.end(&failure),
             };
             let Some(last) = ahead.batches.last() else { continue };
             let behind = last.header().next_offset();
-            if let Some(position) = position {
+            if let Some(position) = position
+                && behind > kept
+            {
                 self.keep(position, behind).await;
+                kept = behind;
             }
-            let rest = if in_batches {
-                self.push_whole(&mut ahead, next).await
+            let pause = if in_batches {
+                self.push_whole(&mut ahead).await;
+                None
             } else {
-                self.push_records(&mut ahead, next).await
+                self.push_records(&mut ahead, next.from).await
             };
-            (next, need) = match rest {
-                Rest::Anew { from, need } => (from, need),
-                Rest::Nothing | Rest::GoOn(_) => (behind, 0),
-            };
+            next = pause.unwrap_or(Pause { from: behind, bytes: 0 });
         }
     }
 
-    /// The next batches, waiting for them, for room to send them and for memory, of which `need` bytes are for what is made
-    /// of them. Where retention was faster, `next` moves on.
-    pub(super) async fn batches(&self, next: &mut Offset, need: usize) -> Result<Ahead<'_>, ReadFailure> {
+    /// The next batches, waiting for them, for room to send them and for memory, also for what is made of them where that
+    /// is wanted. Where retention was faster, `next` moves on.
+    pub(super) async fn batches(&self, next: &mut Pause, are_for_data: bool) -> Result<Ahead<'_>, ReadFailure> {
         loop {
-            let readable = poll_fn(|context| self.partition.poll_readable(*next, context.waker())).await;
+            let readable = poll_fn(|context| self.partition.poll_readable(next.from, context.waker())).await;
             readable.map_err(ReadFailure::Closed)?;
-            match self.read(*next, READ_BYTES, need).await {
-                Err(ReadFailure::OutOfRange { log_start, .. }) if log_start > *next => *next = log_start,
+            let making = if are_for_data { PIECE_BYTES + next.bytes } else { 0 };
+            match self.read(next.from, READ_BYTES, making).await {
+                Err(ReadFailure::OutOfRange { log_start, .. }) if log_start > next.from => {
+                    *next = Pause { from: log_start, bytes: 0 };
+                }
                 other => return other,
             }
         }
     }
 
-    /// The batches from an offset on, once they may be read. One larger than what is usually read is read again when
-    /// there is memory for it.
-    pub(super) async fn read(&self, from: Offset, bytes_max: usize, need: usize) -> Result<Ahead<'_>, ReadFailure> {
-        let memory = &self.listener.memory;
-        let mut wanted = READ_BYTES;
-        loop {
-            let mut leave = self.outbox.read_ahead(READ_BYTES).await;
-            let mut loan = memory.take(wanted + MAKING_BYTES + need).await;
-            let batches = read(memory, &self.partition, from, bytes_max).await?;
-            let bytes = bytes_of(&batches);
-            if bytes > wanted {
-                wanted = bytes;
-                continue;
-            }
-            leave.keep_only(bytes);
-            let making = loan.split(MAKING_BYTES + need);
-            loan.keep_only(bytes);
-            if bytes >= TURN_BYTES {
-                // One who catches up never waits by itself.
-                tokio::task::yield_now().await;
-            }
-            return Ok(Ahead { batches, loan, making, _leave: leave });
+    /// The batches from an offset on, once they may be read, and memory for so many bytes that are made of them.
+    async fn read(&self, from: Offset, bytes_max: usize, making: usize) -> Result<Ahead<'_>, ReadFailure> {
+        let memory = &self.listener.outgoing_memory;
+        let mut leave = self.outbox.read_ahead(READ_BYTES).await;
+        let bytes_max = bytes_max.min(memory.share());
+        let (batches, mut loan) = read(memory, &self.partition, from, bytes_max, making).await?;
+        let bytes = bytes_of(&batches);
+        leave.keep_only(bytes);
+        if bytes >= TURN_BYTES {
+            // One who catches up never waits by itself.
+            tokio::task::yield_now().await;
         }
+        let making = loan.split(making);
+        Ok(Ahead { batches, loan, making, _leave: leave })
+    }
+
+    /// The batch that holds a record to be sent again, or what follows it; `bytes` is how large it is made.
+    pub(super) async fn read_again(&self, record: &Pause) -> Result<Ahead<'_>, ReadFailure> {
+        self.read(record.from, RESEND_READ_BYTES, PIECE_BYTES + record.bytes).await
     }
 
     /// Keeps the position as safely as an acknowledgement is by default. Where that fails the records go out all the
@@ -183,44 +166,34 @@ impl Pushing {
         }
     }
 
-    async fn push_whole(&self, ahead: &mut Ahead<'_>, from: Offset) -> Rest {
+    async fn push_whole(&self, ahead: &mut Ahead<'_>) {
         let Ahead { batches, loan, .. } = ahead;
-        let (Some(first), Some(last)) = (batches.first(), batches.last()) else { return Rest::Nothing };
+        let (Some(first), Some(last)) = (batches.first(), batches.last()) else { return };
         let base_offset = first.header().base_offset;
         let mut head = BytesMut::new();
         let (now, partition) = (self.listener.now(), self.partition.name().partition);
-        if let Err(error) = reply::batch(&mut head, base_offset, now, self.topic.as_str(), partition, bytes_of(batches))
-        {
-            self.unreadable(first, &error);
-            return Rest::Nothing;
-        }
-        let payload = Payload::Batches(&head, batches, &self.partition);
-        let hand_over = self.hand_over(payload, last.header().last_offset(), loan);
-        tokio::select! {
-            biased;
-            () = hand_over => Rest::Nothing,
-            () = self.listener.memory.short() => Rest::Anew { from, need: 0 },
+        let total = bytes_of(batches);
+        match reply::batch(&mut head, base_offset, now, self.topic.as_str(), partition, total) {
+            Ok(()) => self.hand_over(&head.freeze(), batches, last.header().last_offset(), loan).await,
+            Err(error) => self.unreadable(first, &error),
         }
     }
 
     /// Pushes the records of batches from `from` on.
-    async fn push_records(&self, ahead: &mut Ahead<'_>, from: Offset) -> Rest {
+    async fn push_records(&self, ahead: &mut Ahead<'_>, from: Offset) -> Option<Pause> {
         let Ahead { batches, making, .. } = ahead;
         for batch in batches.iter().filter(|batch| !batch.header().attributes.is_control()) {
-            let mut next = from;
-            loop {
-                match self.send_records(batch, next, making, |_, _| Choice::Send).rest(self, making).await {
-                    Rest::Nothing => break,
-                    Rest::GoOn(from) => next = from,
-                    anew @ Rest::Anew { .. } => return anew,
-                }
+            let sending = self.send_records(batch, from, making, |_, _| Choice::Send);
+            let pause = sending.rest(self, making).await;
+            if pause.is_some() {
+                return pause;
             }
         }
-        Rest::Nothing
+        None
     }
 
-    /// Sends records of a batch from `from` on, those that are chosen, as long as nothing has to wait. Taken apart a
-    /// batch may be far larger than it is in the log: that is not kept while a peer takes its time.
+    /// Sends records of a batch from `from` on, those that are chosen, as long as nothing has to wait: neither for room nor
+    /// for memory. Taken apart a batch may be far larger than it is in the log: that is not kept while a peer takes its time.
     pub(super) fn send_records(
         &self,
         batch: &Batch,
@@ -228,32 +201,24 @@ impl Pushing {
         making: &mut Loan,
         mut choose: impl FnMut(Offset, u64) -> Choice,
     ) -> Sending {
-        let mut sending = Sending { waiting: Bytes::new(), is_large: false, last: from, next: None, need: 0 };
         let mut frames = BytesMut::new();
+        let mut last = from;
+        let pause_at = |from, bytes| Some(Pause { from, bytes });
         for record in self.records(batch).filter(|record| record.offset >= from) {
-            if frames.is_empty() && !self.outbox.is_open_for_data() {
-                sending.next = Some(record.offset);
-                return sending;
+            if frames.is_empty() && !(self.outbox.is_open_for_data() && making.reach(PIECE_BYTES)) {
+                return Sending { waiting: Bytes::new(), last, pause: pause_at(record.offset, 0) };
             }
             let before = frames.len();
-            if let Err(error) = show(&mut frames, self.partition.name(), &record) {
+            if let Err(error) = self.show(&mut frames, &record) {
                 self.unreadable(batch, &error);
             }
             let bytes = frames.len() - before;
-            let is_large = bytes > DATA_BYTES;
-            if is_large && before > 0 {
-                // What is before it goes first, and it by itself.
+            if bytes > DATA_BYTES && !making.reach(frames.len()) {
                 frames.truncate(before);
-                sending.next = Some(record.offset);
-                sending.waiting = frames.freeze();
-                return sending;
-            }
-            if is_large && !making.reach(bytes) {
-                (sending.next, sending.need) = (Some(record.offset), bytes);
-                return sending;
+                return Sending { waiting: frames.freeze(), last, pause: pause_at(record.offset, bytes) };
             }
             match choose(record.offset, bytes as u64) {
-                Choice::Send => sending.last = record.offset,
+                Choice::Send => last = record.offset,
                 Choice::Skip => frames.truncate(before),
                 Choice::Stop => {
                     frames.truncate(before);
@@ -262,21 +227,17 @@ impl Pushing {
             }
             if frames.len() >= DATA_BYTES {
                 let piece = frames.split().freeze();
-                let data = self.data(self.payload(&piece, is_large, sending.last), sending.last);
-                if self.outbox.try_data(&data, making) != Sent::Gone {
-                    sending.next = Some(record.offset.plus(1)).filter(|next| *next < batch.header().next_offset());
-                    return Sending { waiting: piece, is_large, ..sending };
+                if self.outbox.try_data(&self.data(&piece, &[], last), making) != Sent::Gone {
+                    let from = record.offset.plus(1);
+                    let pause = pause_at(from, 0).filter(|_| from < batch.header().next_offset());
+                    return Sending { waiting: piece, last, pause };
                 }
                 // Where the socket took it all, this is the same memory again.
                 drop(piece);
                 frames.reserve(DATA_BYTES);
             }
         }
-        Sending { waiting: frames.freeze(), ..sending }
-    }
-
-    fn payload<'a>(&'a self, frames: &'a Bytes, is_large: bool, last: Offset) -> Payload<'a> {
-        if is_large { Payload::Record(frames, last, &self.partition) } else { Payload::Records(frames) }
+        Sending { waiting: frames.freeze(), last, pause: None }
     }
 
     /// The records of a batch, as far as they can be taken apart.
@@ -286,9 +247,24 @@ impl Pushing {
         records.into_iter().flatten().map_while(readable)
     }
 
-    /// Hands over records up to `last`, waiting until they may go.
-    async fn hand_over(&self, payload: Payload<'_>, last: Offset, loan: &mut Loan) {
-        let data = self.data(payload, last);
+    /// Adds the frame that shows a record.
+    fn show(&self, frames: &mut BytesMut, record: &Record) -> Result<(), EncodeError> {
+        let shown = DataRecord {
+            topic: self.topic.as_str(),
+            partition: self.partition.name().partition,
+            offset: record.offset,
+            timestamp: record.timestamp,
+            key: record.key.as_deref(),
+            value: record.value.as_deref(),
+        };
+        let headers = record.headers.iter().map(|header| (&header.key[..], header.value.as_deref()));
+        reply::data(frames, &shown, headers)
+    }
+
+    /// Hands over frames with records up to `last`, and batches that are the body of the last frame, waiting until they may
+    /// go.
+    async fn hand_over(&self, frames: &Bytes, batches: &[Batch], last: Offset, loan: &mut Loan) {
+        let data = self.data(frames, batches, last);
         loop {
             match self.outbox.try_data(&data, loan) {
                 Sent::Gone => return,
@@ -299,9 +275,9 @@ impl Pushing {
         }
     }
 
-    fn data<'a>(&'a self, payload: Payload<'a>, last: Offset) -> Data<'a> {
+    fn data<'a>(&'a self, frames: &'a Bytes, batches: &'a [Batch], last: Offset) -> Data<'a> {
         let partition = self.partition.name().partition;
-        Data { subscription: self.id, topic: &self.topic, partition, last, payload }
+        Data { subscription: self.id, topic: &self.topic, partition, last, frames, batches }
     }
 
     /// Tells the client that the subscription has ended, and why: it may subscribe anew as soon as it knows.

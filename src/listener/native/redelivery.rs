@@ -4,26 +4,20 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::memory::Loan;
-use super::push::{Ahead, Choice, Pushing, Rest};
+use super::push::{Ahead, Choice, Pause, Pushing};
 use super::subscription::Acknowledging;
 use crate::broker::delivery::UNACKED_RECORDS_MAX;
-use crate::record::Batch;
 use crate::replica::ReadFailure;
 use crate::types::Offset;
 
-/// Bytes read to find a record that is to be sent again: its batch, however large, is always among them.
-const RESEND_READ_BYTES: usize = 1;
 /// Once there is no room, sending goes on when this many records at most are unacknowledged.
 const RESUME_AT: usize = UNACKED_RECORDS_MAX / 2;
 
 /// Pushes records from `from` on until the subscription ends.
 pub(super) async fn push(pushing: &Pushing, from: Offset, shared: &Acknowledging) {
-    let mut next = from;
-    // How large the record is for which there was no room.
+    let mut next = Pause { from, bytes: 0 };
+    // How large the record is for which too much is unacknowledged.
     let mut too_large: Option<u64> = None;
-    // How much memory the next record needs beyond what reading takes.
-    let mut need = 0;
     loop {
         let ended = tokio::select! {
             due = due(pushing, shared) => resend(pushing, shared, &due).await,
@@ -31,9 +25,9 @@ pub(super) async fn push(pushing: &Pushing, from: Offset, shared: &Acknowledging
                 too_large = None;
                 Ok(())
             }
-            ahead = pushing.batches(&mut next, need), if too_large.is_none() => match ahead {
+            ahead = pushing.batches(&mut next, true), if too_large.is_none() => match ahead {
                 Ok(ahead) => {
-                    (too_large, need) = send_new(pushing, shared, ahead, &mut next).await;
+                    too_large = send_new(pushing, shared, ahead, &mut next).await;
                     Ok(())
                 }
                 Err(failure) => Err(failure),
@@ -79,20 +73,14 @@ async fn room(shared: &Acknowledging, bytes: u64) {
 }
 
 /// Sends records for the first time while there is room. `next` is then the first one not sent. Returns its bytes where
-/// there was no room for it, and how much memory it needs where there was none.
-async fn send_new(
-    pushing: &Pushing,
-    shared: &Acknowledging,
-    mut ahead: Ahead<'_>,
-    next: &mut Offset,
-) -> (Option<u64>, usize) {
+/// too much is unacknowledged for it.
+async fn send_new(pushing: &Pushing, shared: &Acknowledging, mut ahead: Ahead<'_>, next: &mut Pause) -> Option<u64> {
     let Ahead { batches, making, .. } = &mut ahead;
     for batch in batches {
-        let mut from = (!batch.header().attributes.is_control()).then_some(*next);
-        while let Some(first) = from {
-            let now = pushing.listener.now();
-            let mut too_large = None;
-            let sending = pushing.send_records(batch, first, making, |offset, bytes| {
+        let now = pushing.listener.now();
+        let mut too_large = None;
+        if !batch.header().attributes.is_control() {
+            let sending = pushing.send_records(batch, next.from, making, |offset, bytes| {
                 let mut sent = shared.sent.lock();
                 if !sent.has_room(bytes) {
                     too_large = Some((offset, bytes));
@@ -101,43 +89,35 @@ async fn send_new(
                 sent.sent(offset, bytes, now);
                 Choice::Send
             });
-            from = match sending.rest(pushing, making).await {
-                Rest::Nothing => None,
-                Rest::GoOn(from) => Some(from),
-                Rest::Anew { from, need } => {
-                    *next = from;
-                    return (None, need);
-                }
-            };
-            if let Some((offset, bytes)) = too_large {
-                *next = offset;
-                return (Some(bytes), 0);
+            if let Some(pause) = sending.rest(pushing, making).await {
+                *next = pause;
+                return None;
             }
+        }
+        if let Some((offset, bytes)) = too_large {
+            *next = Pause { from: offset, bytes: 0 };
+            return Some(bytes);
         }
         let behind = batch.header().next_offset();
         let advanced = shared.sent.lock().skipped(behind);
         shared.keep(advanced, &pushing.listener);
-        *next = behind;
+        *next = Pause { from: behind, bytes: 0 };
     }
-    (None, 0)
+    None
 }
 
 /// Sends records again, in the order of the log; those that retention took meanwhile are done with.
 async fn resend(pushing: &Pushing, shared: &Acknowledging, due: &[Offset]) -> Result<(), ReadFailure> {
-    let (mut rest, mut need) = (due, 0);
+    let (mut rest, mut bytes) = (due, 0);
     while let Some(&first) = rest.first() {
-        let gone_before = match pushing.read(first, RESEND_READ_BYTES, need).await {
-            Ok(Ahead { batches, mut making, .. }) => match batches.first() {
-                Some(batch) => {
-                    let behind = batch.header().next_offset();
-                    let of_batch = &rest[..rest.partition_point(|offset| *offset < behind)];
-                    let done;
-                    (done, need) = resend_of(pushing, shared, batch, of_batch, &mut making).await;
-                    rest = &rest[done..];
-                    continue;
-                }
-                None => first.plus(1),
-            },
+        let gone_before = match pushing.read_again(&Pause { from: first, bytes }).await {
+            Ok(mut ahead) if !ahead.batches.is_empty() => {
+                let done;
+                (done, bytes) = resend_of(pushing, shared, &mut ahead, rest).await;
+                rest = &rest[done..];
+                continue;
+            }
+            Ok(_) => first.plus(1),
             Err(ReadFailure::OutOfRange { log_start, .. }) => log_start.max(first.plus(1)),
             Err(failure) => return Err(failure),
         };
@@ -151,36 +131,33 @@ async fn resend(pushing: &Pushing, shared: &Acknowledging, due: &[Offset]) -> Re
     Ok(())
 }
 
-/// Sends those of one batch again. Returns how many of them are done with, and how much memory the next one needs where
-/// there was none.
+/// Sends those of the first batch again. Returns how many of them are done with, and how large the next one is made where
+/// there was no memory for it.
 async fn resend_of(
     pushing: &Pushing,
     shared: &Acknowledging,
-    batch: &Batch,
+    ahead: &mut Ahead<'_>,
     due: &[Offset],
-    making: &mut Loan,
 ) -> (usize, usize) {
+    let Ahead { batches, making, .. } = ahead;
+    let (Some(batch), Some(&first)) = (batches.first(), due.first()) else { return (0, 0) };
+    let behind = batch.header().next_offset();
+    let due = &due[..due.partition_point(|offset| *offset < behind)];
     let mut found = BTreeSet::new();
-    let mut from = due.first().copied();
-    while let Some(first) = from {
-        let sending = pushing.send_records(batch, first, making, |offset, _| {
-            // It may have been acknowledged since it was found due.
-            let is_due = due.binary_search(&offset).is_ok();
-            if is_due {
-                found.insert(offset);
-            }
-            if is_due && shared.sent.lock().attempts(offset).is_some() { Choice::Send } else { Choice::Skip }
-        });
-        from = match sending.rest(pushing, making).await {
-            Rest::Nothing => None,
-            Rest::GoOn(from) => Some(from),
-            Rest::Anew { from, need } => return (due.partition_point(|offset| *offset < from), need),
-        };
-    }
+    let sending = pushing.send_records(batch, first, making, |offset, _| {
+        // It may have been acknowledged since it was found due.
+        let is_due = due.binary_search(&offset).is_ok();
+        if is_due {
+            found.insert(offset);
+        }
+        if is_due && shared.sent.lock().attempts(offset).is_some() { Choice::Send } else { Choice::Skip }
+    });
+    let pause = sending.rest(pushing, making).await;
+    let done = pause.map_or(due.len(), |pause| due.partition_point(|offset| *offset < pause.from));
     // What the log does not hold any more is done with.
-    for &offset in due.iter().filter(|offset| !found.contains(offset)) {
+    for &offset in due[..done].iter().filter(|offset| !found.contains(offset)) {
         let advanced = shared.sent.lock().acked(offset);
         shared.keep(advanced, &pushing.listener);
     }
-    (due.len(), 0)
+    (done, pause.map_or(0, |pause| pause.bytes))
 }

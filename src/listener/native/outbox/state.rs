@@ -11,12 +11,10 @@ use super::outgoing::Outgoing;
 use crate::listener::native::answer::Answer;
 use crate::listener::native::correlation::Noted;
 use crate::listener::native::errors::Refusal;
-use crate::listener::native::memory::{Loan, OWN_SHARE_BYTES, OutgoingMemory};
-use crate::listener::native::reading::Source;
+use crate::listener::native::memory::{Loan, OWN_BYTES, OutgoingMemory};
 use crate::protocol::native::reply;
 use crate::record::Batch;
-use crate::replica::Partition;
-use crate::types::{Offset, PartitionIndex, TopicName};
+use crate::types::{Offset, PartitionIndex, Timestamp, TopicName};
 
 /// Requests of one connection that may wait for their answers.
 pub(in crate::listener::native) const REQUESTS_MAX: usize = 16_384;
@@ -50,25 +48,18 @@ pub(in crate::listener::native) struct Group {
     pub(in crate::listener::native) whole: Option<u64>,
 }
 
-/// Encoded DATA of a subscription.
-#[derive(Debug)]
+/// Frames of a subscription.
+#[derive(Debug, Clone, Copy)]
 pub(in crate::listener::native) struct Data<'a> {
     pub(in crate::listener::native) subscription: SubscriptionId,
     pub(in crate::listener::native) topic: &'a TopicName,
     pub(in crate::listener::native) partition: PartitionIndex,
     /// The offset of the last record in it.
     pub(in crate::listener::native) last: Offset,
-    pub(in crate::listener::native) payload: Payload<'a>,
-}
-
-/// Frames of DATA, or one of BATCH.
-#[derive(Debug, Clone, Copy)]
-pub(in crate::listener::native) enum Payload<'a> {
-    Records(&'a Bytes),
-    /// One large record, of this offset.
-    Record(&'a Bytes, Offset, &'a Arc<Partition>),
-    /// The frame up to its body, and what that is.
-    Batches(&'a [u8], &'a [Batch], &'a Arc<Partition>),
+    /// Encoded frames, the last of them perhaps only up to its body.
+    pub(in crate::listener::native) frames: &'a Bytes,
+    /// The body of the last frame, where that is batches.
+    pub(in crate::listener::native) batches: &'a [Batch],
 }
 
 impl Group {
@@ -82,10 +73,11 @@ impl Group {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) outgoing: Outgoing,
-    /// Memory for what is kept beyond the connection's own share.
-    pub(super) loan: Loan,
-    /// There was none: until the peer has taken enough the connection waits.
-    pub(super) is_overdrawn: bool,
+    memory: Arc<OutgoingMemory>,
+    /// Memory for what waits beyond [`OWN_BYTES`].
+    loan: Loan,
+    /// There was none for answers: until the peer has taken enough no requests are read.
+    is_overdrawn: bool,
     /// The place of the answer at the front of `answers`.
     pub(super) first: u64,
     pub(super) answers: VecDeque<Slot>,
@@ -115,6 +107,7 @@ impl State {
     pub(super) fn new(memory: &Arc<OutgoingMemory>) -> State {
         State {
             outgoing: Outgoing::default(),
+            memory: Arc::clone(memory),
             loan: memory.nothing(),
             is_overdrawn: false,
             first: 0,
@@ -130,24 +123,32 @@ impl State {
         }
     }
 
+    /// Bytes that may wait for the socket as things are.
+    fn bytes_max(&self) -> usize {
+        self.memory.share().min(BUFFERED_BYTES_MAX)
+    }
+
     /// Whether one more request may be read.
     pub(super) fn has_room(&self) -> bool {
-        self.answers.len() < REQUESTS_MAX && self.has_room_beside(self.kept_bytes)
+        let bytes = self.outgoing.len() + self.kept_bytes;
+        !self.is_overdrawn && self.answers.len() < REQUESTS_MAX && bytes < self.bytes_max()
     }
 
     /// Whether more DATA may be made.
     pub(super) fn has_room_for_data(&self) -> bool {
-        self.has_room_beside(0)
+        self.outgoing.len() < self.bytes_max()
     }
 
-    fn has_room_beside(&self, bytes: usize) -> bool {
-        !self.is_overdrawn && self.outgoing.len() + bytes < BUFFERED_BYTES_MAX
+    /// Whether much more DATA may be made.
+    pub(super) fn is_half_empty(&self) -> bool {
+        self.outgoing.len() <= self.bytes_max() / 2
     }
 
-    /// Adjusts the loan to what is kept.
+    /// Adjusts the loan to what waits.
     pub(super) fn settle_loan(&mut self) {
-        let kept = self.outgoing.kept_bytes() + self.kept_bytes;
-        self.is_overdrawn = !self.loan.keep(kept.saturating_sub(OWN_SHARE_BYTES));
+        let bytes = (self.outgoing.len() + self.kept_bytes).saturating_sub(OWN_BYTES);
+        self.loan.keep_only(bytes);
+        self.is_overdrawn = !self.loan.reach(bytes);
     }
 
     pub(super) fn next_place(&self) -> Place {
@@ -219,17 +220,24 @@ impl State {
         }
     }
 
-    /// Adds frames of a subscription. The loan is for those of them that can be read again.
-    pub(super) fn add(&mut self, payload: Payload<'_>, loan: &mut Loan) {
-        match payload {
-            Payload::Records(frames) => self.outgoing.push(frames),
-            Payload::Record(frame, offset, partition) => {
-                self.outgoing.lend(frame, loan, || Source::Record(Arc::clone(partition), offset));
-            }
-            Payload::Batches(head, batches, partition) => {
-                self.outgoing.tail().extend_from_slice(head);
-                self.outgoing.lend_batches(batches, loan, partition);
-            }
+    /// Adds frames of a subscription, with their part of a loan.
+    pub(super) fn add(&mut self, data: &Data<'_>, loan: &mut Loan) {
+        let before = self.outgoing.len();
+        self.outgoing.push(data.frames);
+        self.add_batches(data.batches);
+        self.loan.join(loan.split(self.outgoing.len() - before));
+    }
+
+    fn add_batches(&mut self, batches: &[Batch]) {
+        batches.iter().for_each(|batch| self.outgoing.push(batch.bytes()));
+    }
+
+    /// Adds an answer that is the next to go.
+    pub(super) fn encode(&mut self, answer: &mut Answer, sequence: u64, now: Timestamp) {
+        answer.encode(self.outgoing.tail(), sequence, now);
+        if let Answer::Fetched { batches, loan, .. } = answer {
+            self.add_batches(batches);
+            self.loan.join(loan.split(usize::MAX));
         }
     }
 

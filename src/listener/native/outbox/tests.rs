@@ -33,7 +33,7 @@ impl Rig {
             ConnectionNumber(1),
             Arc::new(accepted.unwrap().0),
             surroundings,
-            OutgoingMemory::new(64 << 20),
+            OutgoingMemory::new(256 << 20, Duration::from_secs(10)),
         );
         let codec = FrameCodec::new(FrameLimits::for_messages(1 << 20));
         Rig { outbox, peer: peer.unwrap(), codec, bytes: BytesMut::new() }
@@ -97,7 +97,7 @@ async fn data_goes_only_while_its_subscription_lives() {
     let encoded = encoded.freeze();
     let try_data = |outbox: &Outbox, subscription| {
         outbox.try_data(
-            &Data { subscription, topic: &topic, partition, last, payload: Payload::Records(&encoded) },
+            &Data { subscription, topic: &topic, partition, last, frames: &encoded, batches: &[] },
             &mut outbox.memory.nothing(),
         )
     };
