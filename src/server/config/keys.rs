@@ -125,7 +125,7 @@ settings! {
         /// Bytes of the large requests that are received at a time, for all connections together; the others wait.
         incoming_bytes: usize = "16777216", integer(1_048_576, 4_294_967_295);
         /// Bytes that may wait for clients to take them, for all connections together; beside it each has 16 KiB of its own.
-        outgoing_bytes: usize = "33554432", integer(8_388_608, 4_294_967_295);
+        outgoing_bytes: usize = "67108864", integer(8_388_608, 4_294_967_295);
     }
     /// Where and how records are kept.
     storage: StorageConfig {
