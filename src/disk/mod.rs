@@ -113,6 +113,15 @@ pub trait DiskFile: Send + Sync + Debug {
     /// Whatever the file system reports.
     fn read_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize>;
 
+    /// As [`DiskFile::read_at`], of what the operating system has in memory: it never waits for the device. A disk that
+    /// cannot tell says that it must wait.
+    ///
+    /// # Errors
+    /// `WouldBlock` where some of it is not in memory; whatever else the file system reports.
+    fn read_cached_at(&self, _buf: &mut [u8], _position: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
     /// Writes all the slices, one after the other, at a position; extends the file where needed.
     ///
     /// # Errors

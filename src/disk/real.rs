@@ -2,13 +2,13 @@
 //! no retry of a failed write or sync, no opinion about paths.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::FallocateFlags;
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{DirEntry, DirLock, Disk, DiskFile, OpenMode};
 
@@ -101,6 +101,18 @@ impl DiskFile for RealFile {
             }
         }
         Ok(filled)
+    }
+
+    fn read_cached_at(&self, buf: &mut [u8], position: u64) -> io::Result<usize> {
+        let read = rustix::io::preadv2(&self.0, &mut [IoSliceMut::new(buf)], position, ReadWriteFlags::NOWAIT);
+        match read {
+            // What is missing may be at the file's end or on the device: who waits finds out.
+            Ok(count) if count == buf.len() => Ok(count),
+            Ok(_) | Err(Errno::AGAIN | Errno::INTR | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                Err(io::ErrorKind::WouldBlock.into())
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn write_at(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<()> {

@@ -51,6 +51,11 @@ impl HandleCache {
         self.len() == 0
     }
 
+    /// The open segment at a path, if it is open.
+    pub(crate) fn find(&self, log: &Path) -> Option<Arc<SealedReader>> {
+        self.state.lock().touch(log)
+    }
+
     /// The open segment at a path, opened now where it was not, and kept where `may_keep`: a path that will name
     /// another file must not be remembered as this one. Opening happens outside the cache's lock.
     pub(crate) fn get(
@@ -59,7 +64,7 @@ impl HandleCache {
         open: impl FnOnce() -> io::Result<SealedReader>,
         may_keep: impl FnOnce() -> bool,
     ) -> io::Result<Arc<SealedReader>> {
-        if let Some(reader) = self.state.lock().touch(log) {
+        if let Some(reader) = self.find(log) {
             return Ok(reader);
         }
         let reader = Arc::new(open()?);

@@ -99,6 +99,14 @@ impl Source {
     }
 }
 
+/// Whether a read may wait for the device.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    Waits,
+    /// It takes what is in memory, or gives up.
+    None,
+}
+
 /// A byte between two batches and the offset that follows it.
 #[derive(Clone, Copy)]
 struct Place {
@@ -115,6 +123,23 @@ impl PartitionLog {
     /// served, and those behind it when asked for); [`ReadError::Log`] where the files cannot be read.
     pub fn read(&self, from: Offset, upto: Offset, bytes_max: usize) -> Result<Vec<Batch>, ReadError> {
         self.read_in(&self.state().file, from, upto, bytes_max).map_err(|error| self.explain(error, from))
+    }
+
+    /// As [`PartitionLog::read`], without waiting for the device: `None` where it must be waited for, and wherever
+    /// something is wrong, which is for the other one to find out.
+    #[must_use]
+    pub fn read_cached(&self, from: Offset, upto: Offset, bytes_max: usize) -> Option<Vec<Batch>> {
+        let file = self.state().file;
+        let from = file.history.follow(from);
+        if from < file.log_start || from >= upto {
+            return None;
+        }
+        let source = self.source_of(&file, from, Patience::None).ok()??;
+        let mut reading = Reading::new(&source, &file.history, from, upto, bytes_max);
+        reading.patience = Patience::None;
+        // What was read before it stopped is whole.
+        let _stopped = reading.run(reading.begin());
+        Some(reading.batches).filter(|batches| !batches.is_empty())
     }
 
     /// A file that is not there belonged to a segment that retention deleted meanwhile, where the log start is now beyond
@@ -142,11 +167,9 @@ impl PartitionLog {
         if from >= upto {
             return Ok(Vec::new());
         }
-        let source = self.source_of(file, from)?;
-        let entry = source.entry_before(from);
-        let mut reading =
-            Reading { source: &source, history: &file.history, from, upto, bytes_max, bytes: 0, batches: Vec::new() };
-        let start = entry.map_or_else(|| reading.segment_start(), |entry| reading.entry_place(&entry));
+        let Some(source) = self.source_of(file, from, Patience::Waits)? else { return Ok(Vec::new()) };
+        let mut reading = Reading::new(&source, &file.history, from, upto, bytes_max);
+        let start = reading.begin();
         let mut stopped = reading.run(start);
         if stopped.is_some() && start.position > 0 && reading.batches.is_empty() {
             // The index may have misled us: from the segment's start nothing depends on it.
@@ -215,7 +238,7 @@ impl PartitionLog {
             if record.max_timestamp().is_some_and(|max| max < time) {
                 continue;
             }
-            let source = self.source_of(file, record.base)?;
+            let Some(source) = self.source_of(file, record.base, Patience::Waits)? else { continue };
             let entry = source.entry_before_time(time);
             let mut next = entry.map_or(source.base, |entry| source.base.plus(u64::from(entry.relative_offset)));
             next = next.max(file.log_start);
@@ -231,8 +254,13 @@ impl PartitionLog {
         Ok(None)
     }
 
-    /// The segment that holds an offset.
-    fn source_of(&self, file: &PartitionFile, offset: Offset) -> Result<Source, LogError> {
+    /// The segment that holds an offset; `None` where it would have to be opened first, and there is no patience for it.
+    fn source_of(
+        &self,
+        file: &PartitionFile,
+        offset: Offset,
+        patience: Patience,
+    ) -> Result<Option<Source>, LogError> {
         let after = file.segments.partition_point(|record| record.base <= offset);
         let record = file.segments[after.max(1) - 1];
         let next_base = file.segments.get(after.max(1)).map(|next| next.base);
@@ -244,16 +272,19 @@ impl PartitionLog {
             // A roll may have come in between: the segment is then whole and still open here.
             let end = (end.segment == active.base).then_some(end);
             let (end_offset, end_position) = end.map_or((Offset::MAX, u64::MAX), |end| (end.next_offset, end.position));
-            return Ok(Source { base: record.base, end_offset, end_position, reader: Reader::Active(active) });
+            return Ok(Some(Source { base: record.base, end_offset, end_position, reader: Reader::Active(active) }));
         }
         let (log, index) = (self.files.log(record.base), self.files.index(record.base));
         let disk = &*self.context.disk;
+        if patience == Patience::None && self.context.handles.find(&log).is_none() {
+            return Ok(None);
+        }
         let open = || SealedReader::open(disk, &log, &index, record.base);
         let opened = self.context.handles.get(&log, open, || self.check_open().is_ok());
         let reader = opened.map_err(|error| LogError::io("open", &log, error))?;
         let end_position = record.sealed.map_or(u64::MAX, |sealed| sealed.bytes);
         let end_offset = next_base.unwrap_or(Offset::MAX);
-        Ok(Source { base: record.base, end_offset, end_position, reader: Reader::Sealed(reader) })
+        Ok(Some(Source { base: record.base, end_offset, end_position, reader: Reader::Sealed(reader) }))
     }
 }
 
@@ -264,12 +295,23 @@ struct Reading<'a> {
     from: Offset,
     upto: Offset,
     bytes_max: usize,
+    patience: Patience,
     /// Bytes of the batches taken so far.
     bytes: usize,
     batches: Vec<Batch>,
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
+    fn new(source: &'a Source, history: &'a History, from: Offset, upto: Offset, bytes_max: usize) -> Reading<'a> {
+        Reading { source, history, from, upto, bytes_max, patience: Patience::Waits, bytes: 0, batches: Vec::new() }
+    }
+
+    /// Where to begin.
+    fn begin(&self) -> Place {
+        let entry = self.source.entry_before(self.from);
+        entry.map_or_else(|| self.segment_start(), |entry| self.entry_place(&entry))
+    }
+
     fn segment_start(&self) -> Place {
         Place { position: 0, offset: self.source.base }
     }
@@ -320,7 +362,11 @@ impl Reading<'_> {
     fn load(&self, position: u64, wanted: usize) -> Result<Bytes, Damage> {
         let left = usize::try_from(self.source.end_position - position).unwrap_or(usize::MAX);
         let mut bytes = BytesMut::zeroed(wanted.min(left));
-        let read = self.source.file().read_at(&mut bytes, position);
+        let file = self.source.file();
+        let read = match self.patience {
+            Patience::Waits => file.read_at(&mut bytes, position),
+            Patience::None => file.read_cached_at(&mut bytes, position),
+        };
         let read = read.map_err(|error| Damage::Unreadable(error.to_string()))?;
         bytes.truncate(read);
         Ok(bytes.freeze())

@@ -71,6 +71,15 @@ impl Partition {
 }
 
 impl DiskRead {
+    /// Reads what the operating system has in memory, where nothing is wrong with it; `None` where [`DiskRead::run`] is
+    /// needed. It does not wait for the device.
+    #[must_use]
+    pub fn run_cached(&self) -> Option<Vec<Batch>> {
+        let batches = self.partition.log.read_cached(self.from, self.upto, self.bytes_max);
+        // Asked afterwards, as below.
+        batches.filter(|_| self.partition.closed().is_none())
+    }
+
     /// Reads. Blocks on files.
     ///
     /// # Errors

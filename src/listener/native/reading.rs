@@ -39,6 +39,10 @@ async fn read_unlent(
     match partition.read(from, bytes_max)? {
         Read::Batches(batches) => Ok(batches),
         Read::Disk(read) => {
+            // What is in memory is there sooner than another thread.
+            if let Some(batches) = read.run_cached() {
+                return Ok(batches);
+            }
             let _leave = memory.disk_read().await;
             match tokio::task::spawn_blocking(|| read.run()).await {
                 Ok(result) => result,
