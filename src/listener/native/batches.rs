@@ -13,7 +13,7 @@ use super::errors::Refusal;
 use super::memory::{Loan, OutgoingMemory};
 use super::outbox::{Entered, Group, Outbox, Place};
 use super::publish::{level, waiter};
-use super::reading::{bytes_of, read};
+use super::reading::{Beside, bytes_of, read};
 use crate::broker::publish::PublishError;
 use crate::broker::{Broker, BrokerError, PositionKey};
 use crate::protocol::native::{CommitRequest, ErrorCode, FetchRequest, ListOffsetsRequest, PublishBatchRequest, reply};
@@ -193,7 +193,7 @@ async fn fetched(
     loop {
         let bytes_max = request.bytes_max.min(FETCH_READ_BYTES_MAX).min(memory.share() * FETCH_SHARES);
         let end = partition.committed();
-        let (batches, loan) = read(memory, partition, request.offset, bytes_max, 0).await?;
+        let (batches, loan) = read(memory, partition, request.offset, bytes_max, Beside::Helps(0)).await?;
         let missing = request.bytes_min.min(bytes_max).saturating_sub(bytes_of(&batches));
         // Where nothing came there is nothing, or a gap.
         let is_all = batches.last().is_none_or(|last| last.header().next_offset() >= end.next_offset());

@@ -14,10 +14,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
-/// Bytes that every connection may keep beside the budget: answers to a few requests.
+/// Bytes that every connection may keep beside the budget, and the least that a share is: answers to a few requests, and
+/// small records as they come.
 pub(super) const OWN_BYTES: usize = 16 << 10;
-/// The least that a share is, in bytes.
-const SHARE_BYTES_MIN: usize = 32 << 10;
 /// A share is this part of what is free.
 const SHARES: usize = 64;
 /// Reads of files that run at a time for all connections: what a read brings is known only when it has been read.
@@ -74,7 +73,7 @@ impl OutgoingMemory {
 
     /// Bytes that a connection may hold as things are.
     pub(super) fn share(&self) -> usize {
-        (self.free.available_permits() / SHARES).max(SHARE_BYTES_MIN)
+        (self.free.available_permits() / SHARES).max(OWN_BYTES)
     }
 
     /// So many bytes, in turn. Who asks for more than there is gets all there is.
@@ -94,7 +93,7 @@ impl OutgoingMemory {
     }
 
     /// So many bytes, where nobody has to wait for them.
-    fn try_take(self: &Arc<Self>, bytes: usize) -> Option<Loan> {
+    pub(super) fn try_take(self: &Arc<Self>, bytes: usize) -> Option<Loan> {
         self.free.try_acquire_many(u32::try_from(bytes).ok()?).ok()?.forget();
         Some(Loan { memory: Arc::clone(self), bytes })
     }
@@ -243,7 +242,7 @@ mod tests {
             let share = memory.share();
             held.push(timeout(MOMENT * 1_000, memory.take(share)).await.expect("there is something left"));
         }
-        assert_eq!(memory.share(), SHARE_BYTES_MIN.max((memory.bytes_max - memory.used()) / SHARES));
+        assert_eq!(memory.share(), OWN_BYTES.max((memory.bytes_max - memory.used()) / SHARES));
         held.clear();
         assert_eq!(memory.share(), 1 << 20);
     }

@@ -11,7 +11,7 @@ use super::errors::Refusal;
 use super::incoming::TURN_BYTES;
 use super::memory::Loan;
 use super::outbox::{Data, Outbox, ReadAhead, Sent, SubscriptionId};
-use super::reading::{bytes_of, read};
+use super::reading::{Beside, SMALL_BYTES, bytes_of, read};
 use crate::broker::PositionKey;
 use crate::protocol::native::{DataRecord, EncodeError, reply};
 use crate::record::{Batch, Record};
@@ -53,6 +53,13 @@ pub(super) struct Pause {
     pub(super) from: Offset,
     /// Bytes that the record there is made into, where there was no memory for it.
     pub(super) bytes: usize,
+}
+
+impl Pause {
+    /// Memory for what is made of the batches from there on.
+    fn making(&self) -> Beside {
+        if self.bytes > 0 { Beside::Needed(PIECE_BYTES + self.bytes) } else { Beside::Helps(PIECE_BYTES) }
+    }
 }
 
 /// Records on their way.
@@ -120,7 +127,7 @@ impl Pushing {
         loop {
             let readable = poll_fn(|context| self.partition.poll_readable(next.from, context.waker())).await;
             readable.map_err(ReadFailure::Closed)?;
-            let making = if are_for_data { PIECE_BYTES + next.bytes } else { 0 };
+            let making = if are_for_data { next.making() } else { Beside::Helps(0) };
             match self.read(next.from, READ_BYTES, making).await {
                 Err(ReadFailure::OutOfRange { log_start, .. }) if log_start > next.from => {
                     *next = Pause { from: log_start, bytes: 0 };
@@ -130,8 +137,8 @@ impl Pushing {
         }
     }
 
-    /// The batches from an offset on, once they may be read, and memory for so many bytes that are made of them.
-    async fn read(&self, from: Offset, bytes_max: usize, making: usize) -> Result<Ahead<'_>, ReadFailure> {
+    /// The batches from an offset on, once they may be read, and memory for what is made of them.
+    async fn read(&self, from: Offset, bytes_max: usize, making: Beside) -> Result<Ahead<'_>, ReadFailure> {
         let memory = &self.listener.outgoing_memory;
         let mut leave = self.outbox.read_ahead(READ_BYTES).await;
         let bytes_max = bytes_max.min(memory.share());
@@ -142,13 +149,13 @@ impl Pushing {
             // One who catches up never waits by itself.
             tokio::task::yield_now().await;
         }
-        let making = loan.split(making);
-        Ok(Ahead { batches, loan, making, _leave: leave })
+        let batches_loan = loan.split(bytes);
+        Ok(Ahead { batches, loan: batches_loan, making: loan, _leave: leave })
     }
 
     /// The batch that holds a record to be sent again, or what follows it; `bytes` is how large it is made.
     pub(super) async fn read_again(&self, record: &Pause) -> Result<Ahead<'_>, ReadFailure> {
-        self.read(record.from, RESEND_READ_BYTES, PIECE_BYTES + record.bytes).await
+        self.read(record.from, RESEND_READ_BYTES, record.making()).await
     }
 
     /// Keeps the position as safely as an acknowledgement is by default. Where that fails the records go out all the
@@ -202,18 +209,21 @@ impl Pushing {
         mut choose: impl FnMut(Offset, u64) -> Choice,
     ) -> Sending {
         let mut frames = BytesMut::new();
-        let mut last = from;
+        let (mut last, mut piece_bytes) = (from, 0);
         let pause_at = |from, bytes| Some(Pause { from, bytes });
         for record in self.records(batch).filter(|record| record.offset >= from) {
-            if frames.is_empty() && !(self.outbox.is_open_for_data() && making.reach(PIECE_BYTES)) {
-                return Sending { waiting: Bytes::new(), last, pause: pause_at(record.offset, 0) };
+            if frames.is_empty() {
+                if !self.outbox.is_open_for_data() {
+                    return Sending { waiting: Bytes::new(), last, pause: pause_at(record.offset, 0) };
+                }
+                piece_bytes = if making.reach(PIECE_BYTES) { DATA_BYTES } else { SMALL_BYTES };
             }
             let before = frames.len();
             if let Err(error) = self.show(&mut frames, &record) {
                 self.unreadable(batch, &error);
             }
             let bytes = frames.len() - before;
-            if bytes > DATA_BYTES && !making.reach(frames.len()) {
+            if bytes > piece_bytes && !making.reach(frames.len()) {
                 frames.truncate(before);
                 return Sending { waiting: frames.freeze(), last, pause: pause_at(record.offset, bytes) };
             }
@@ -225,7 +235,7 @@ impl Pushing {
                     break;
                 }
             }
-            if frames.len() >= DATA_BYTES {
+            if frames.len() >= piece_bytes {
                 let piece = frames.split().freeze();
                 if self.outbox.try_data(&self.data(&piece, &[], last), making) != Sent::Gone {
                     let from = record.offset.plus(1);

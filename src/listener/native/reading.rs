@@ -2,27 +2,52 @@
 
 use std::sync::Arc;
 
-use super::memory::{Loan, OutgoingMemory};
+use super::memory::{Loan, OWN_BYTES, OutgoingMemory};
 use crate::record::Batch;
 use crate::replica::{Partition, Read, ReadFailure};
 use crate::types::Offset;
 
+/// Memory for what is made of batches, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beside {
+    /// With less of it less is made at a time.
+    Helps(usize),
+    /// Nothing can be made with less.
+    Needed(usize),
+}
+
+/// Batches of so many bytes need no leave where there is no memory: who keeps up with small records is not held up.
+pub(super) const SMALL_BYTES: usize = OWN_BYTES / 2;
+
 /// Committed batches from the one that holds `from` on, as [`Partition::read`] gives them, and the memory they take with
-/// `beside` bytes more.
+/// `beside` bytes more. Where memory must be waited for, small ones come at once and without, unless they need what is
+/// beside them.
 pub(super) async fn read(
     memory: &Arc<OutgoingMemory>,
     partition: &Arc<Partition>,
     from: Offset,
     bytes_max: usize,
-    beside: usize,
+    beside: Beside,
 ) -> Result<(Vec<Batch>, Loan), ReadFailure> {
+    let (Beside::Helps(beside_bytes) | Beside::Needed(beside_bytes)) = beside;
     let mut room = bytes_max;
     loop {
-        let mut loan = memory.take(room + beside).await;
+        let mut loan = match memory.try_take(room + beside_bytes) {
+            Some(loan) => loan,
+            None => {
+                if let Beside::Helps(_) = beside {
+                    let batches = read_unlent(memory, partition, from, bytes_max.min(SMALL_BYTES)).await?;
+                    if bytes_of(&batches) <= SMALL_BYTES {
+                        return Ok((batches, memory.nothing()));
+                    }
+                }
+                memory.take(room + beside_bytes).await
+            }
+        };
         let batches = read_unlent(memory, partition, from, bytes_max).await?;
         let bytes = bytes_of(&batches);
         if bytes <= room {
-            loan.keep_only(bytes + beside);
+            loan.keep_only(bytes + beside_bytes);
             return Ok((batches, loan));
         }
         // The first batch is larger than what was asked for: it is read again when there is memory for it.
