@@ -7,9 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{Domain, Socket, Type};
 
 use crate::harness::batches::{HEADER_BYTES, NOBODY, Rec, batch, batch_of};
-use crate::harness::peer::{DATA, HEARTBEAT, PUBLISH, PUBLISH_BATCH, Peer, SUBSCRIBE, frame};
+use crate::harness::peer::{
+    DATA, FETCH, HEARTBEAT, PUBLISH, PUBLISH_BATCH, Peer, SUBSCRIBE, SUBSCRIBE_BATCHES, frame,
+};
 use crate::harness::{Chance, Server, Setup, say};
 
 /// What the server may occupy at any time.
@@ -132,6 +135,16 @@ fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("connected");
     stream.set_write_timeout(Some(PATIENCE)).expect("a bound");
     stream.set_read_timeout(Some(PATIENCE)).expect("a bound");
+    stream
+}
+
+/// As [`connect`], with little room for what comes: more of it waits at the server.
+fn connect_narrowly(address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+    socket.set_recv_buffer_size(4 << 10).expect("a small buffer");
+    socket.connect(&address.into()).expect("connected");
+    let stream = TcpStream::from(socket);
+    stream.set_write_timeout(Some(PATIENCE)).expect("a bound");
     stream
 }
 
@@ -259,6 +272,43 @@ fn readers_that_never_read() {
         }
         for _ in 0..20 {
             publisher.publish("t", 0, &vec![b'x'; 1 << 20]);
+        }
+    });
+}
+
+/// Hundreds that ask for more than all buffers hold, in every way there is, and take nothing: the memory for what waits is
+/// used up many times over, and another who reads the same gets it all.
+#[test]
+fn hundreds_of_readers_that_never_read() {
+    const RECORDS: u64 = 64;
+    let (_directory, setup) = setup();
+    let setup = setup.set("QB_SERVER__OUTGOING_BYTES", "16777216");
+    let setup = setup.expect_line("a client that does not read is disconnected: others need the memory");
+    check("hundreds of readers that never read", setup, |address| {
+        let mut publisher = Peer::connect_to(address);
+        let body = vec![b'x'; 200 << 10];
+        for _ in 0..RECORDS / 2 {
+            publisher.publish("t", 0, &body);
+        }
+        let at_start = [("topic", "t"), ("offset", "0")];
+        let streams: Vec<_> = (0..300).map(|_| connect_narrowly(address)).collect();
+        for (number, stream) in streams.iter().enumerate() {
+            let request = match number % 4 {
+                0 => frame(SUBSCRIBE, 1, &[at_start[0], at_start[1], ("auto_ack", "true")]).bytes(),
+                1 => frame(SUBSCRIBE, 1, &[at_start[0], at_start[1], ("auto_ack", "false")]).bytes(),
+                2 => frame(SUBSCRIBE_BATCHES, 1, &at_start).bytes(),
+                _ => frame(FETCH, 1, &[at_start[0], at_start[1], ("wiber.max_bytes", "16777216")]).bytes().repeat(20),
+            };
+            push(stream, &request);
+        }
+        let mut reader = Peer::connect_to(address);
+        reader.subscribe("t", &[("partition", "0")]);
+        for offset in 0..RECORDS {
+            if offset >= RECORDS / 2 {
+                publisher.publish("t", 0, &body);
+            }
+            let data = reader.data();
+            assert_eq!((data.sequence, data.body.len()), (offset, body.len()));
         }
     });
 }

@@ -97,6 +97,25 @@ fn files_read_back_what_was_written() {
     });
 }
 
+/// What is read without waiting is what would be read; and where that cannot be told, it says so.
+#[test]
+fn what_is_in_memory_is_read_without_waiting() {
+    on_both(|disk, directory| {
+        let file = disk.open(&directory.join("f"), OpenMode::CreateNew).unwrap();
+        write(&*file, b"0123456789", 0);
+        for (position, length) in [(0, 10), (3, 4), (9, 1), (5, 10), (20, 1)] {
+            let mut bytes = vec![0; length];
+            match file.read_cached_at(&mut bytes, position) {
+                Ok(count) => {
+                    let begin = usize::try_from(position).unwrap();
+                    assert_eq!((count, &bytes[..]), (length, &b"0123456789"[begin..begin + length]));
+                }
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+        }
+    });
+}
+
 #[test]
 fn a_write_may_have_more_slices_than_one_call_takes() {
     on_both(|disk, root| {

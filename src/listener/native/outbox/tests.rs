@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use super::super::Surroundings;
+use super::super::memory::OWN_BYTES;
 use super::*;
 use crate::protocol::native::{Decoded, FrameCodec, FrameLimits, FrameType};
 use crate::replica::AckFailure;
@@ -22,6 +23,10 @@ struct Rig {
 
 impl Rig {
     async fn new() -> Rig {
+        Rig::with_memory(OutgoingMemory::new(256 << 20, Duration::from_secs(10))).await
+    }
+
+    async fn with_memory(memory: Arc<OutgoingMemory>) -> Rig {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (peer, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
@@ -29,12 +34,7 @@ impl Rig {
             now: Arc::new(|| Timestamp::from_millis(1)),
             fresh_topic_id: Arc::new(|| TopicId::new(Uuid::nil())),
         };
-        let outbox = Outbox::new(
-            ConnectionNumber(1),
-            Arc::new(accepted.unwrap().0),
-            surroundings,
-            OutgoingMemory::new(256 << 20, Duration::from_secs(10)),
-        );
+        let outbox = Outbox::new(ConnectionNumber(1), Arc::new(accepted.unwrap().0), surroundings, memory);
         let codec = FrameCodec::new(FrameLimits::for_messages(1 << 20));
         Rig { outbox, peer: peer.unwrap(), codec, bytes: BytesMut::new() }
     }
@@ -188,4 +188,73 @@ async fn an_idle_connection_keeps_no_room() {
     let state = rig.outbox.state.lock();
     assert_eq!(state.answers.capacity(), 0);
     assert!(state.outgoing.capacity() < 1_000, "{}", state.outgoing.capacity());
+}
+
+/// What waits is counted, by whoever it was put there, and no longer than until the socket has taken it.
+#[tokio::test]
+async fn what_waits_is_on_loan() {
+    let memory = OutgoingMemory::new(64 << 20, Duration::from_secs(10));
+    let mut rig = Rig::with_memory(Arc::clone(&memory)).await;
+    let long = "x".repeat(50_000);
+    let mut sent = 0;
+    while rig.outbox.has_room() {
+        sent += 1;
+        rig.outbox.answer_next(sent, refused(&long));
+    }
+    assert_eq!(memory.used(), rig.outbox.state.lock().outgoing.len() - OWN_BYTES);
+    let outbox = Arc::clone(&rig.outbox);
+    tokio::select! {
+        _ = outbox.write_rest() => panic!("the connection goes on"),
+        () = async {
+            for sequence in 1..=sent {
+                rig.expect(&[(sequence, "internal")]).await;
+            }
+            outbox.sent().await;
+        } => {}
+    }
+    assert_eq!(memory.used(), 0);
+}
+
+/// Where there is no memory for more answers no more requests are read, and what was answered goes out all the same.
+#[tokio::test]
+async fn answers_go_out_without_memory() {
+    let memory = OutgoingMemory::new(1 << 20, Duration::from_secs(3_600));
+    let mut rig = Rig::with_memory(Arc::clone(&memory)).await;
+    let all = memory.take(1 << 20).await;
+    let first = rig.outbox.reserve(1);
+    let (long, mut sent) = ("x".repeat(1_000), 1);
+    while rig.outbox.has_room() {
+        sent += 1;
+        rig.outbox.answer_next(sent, refused(&long));
+    }
+    assert!(sent < 2 * OWN_BYTES as u64 / 1_000, "{sent} answers");
+    rig.outbox.answer(first, refused("first"));
+    for sequence in 1..=sent {
+        rig.expect(&[(sequence, "internal")]).await;
+    }
+    rig.outbox.request_may_come().await;
+    drop(all);
+}
+
+/// A peer that reads nothing is let go where somebody waits for what it holds.
+#[tokio::test]
+async fn who_does_not_read_ends_where_others_wait() {
+    let memory = OutgoingMemory::new(2 << 20, Duration::from_millis(1));
+    let rig = Rig::with_memory(Arc::clone(&memory)).await;
+    let long = "x".repeat(100_000);
+    while rig.outbox.state.lock().outgoing.is_empty() || rig.outbox.has_room() {
+        rig.outbox.answer_next(1, refused(&long));
+    }
+    let outbox = Arc::clone(&rig.outbox);
+    let mut writing = Box::pin(outbox.write_rest());
+    let patience = Duration::from_millis(20);
+    assert!(tokio::time::timeout(patience, &mut writing).await.is_err(), "nobody waits");
+    let (ended, ()) = tokio::join!(writing, async {
+        let wanted = memory.take(2 << 20);
+        tokio::select! {
+            _ = wanted => panic!("it is not free"),
+            () = tokio::time::sleep(patience) => {}
+        }
+    });
+    assert_eq!(ended.unwrap_err().kind(), io::ErrorKind::TimedOut);
 }
