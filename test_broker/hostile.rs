@@ -10,9 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 
 use crate::harness::batches::{HEADER_BYTES, NOBODY, Rec, batch, batch_of};
-use crate::harness::peer::{
-    DATA, FETCH, HEARTBEAT, PUBLISH, PUBLISH_BATCH, Peer, SUBSCRIBE, SUBSCRIBE_BATCHES, frame,
-};
+use crate::harness::peer::{DATA, FETCH, HEARTBEAT, PUBLISH, PUBLISH_BATCH, Peer, SUBSCRIBE, SUBSCRIBE_BATCHES, frame};
 use crate::harness::{Chance, Server, Setup, say};
 
 /// What the server may occupy at any time.

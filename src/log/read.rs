@@ -255,12 +255,7 @@ impl PartitionLog {
     }
 
     /// The segment that holds an offset; `None` where it would have to be opened first, and there is no patience for it.
-    fn source_of(
-        &self,
-        file: &PartitionFile,
-        offset: Offset,
-        patience: Patience,
-    ) -> Result<Option<Source>, LogError> {
+    fn source_of(&self, file: &PartitionFile, offset: Offset, patience: Patience) -> Result<Option<Source>, LogError> {
         let after = file.segments.partition_point(|record| record.base <= offset);
         let record = file.segments[after.max(1) - 1];
         let next_base = file.segments.get(after.max(1)).map(|next| next.base);

@@ -26,6 +26,7 @@ mod reading;
 mod redelivery;
 mod requests;
 mod seldom;
+mod shown;
 mod subscription;
 mod topics;
 
@@ -41,6 +42,7 @@ use tokio::sync::watch;
 use correlation::ConnectionNumber;
 use frame_memory::FrameMemory;
 use memory::OutgoingMemory;
+use shown::Shown;
 
 use crate::broker::Broker;
 use crate::types::{Timestamp, TopicId};
@@ -100,16 +102,17 @@ pub struct NativeListener {
     connections: AtomicU64,
     frame_memory: Arc<FrameMemory>,
     outgoing_memory: Arc<OutgoingMemory>,
+    shown: Shown,
 }
 
 impl NativeListener {
     /// A listener on this broker.
     #[must_use]
     pub fn new(broker: Arc<Broker>, options: NativeOptions, surroundings: Surroundings) -> Arc<NativeListener> {
-        let connections = AtomicU64::new(0);
+        let (connections, shown) = (AtomicU64::new(0), Shown::default());
         let frame_memory = FrameMemory::new(options.incoming_bytes, FRAME_COMING_MAX);
         let outgoing_memory = OutgoingMemory::new(options.outgoing_bytes, STALLED_MAX);
-        Arc::new(NativeListener { broker, options, surroundings, connections, frame_memory, outgoing_memory })
+        Arc::new(NativeListener { broker, options, surroundings, connections, frame_memory, outgoing_memory, shown })
     }
 
     async fn connection(self: Arc<Self>, stream: TcpStream, stop: watch::Receiver<bool>) {

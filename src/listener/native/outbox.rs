@@ -363,7 +363,11 @@ impl Outbox {
 
     fn is_stalled(&self) -> io::Error {
         let (connection, waiting_bytes) = (self.connection.0, self.state.lock().outgoing.len());
-        tracing::warn!(connection, waiting_bytes, "a client that does not read is disconnected: others need the memory of what waits for it");
+        tracing::warn!(
+            connection,
+            waiting_bytes,
+            "a client that does not read is disconnected: others need the memory of what waits for it"
+        );
         io::Error::new(io::ErrorKind::TimedOut, "the peer does not read")
     }
 

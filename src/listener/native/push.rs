@@ -12,9 +12,10 @@ use super::incoming::TURN_BYTES;
 use super::memory::Loan;
 use super::outbox::{Data, Outbox, ReadAhead, Sent, SubscriptionId};
 use super::reading::{Beside, SMALL_BYTES, bytes_of, read};
+use super::shown::{Known, PIECE_BYTES_MAX, Piece};
 use crate::broker::PositionKey;
 use crate::protocol::native::{DataRecord, EncodeError, reply};
-use crate::record::{Batch, Record};
+use crate::record::{Batch, Compression, Record};
 use crate::replica::{AckLevel, Partition, ReadFailure};
 use crate::types::{Offset, TopicName};
 
@@ -24,6 +25,8 @@ const READ_BYTES: usize = 256 << 10;
 const DATA_BYTES: usize = 64 << 10;
 /// Memory for a piece of DATA, if it is not one large record.
 const PIECE_BYTES: usize = 2 * DATA_BYTES;
+/// What a frame of DATA has beside the record and the topic's name, in bytes, roughly.
+const FRAME_BYTES: usize = 64;
 /// Bytes read to find a record that is to be sent again: its batch, however large, is always among them.
 const RESEND_READ_BYTES: usize = 1;
 
@@ -190,13 +193,57 @@ impl Pushing {
     async fn push_records(&self, ahead: &mut Ahead<'_>, from: Offset) -> Option<Pause> {
         let Ahead { batches, making, .. } = ahead;
         for batch in batches.iter().filter(|batch| !batch.header().attributes.is_control()) {
-            let sending = self.send_records(batch, from, making, |_, _| Choice::Send);
+            let sending = self.send_anew(batch, from, making, |_, _| Choice::Send);
             let pause = sending.rest(self, making).await;
             if pause.is_some() {
                 return pause;
             }
         }
         None
+    }
+
+    /// As [`Pushing::send_records`], of records that go for the first time: others may be about to be sent the same.
+    pub(super) fn send_anew(
+        &self,
+        batch: &Batch,
+        from: Offset,
+        making: &mut Loan,
+        mut choose: impl FnMut(Offset, u64) -> Choice,
+    ) -> Sending {
+        let shared = self.shown(batch, from).filter(|_| self.outbox.is_open_for_data() && making.reach(PIECE_BYTES));
+        let Some(piece) = shared else { return self.send_records(batch, from, making, choose) };
+        let (mut last, mut sent) = (from, 0);
+        for &(offset, end) in &piece.records {
+            if choose(offset, (end - sent) as u64) != Choice::Send {
+                break;
+            }
+            (last, sent) = (offset, end);
+        }
+        Sending { waiting: piece.frames.slice(..sent), last, pause: None }
+    }
+
+    /// The records of a small batch from `from` on as frames, where others ask for them as well.
+    fn shown(&self, batch: &Batch, from: Offset) -> Option<Arc<Piece>> {
+        let header = batch.header();
+        let frame_bytes = FRAME_BYTES + self.topic.as_str().len();
+        let bytes = batch.bytes().len() + header.records_count as usize * frame_bytes;
+        if bytes > PIECE_BYTES_MAX || header.attributes.compression() != Some(Compression::None) {
+            return None;
+        }
+        let (from, shown) = (from.max(header.base_offset), &self.listener.shown);
+        match shown.find(&self.partition, from) {
+            Known::Piece(piece) => return Some(piece),
+            Known::No => return None,
+            Known::Wanted => {}
+        }
+        let (mut frames, mut records) = (BytesMut::with_capacity(bytes), Vec::new());
+        for record in self.records(batch).filter(|record| record.offset >= from) {
+            if let Err(error) = self.show(&mut frames, &record) {
+                self.unreadable(batch, &error);
+            }
+            records.push((record.offset, frames.len()));
+        }
+        Some(shown.keep(&self.partition, from, Piece { frames: frames.freeze(), records }))
     }
 
     /// Sends records of a batch from `from` on, those that are chosen, as long as nothing has to wait: neither for room nor

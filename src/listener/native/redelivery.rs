@@ -80,7 +80,7 @@ async fn send_new(pushing: &Pushing, shared: &Acknowledging, mut ahead: Ahead<'_
         let now = pushing.listener.now();
         let mut too_large = None;
         if !batch.header().attributes.is_control() {
-            let sending = pushing.send_records(batch, next.from, making, |offset, bytes| {
+            let sending = pushing.send_anew(batch, next.from, making, |offset, bytes| {
                 let mut sent = shared.sent.lock();
                 if !sent.has_room(bytes) {
                     too_large = Some((offset, bytes));
@@ -133,12 +133,7 @@ async fn resend(pushing: &Pushing, shared: &Acknowledging, due: &[Offset]) -> Re
 
 /// Sends those of the first batch again. Returns how many of them are done with, and how large the next one is made where
 /// there was no memory for it.
-async fn resend_of(
-    pushing: &Pushing,
-    shared: &Acknowledging,
-    ahead: &mut Ahead<'_>,
-    due: &[Offset],
-) -> (usize, usize) {
+async fn resend_of(pushing: &Pushing, shared: &Acknowledging, ahead: &mut Ahead<'_>, due: &[Offset]) -> (usize, usize) {
     let Ahead { batches, making, .. } = ahead;
     let (Some(batch), Some(&first)) = (batches.first(), due.first()) else { return (0, 0) };
     let behind = batch.header().next_offset();

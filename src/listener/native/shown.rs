@@ -15,7 +15,7 @@ use crate::types::Offset;
 
 /// Pieces remembered at a time.
 const PIECES_MAX: usize = 64;
-/// A larger piece is not kept: encoding it costs little beside sending it. All together are at most 4 MiB.
+/// A larger one is not kept: all together are at most 4 MiB.
 pub(super) const PIECE_BYTES_MAX: usize = 64 << 10;
 
 /// Records of one batch, from an offset on, as frames of DATA.
@@ -26,15 +26,15 @@ pub(super) struct Piece {
     pub(super) records: Vec<(Offset, usize)>,
 }
 
-/// What was shown last.
-#[derive(Debug, Default)]
-pub(super) struct Shown {
-    recent: Mutex<VecDeque<Recent>>,
+/// What was shown last, of which partition.
+#[derive(Debug)]
+pub(super) struct Shown<P = Partition> {
+    recent: Mutex<VecDeque<Recent<P>>>,
 }
 
 #[derive(Debug)]
-struct Recent {
-    partition: Weak<Partition>,
+struct Recent<P> {
+    partition: Weak<P>,
     from: Offset,
     /// `None` where only one has asked for it so far.
     piece: Option<Arc<Piece>>,
@@ -51,9 +51,15 @@ pub(super) enum Known {
     No,
 }
 
-impl Shown {
+impl<P> Default for Shown<P> {
+    fn default() -> Shown<P> {
+        Shown { recent: Mutex::default() }
+    }
+}
+
+impl<P> Shown<P> {
     /// What is known of the records from an offset on.
-    pub(super) fn find(&self, partition: &Arc<Partition>, from: Offset) -> Known {
+    pub(super) fn find(&self, partition: &Arc<P>, from: Offset) -> Known {
         let mut recent = self.recent.lock();
         let found = recent.iter().rev().find(|recent| recent.is_of(partition, from));
         match found.map(|recent| recent.piece.clone()) {
@@ -70,17 +76,48 @@ impl Shown {
     }
 
     /// Keeps a piece for the others.
-    pub(super) fn keep(&self, partition: &Arc<Partition>, from: Offset, piece: Piece) {
+    pub(super) fn keep(&self, partition: &Arc<P>, from: Offset, piece: Piece) -> Arc<Piece> {
+        let piece = Arc::new(piece);
         let mut recent = self.recent.lock();
         let found = recent.iter_mut().rev().find(|recent| recent.is_of(partition, from));
         if let Some(recent) = found.filter(|_| piece.frames.len() <= PIECE_BYTES_MAX) {
-            recent.piece = Some(Arc::new(piece));
+            recent.piece = Some(Arc::clone(&piece));
         }
+        piece
     }
 }
 
-impl Recent {
-    fn is_of(&self, partition: &Arc<Partition>, from: Offset) -> bool {
+impl<P> Recent<P> {
+    fn is_of(&self, partition: &Arc<P>, from: Offset) -> bool {
         self.from == from && std::ptr::eq(self.partition.as_ptr(), Arc::as_ptr(partition))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(bytes: usize) -> Piece {
+        Piece { frames: Bytes::from(vec![0; bytes]), records: Vec::new() }
+    }
+
+    /// The first one leaves a mark, the second one its frames, the third one takes them.
+    #[test]
+    fn pieces_are_kept_from_the_second_on() {
+        let (shown, ours, other) = (Shown::default(), Arc::new("a"), Arc::new("b"));
+        let at = Offset::ZERO.plus(7);
+        assert!(matches!(shown.find(&ours, at), Known::No));
+        for (partition, from) in [(&other, at), (&ours, Offset::ZERO.plus(8))] {
+            assert!(matches!(shown.find(partition, from), Known::No), "another one's");
+        }
+        assert!(matches!(shown.find(&ours, at), Known::Wanted));
+        shown.keep(&ours, at, piece(PIECE_BYTES_MAX + 1));
+        assert!(matches!(shown.find(&ours, at), Known::Wanted), "too large");
+        shown.keep(&ours, at, piece(3));
+        assert!(matches!(shown.find(&ours, at), Known::Piece(piece) if piece.frames.len() == 3));
+        for offset in 100..100 + PIECES_MAX as u64 {
+            assert!(matches!(shown.find(&ours, Offset::ZERO.plus(offset)), Known::No));
+        }
+        assert!(matches!(shown.find(&ours, at), Known::No), "long ago");
     }
 }

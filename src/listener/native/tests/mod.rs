@@ -3,6 +3,7 @@
 mod closing;
 mod large;
 mod limits;
+mod pushing;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
