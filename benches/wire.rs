@@ -24,6 +24,8 @@ use wiber::client::{
     Subscriber, SubscriberOptions,
 };
 
+/// Records between two looks at the clock.
+const LOOK_EVERY: u64 = 64;
 /// Connections that do nothing, for the row of their memory.
 const IDLE_CONNECTIONS: usize = 10_000;
 /// Starts measured.
@@ -278,7 +280,9 @@ async fn publish_batches(server: &Server, bytes: usize, span: Duration) -> Resul
     let mut waiting = std::collections::VecDeque::new();
     let (before, began) = (server.cpu()?, Instant::now());
     let mut count = 0_u64;
-    while began.elapsed() < span {
+    let mut sent = 0_u64;
+    while !sent.is_multiple_of(LOOK_EVERY) || began.elapsed() < span {
+        sent += 1;
         waiting.push_back(producer.send(TOPIC, ProducerRecord::new(payload.clone())).await?);
         if waiting.len() >= 100_000
             && let Some(oldest) = waiting.pop_front()

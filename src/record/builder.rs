@@ -48,10 +48,17 @@ impl BatchBuilder {
     /// A builder without records. Allocates with the first one.
     #[must_use]
     pub fn new(options: BuilderOptions) -> BatchBuilder {
+        BatchBuilder::new_in(options, BytesMut::new())
+    }
+
+    /// A builder without records that begins in an empty buffer, and allocates where that is too small.
+    #[must_use]
+    pub fn new_in(options: BuilderOptions, buffer: BytesMut) -> BatchBuilder {
+        debug_assert!(buffer.is_empty());
         BatchBuilder {
             options,
             attributes: Attributes::compressed(options.compression),
-            buffer: BytesMut::new(),
+            buffer,
             records_count: 0,
             base_timestamp: Timestamp::NONE,
             max_timestamp: Timestamp::NONE,

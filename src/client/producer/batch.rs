@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use super::delivery::{Outcome, Stored};
@@ -35,7 +35,8 @@ enum Content {
 }
 
 impl Batch {
-    pub(super) fn new(id: u64, created: Instant, options: BuilderOptions) -> Batch {
+    /// A batch without records, to be built in an empty buffer.
+    pub(super) fn new(id: u64, created: Instant, options: BuilderOptions, buffer: BytesMut) -> Batch {
         Batch {
             id,
             created,
@@ -45,7 +46,7 @@ impl Batch {
             place: 0,
             outcome: Arc::new(Outcome::default()),
             records_count: 0,
-            content: Content::Open(BatchBuilder::new(options)),
+            content: Content::Open(BatchBuilder::new_in(options, buffer)),
         }
     }
 
@@ -92,6 +93,14 @@ impl Batch {
                 }
                 Ok(bytes.clone())
             }
+        }
+    }
+
+    /// Leaves it without its bytes: it is through.
+    pub(super) fn take_bytes(&mut self) -> Bytes {
+        match &mut self.content {
+            Content::Open(_) => Bytes::new(),
+            Content::Sealed { bytes, .. } => std::mem::take(bytes),
         }
     }
 }
