@@ -1,16 +1,16 @@
-//! The task that owns a connection's socket: it numbers requests, matches replies, hands out pushed records.
+//! The task that owns a connection's socket: it writes what handles asked for, matches replies, hands out pushed records.
 //!
 //! Neither side of the socket waits for the other: requests are still written while a slow reader of a subscription
 //! keeps the task from reading. The broker's own heartbeats need no answer: that TCP takes them is sign of life enough.
 //! A broker that has been silent for long is asked for one, and given up where it stays silent.
 
-use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use bytes::{Buf, BytesMut};
+use tokio::io::AsyncReadExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -18,12 +18,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use super::error::ClientError;
 use super::message::Message;
 use super::outgoing::Outgoing;
-use super::publish::Permits;
+use super::pending::{Answer, Pending, ReplyTo};
+use super::publish::{Position, position};
+use super::requests::{Request, Requests, write};
+use super::stored;
 use crate::protocol::native::{Decoded, Frame, FrameCodec, FrameLimits, FrameType, Properties};
 use crate::types::{PartitionIndex, Timestamp};
-
-/// Bytes waiting to be written at which no further request is taken.
-const OUTGOING_BYTES_MAX: usize = 1 << 20;
 
 /// Looks at the clock within the time a broker may be silent.
 const LOOKS: u32 = 4;
@@ -35,51 +35,6 @@ const READ_BYTES_MIN: usize = 8 << 10;
 /// What a broker may send: far more than any shipped limit.
 const LIMITS: FrameLimits =
     FrameLimits { properties_bytes_max: 64 << 20, body_bytes_max: 256 << 20, batch_bytes_max: 256 << 20 };
-
-/// What a handle asks of the connection.
-#[derive(Debug)]
-pub(super) enum Command {
-    /// Send a request.
-    Request {
-        kind: FrameType,
-        properties: Properties,
-        body: Bytes,
-        /// Where its reply goes; `None` where there will be none.
-        reply: Option<ReplyTo>,
-        /// Where the records go once the reply says success.
-        route: Option<Route>,
-        /// The room it takes until it is answered.
-        permits: Option<Permits>,
-    },
-    /// Acknowledge a record.
-    Ack { sequence: u64, properties: Properties },
-}
-
-/// Where a reply goes. Where the connection ends before, what it would have gone to is dropped.
-#[derive(Debug)]
-pub(super) enum ReplyTo {
-    /// To whoever waits for this one.
-    Waiter(oneshot::Sender<Result<Frame, ClientError>>),
-    /// To a queue, with a token that says which request it answers.
-    Queue(mpsc::UnboundedSender<Answer>, u64),
-}
-
-/// A reply in a queue.
-#[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) token: u64,
-    pub(super) result: Result<Frame, ClientError>,
-}
-
-impl ReplyTo {
-    fn send(self, result: Result<Frame, ClientError>) {
-        // Whoever asked may have stopped waiting.
-        match self {
-            ReplyTo::Waiter(waiter) => drop(waiter.send(result)),
-            ReplyTo::Queue(queue, token) => drop(queue.send(Answer { token, result })),
-        }
-    }
-}
 
 /// Where the BATCH frames of a connection go. Bounded in bytes: while there is no room nothing more is read.
 #[derive(Debug, Clone)]
@@ -130,19 +85,12 @@ pub(super) struct Route {
     pub(super) sender: mpsc::Sender<Message>,
 }
 
-/// A request whose reply has not come.
-struct Pending {
-    reply: ReplyTo,
-    route: Option<Route>,
-    _permits: Option<Permits>,
-}
-
 /// The connection as its task sees it.
 pub(super) struct Connection {
     reader: OwnedReadHalf,
-    writer: OwnedWriteHalf,
-    commands: mpsc::Receiver<Command>,
-    end: Arc<OnceLock<String>>,
+    writer: Arc<OwnedWriteHalf>,
+    /// What is being written.
+    writing: Outgoing,
     /// How long a broker that owes a reply may be silent.
     silence_max: Duration,
     session: Session,
@@ -150,17 +98,23 @@ pub(super) struct Connection {
 
 /// What is under way on a connection; knows no socket.
 struct Session {
+    requests: Arc<Requests>,
     codec: FrameCodec,
     incoming: BytesMut,
-    outgoing: Outgoing,
-    last_sequence: u64,
-    pending: HashMap<u64, Pending>,
+    /// Replies that were not yet matched with their requests, by number, and those that were.
+    replies: Vec<(u64, Reply)>,
+    answered: Vec<(Pending, Reply)>,
     routes: Vec<Route>,
     batches: Option<BatchSink>,
     /// What its reader has no room for; until it has, nothing more is read.
     blocked: Option<Blocked>,
-    /// Looks at the clock since the last byte came.
-    silent_looks: u32,
+}
+
+/// What came in reply to a request.
+enum Reply {
+    Frame(Frame),
+    /// A publish is stored.
+    Stored(Position),
 }
 
 /// What came and has no room.
@@ -178,29 +132,26 @@ enum Waiting {
 
 impl Connection {
     pub(super) fn new(
-        stream: TcpStream,
-        commands: mpsc::Receiver<Command>,
-        end: Arc<OnceLock<String>>,
+        reader: OwnedReadHalf,
+        writer: Arc<OwnedWriteHalf>,
+        requests: Arc<Requests>,
         silence_max: Duration,
         batches: Option<BatchSink>,
     ) -> Connection {
-        let (reader, writer) = stream.into_split();
         Connection {
             reader,
             writer,
-            commands,
-            end,
+            writing: Outgoing::default(),
             silence_max,
             session: Session {
+                requests,
                 codec: FrameCodec::new(LIMITS),
                 incoming: BytesMut::with_capacity(16 << 10),
-                outgoing: Outgoing::default(),
-                last_sequence: 0,
-                pending: HashMap::new(),
+                replies: Vec::new(),
+                answered: Vec::new(),
                 routes: Vec::new(),
                 batches,
                 blocked: None,
-                silent_looks: 0,
             },
         }
     }
@@ -213,55 +164,58 @@ impl Connection {
             Err(error) => error.to_string(),
         };
         // Before the replies' channels close, so that whoever waits on one finds the reason.
-        self.end.get_or_init(|| reason);
+        self.session.requests.end.get_or_init(|| reason);
     }
 
     async fn serve(&mut self) -> Result<(), ClientError> {
-        let mut commands_open = true;
         let look_every = (self.silence_max / LOOKS).max(Duration::from_millis(1));
         let mut looks = interval_at(Instant::now() + look_every, look_every);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let requests = Arc::clone(&self.session.requests);
         loop {
-            let session = &mut self.session;
-            let idle = session.pending.is_empty() && !session.outgoing.has_remaining();
-            if !commands_open && idle {
-                drop(self.writer.shutdown().await);
+            if requests.take_outgoing(&mut self.writing) {
                 return Ok(());
             }
-            let takes_commands = commands_open && session.outgoing.remaining() < OUTGOING_BYTES_MAX;
+            let session = &mut self.session;
             let is_blocked = session.blocked.is_some();
             let waiting = session.waiting();
             if session.incoming.capacity() - session.incoming.len() < READ_BYTES_MIN {
                 session.incoming.reserve(READ_BYTES);
             }
             tokio::select! {
-                command = self.commands.recv(), if takes_commands => match command {
-                    Some(command) => {
-                        session.take(command)?;
-                        while session.outgoing.remaining() < OUTGOING_BYTES_MAX
-                            && let Ok(command) = self.commands.try_recv()
-                        {
-                            session.take(command)?;
-                        }
-                    }
-                    None => commands_open = false,
-                },
+                written = write_all(&self.writer, &mut self.writing), if self.writing.has_remaining() => {
+                    written.map_err(closed)?;
+                }
                 read = self.reader.read_buf(&mut session.incoming), if !is_blocked => {
                     if read.map_err(closed)? == 0 {
                         return Err(closed("the broker hung up"));
                     }
-                    session.silent_looks = 0;
+                    requests.silent_looks.store(0, Ordering::Relaxed);
                     session.decode()?;
                 }
-                written = self.writer.write_buf(&mut session.outgoing), if session.outgoing.has_remaining() => {
-                    written.map_err(closed)?;
-                }
+                () = requests.wake.notified() => {}
                 _ = looks.tick() => session.look(self.silence_max)?,
                 () = room(waiting), if is_blocked => {
                     session.unblock();
                     session.decode()?;
                 }
             }
+        }
+    }
+}
+
+impl Drop for Connection {
+    /// However the task ends: nobody waits for ever.
+    fn drop(&mut self) {
+        self.session.requests.close();
+    }
+}
+
+async fn write_all(socket: &OwnedWriteHalf, outgoing: &mut Outgoing) -> io::Result<()> {
+    loop {
+        match write(socket, outgoing) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.writable().await?,
+            written => return written,
         }
     }
 }
@@ -276,72 +230,51 @@ async fn room(waiting: Waiting) {
 }
 
 impl Session {
-    /// Numbers a request and appends it to what is to be written.
-    fn take(&mut self, command: Command) -> Result<(), ClientError> {
-        match command {
-            Command::Ack { sequence, properties } => {
-                self.outgoing.frame(FrameType::Ack, sequence, now(), &properties, Bytes::new())
-            }
-            Command::Request { kind, properties, body, reply, route, permits } => {
-                self.last_sequence += 1;
-                let sequence = self.last_sequence;
-                self.outgoing.frame(kind, sequence, now(), &properties, body)?;
-                if let Some(reply) = reply {
-                    let pending = Pending { reply, route, _permits: permits };
-                    if self.pending.is_empty() {
-                        // A broker that owed nothing was free to be silent.
-                        self.silent_looks = 0;
-                    }
-                    self.pending.insert(sequence, pending);
-                }
-                Ok(())
-            }
-        }
-    }
-
     /// Counts a look at the clock: a silent broker is asked for a heartbeat, one that owes a reply is given up. While
     /// nothing is read the silence is ours.
     fn look(&mut self, silence_max: Duration) -> Result<(), ClientError> {
         if self.blocked.is_some() {
-            self.silent_looks = 0;
+            self.requests.silent_looks.store(0, Ordering::Relaxed);
             return Ok(());
         }
-        self.silent_looks += 1;
-        if self.silent_looks <= LOOKS {
+        if self.requests.silent_looks.fetch_add(1, Ordering::Relaxed) < LOOKS {
             return Ok(());
         }
-        if !self.pending.is_empty() {
+        if !self.requests.owes_nothing() {
             let seconds = silence_max.as_secs_f64();
             return Err(closed(format_args!("the broker has been silent for {seconds} s")));
         }
         let (reply, _) = oneshot::channel();
-        self.take(Command::Request {
-            kind: FrameType::Heartbeat,
-            properties: Properties::EMPTY,
-            body: Bytes::new(),
-            reply: Some(ReplyTo::Waiter(reply)),
-            route: None,
-            permits: None,
-        })
+        let reply = Some(ReplyTo::Waiter(reply));
+        self.requests.try_send(&mut Request::new(FrameType::Heartbeat, &Properties::EMPTY, reply))?;
+        Ok(())
     }
 
     /// Deals with every whole frame there is, until a reader has no room.
     fn decode(&mut self) -> Result<(), ClientError> {
         while self.blocked.is_none() {
+            if let Some(stored) = stored::read(&self.incoming) {
+                self.incoming.advance(stored.frame_bytes);
+                self.replies.push((stored.sequence, Reply::Stored(stored.position)));
+                continue;
+            }
             match self.codec.next(&mut self.incoming) {
                 None => break,
                 Some(Decoded::Frame(frame)) if frame.kind == FrameType::Data => self.deliver(frame)?,
                 Some(Decoded::Frame(frame)) if frame.kind == FrameType::Batch => self.deliver_batch(frame),
-                Some(Decoded::Frame(frame)) => self.answer(frame),
+                Some(Decoded::Frame(frame)) => self.replies.push((frame.sequence, Reply::Frame(frame))),
                 Some(Decoded::Malformed(malformed)) => return Err(protocol(&malformed)),
                 Some(Decoded::TooLarge(too_large)) => return Err(protocol(&too_large)),
                 Some(Decoded::Fatal(fatal)) => return Err(protocol(&fatal)),
             }
         }
+        self.answer_all();
         Ok(())
     }
 
     fn deliver(&mut self, frame: Frame) -> Result<(), ClientError> {
+        // The reply to its subscription may have come just before.
+        self.answer_all();
         let topic = frame.properties.get("topic").unwrap_or_default();
         let partition = frame.properties.get("partition").unwrap_or_default();
         let partition = partition.parse().map(PartitionIndex);
@@ -366,6 +299,7 @@ impl Session {
     }
 
     fn deliver_batch(&mut self, frame: Frame) {
+        self.answer_all();
         if let Some(sink) = &self.batches
             && let Err(frame) = sink.push(frame)
         {
@@ -395,27 +329,65 @@ impl Session {
         };
     }
 
-    /// Matches a reply with its request. A frame that answers nothing, such as the broker's heartbeat, is dropped.
-    fn answer(&mut self, frame: Frame) {
-        let Some(pending) = self.pending.remove(&frame.sequence) else {
+    /// Matches replies with their requests. A frame that answers nothing, such as the broker's heartbeat, is dropped.
+    fn answer_all(&mut self) {
+        if self.replies.is_empty() {
+            return;
+        }
+        let mut answered = std::mem::take(&mut self.answered);
+        self.requests.answered(&mut self.replies, &mut answered);
+        let (mut frames, mut bytes) = (0, 0);
+        for (pending, reply) in answered.drain(..) {
+            if let Some(window_bytes) = pending.window_bytes {
+                frames += 1;
+                bytes += window_bytes as usize;
+            }
+            self.answer(pending, reply);
+        }
+        self.answered = answered;
+        self.requests.window.give_back(frames, bytes);
+        for (_, reply) in self.replies.drain(..) {
             // A refusal of what was not asked tells of the end of a subscription.
-            if let (Some(sink), Some(error)) = (&self.batches, ClientError::of_ack(&frame)) {
+            if let (Some(sink), Reply::Frame(frame)) = (&self.batches, reply)
+                && let Some(error) = ClientError::of_ack(&frame)
+            {
                 drop(sink.queue.send(Pushed::Ended(error)));
             }
-            return;
+        }
+    }
+
+    /// Tells whoever asked. They may have stopped waiting.
+    fn answer(&mut self, pending: Pending, reply: Reply) {
+        let result = match reply {
+            Reply::Frame(frame) => ClientError::of_ack(&frame).map_or(Ok(Reply::Frame(frame)), Err),
+            stored @ Reply::Stored(_) => Ok(stored),
         };
-        let answer = match ClientError::of_ack(&frame) {
-            Some(refused) => Err(refused),
-            None => {
-                if let Some(route) = pending.route {
-                    let same = |other: &Route| other.topic == route.topic && other.partition == route.partition;
-                    self.routes.retain(|other| !same(other));
-                    self.routes.push(route);
-                }
-                Ok(frame)
-            }
-        };
-        pending.reply.send(answer);
+        if let (Some(route), Ok(_)) = (pending.route, &result) {
+            let same = |other: &Route| other.topic == route.topic && other.partition == route.partition;
+            self.routes.retain(|other| !same(other));
+            self.routes.push(*route);
+        }
+        match pending.reply {
+            ReplyTo::Publisher(waiter) => drop(waiter.send(result.and_then(Reply::position))),
+            ReplyTo::Waiter(waiter) => drop(waiter.send(result.and_then(Reply::frame))),
+            ReplyTo::Queue(queue, token) => drop(queue.send(Answer { token, result: result.and_then(Reply::frame) })),
+        }
+    }
+}
+
+impl Reply {
+    fn position(self) -> Result<Position, ClientError> {
+        match self {
+            Reply::Frame(frame) => position(&frame),
+            Reply::Stored(position) => Ok(position),
+        }
+    }
+
+    fn frame(self) -> Result<Frame, ClientError> {
+        match self {
+            Reply::Frame(frame) => Ok(frame),
+            Reply::Stored(_) => Err(ClientError::Protocol("a reply that belongs to a publish".to_owned())),
+        }
     }
 }
 
