@@ -1,5 +1,5 @@
 //! The broker over its native protocol: `cargo bench --bench wire [-- single|batches|memory|start]`, and to narrow it
-//! down `seconds=N repetitions=N sync=always|interval bytes=N in_flight=N`.
+//! down `seconds=N repetitions=N sync=always|interval bytes=N in_flight=N batch_bytes=N buffer_bytes=N`.
 //!
 //! A real `wiber-server` on a fresh directory, and the client library in this process, on loopback. Every publish is
 //! acknowledged before it counts; `durable` rows run under `storage.sync=always`, `written` rows under `interval`, each
@@ -63,11 +63,14 @@ struct Load {
     syncs: Vec<String>,
     bytes: Vec<usize>,
     in_flight: Vec<u32>,
+    batch_bytes: usize,
+    buffer_bytes: usize,
 }
 
 impl Load {
     fn new(arguments: &[String]) -> Result<Load> {
         let given = |name: &str| arguments.iter().find_map(|argument| argument.strip_prefix(name)?.strip_prefix('='));
+        let defaults = ProducerOptions::default();
         let sync = given("sync").map(str::to_owned);
         Ok(Load {
             span: Duration::from_secs_f64(given("seconds").unwrap_or("2").parse()?),
@@ -75,6 +78,8 @@ impl Load {
             syncs: sync.map_or_else(|| vec!["always".to_owned(), "interval".to_owned()], |sync| vec![sync]),
             bytes: given("bytes").map_or(Ok(vec![1024, 100]), |bytes| bytes.parse().map(|bytes| vec![bytes]))?,
             in_flight: given("in_flight").map_or(Ok(vec![1, 100, 1000]), |count| count.parse().map(|n| vec![n]))?,
+            batch_bytes: given("batch_bytes").map_or(Ok(defaults.batch_bytes), str::parse)?,
+            buffer_bytes: given("buffer_bytes").map_or(Ok(defaults.buffer_bytes), str::parse)?,
         })
     }
 }
@@ -255,13 +260,13 @@ async fn read_single(server: &Server, client: &Client, count: u64) -> Result<Rat
 async fn batches(sync: String, load: Load) -> Result<()> {
     let sync = sync.as_str();
     let mut resident = 0.0_f64;
-    for bytes in load.bytes {
+    for bytes in load.bytes.clone() {
         let (mut published, mut read) = (Vec::new(), Vec::new());
         for _ in 0..load.repetitions {
             let server = Server::start(sync)?;
             let client = Client::connect(server.options()).await?;
             client.create_topic(TOPIC, Some(1), None).await?;
-            let (count, rate) = publish_batches(&server, bytes, load.span).await?;
+            let (count, rate) = publish_batches(&server, bytes, &load).await?;
             published.push(rate);
             read.push(read_batches(&server, count).await?);
             resident = resident.max(server.resident()?.1);
@@ -273,15 +278,20 @@ async fn batches(sync: String, load: Load) -> Result<()> {
     Ok(())
 }
 
-async fn publish_batches(server: &Server, bytes: usize, span: Duration) -> Result<(u64, Rate)> {
-    let options = ProducerOptions { client: server.options(), ..ProducerOptions::default() };
+async fn publish_batches(server: &Server, bytes: usize, load: &Load) -> Result<(u64, Rate)> {
+    let options = ProducerOptions {
+        client: server.options(),
+        batch_bytes: load.batch_bytes,
+        buffer_bytes: load.buffer_bytes,
+        ..ProducerOptions::default()
+    };
     let producer = Producer::new(options).await?;
     let payload = bytes::Bytes::from(vec![b'x'; bytes]);
     let mut waiting = std::collections::VecDeque::new();
     let (before, began) = (server.cpu()?, Instant::now());
     let mut count = 0_u64;
     let mut sent = 0_u64;
-    while !sent.is_multiple_of(LOOK_EVERY) || began.elapsed() < span {
+    while !sent.is_multiple_of(LOOK_EVERY) || began.elapsed() < load.span {
         sent += 1;
         waiting.push_back(producer.send(TOPIC, ProducerRecord::new(payload.clone())).await?);
         if waiting.len() >= 100_000

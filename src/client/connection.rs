@@ -9,28 +9,26 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::Buf;
 use tokio::io::AsyncReadExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::error::ClientError;
+use super::incoming::Incoming;
 use super::message::Message;
 use super::outgoing::Outgoing;
 use super::pending::{Answer, Pending, ReplyTo};
 use super::publish::{Position, position};
 use super::requests::{Request, Requests, write};
 use super::stored;
+use super::topics::about;
 use crate::protocol::native::{Decoded, Frame, FrameCodec, FrameLimits, FrameType, Properties};
 use crate::types::{PartitionIndex, Timestamp};
 
 /// Looks at the clock within the time a broker may be silent.
 const LOOKS: u32 = 4;
-
-/// Room for one read from the socket; below the smaller figure it is made anew.
-const READ_BYTES: usize = 64 << 10;
-const READ_BYTES_MIN: usize = 8 << 10;
 
 /// What a broker may send: far more than any shipped limit.
 const LIMITS: FrameLimits =
@@ -80,9 +78,19 @@ impl BatchSink {
 /// Where the records of a partition go.
 #[derive(Debug)]
 pub(super) struct Route {
-    pub(super) topic: String,
-    pub(super) partition: PartitionIndex,
+    /// The topic and the partition, as the properties of each of its frames begin.
+    pub(super) address: Properties,
     pub(super) sender: mpsc::Sender<Message>,
+}
+
+impl Route {
+    pub(super) fn new(
+        topic: &str,
+        partition: PartitionIndex,
+        sender: mpsc::Sender<Message>,
+    ) -> Result<Route, ClientError> {
+        Ok(Route { address: about(topic, &[("partition", partition.to_string())])?, sender })
+    }
 }
 
 /// The connection as its task sees it.
@@ -100,7 +108,7 @@ pub(super) struct Connection {
 struct Session {
     requests: Arc<Requests>,
     codec: FrameCodec,
-    incoming: BytesMut,
+    incoming: Incoming,
     /// Replies that were not yet matched with their requests, by number, and those that were.
     replies: Vec<(u64, Reply)>,
     answered: Vec<(Pending, Reply)>,
@@ -146,7 +154,7 @@ impl Connection {
             session: Session {
                 requests,
                 codec: FrameCodec::new(LIMITS),
-                incoming: BytesMut::with_capacity(16 << 10),
+                incoming: Incoming::new(),
                 replies: Vec::new(),
                 answered: Vec::new(),
                 routes: Vec::new(),
@@ -179,14 +187,12 @@ impl Connection {
             let session = &mut self.session;
             let is_blocked = session.blocked.is_some();
             let waiting = session.waiting();
-            if session.incoming.capacity() - session.incoming.len() < READ_BYTES_MIN {
-                session.incoming.reserve(READ_BYTES);
-            }
+            session.incoming.make_room();
             tokio::select! {
                 written = write_all(&self.writer, &mut self.writing), if self.writing.has_remaining() => {
                     written.map_err(closed)?;
                 }
-                read = self.reader.read_buf(&mut session.incoming), if !is_blocked => {
+                read = self.reader.read_buf(&mut session.incoming.bytes), if !is_blocked => {
                     if read.map_err(closed)? == 0 {
                         return Err(closed("the broker hung up"));
                     }
@@ -253,12 +259,12 @@ impl Session {
     /// Deals with every whole frame there is, until a reader has no room.
     fn decode(&mut self) -> Result<(), ClientError> {
         while self.blocked.is_none() {
-            if let Some(stored) = stored::read(&self.incoming) {
-                self.incoming.advance(stored.frame_bytes);
+            if let Some(stored) = stored::read(&self.incoming.bytes) {
+                self.incoming.bytes.advance(stored.frame_bytes);
                 self.replies.push((stored.sequence, Reply::Stored(stored.position)));
                 continue;
             }
-            match self.codec.next(&mut self.incoming) {
+            match self.codec.next(&mut self.incoming.bytes) {
                 None => break,
                 Some(Decoded::Frame(frame)) if frame.kind == FrameType::Data => self.deliver(frame)?,
                 Some(Decoded::Frame(frame)) if frame.kind == FrameType::Batch => self.deliver_batch(frame),
@@ -275,13 +281,8 @@ impl Session {
     fn deliver(&mut self, frame: Frame) -> Result<(), ClientError> {
         // The reply to its subscription may have come just before.
         self.answer_all();
-        let topic = frame.properties.get("topic").unwrap_or_default();
-        let partition = frame.properties.get("partition").unwrap_or_default();
-        let partition = partition.parse().map(PartitionIndex);
-        let at = self
-            .routes
-            .iter()
-            .position(|route| route.topic == topic && partition.as_ref().is_ok_and(|p| *p == route.partition));
+        let properties = frame.properties.as_wire();
+        let at = self.routes.iter().position(|route| properties.starts_with(route.address.as_wire()));
         let Some(at) = at else {
             return Ok(());
         };
@@ -363,8 +364,7 @@ impl Session {
             stored @ Reply::Stored(_) => Ok(stored),
         };
         if let (Some(route), Ok(_)) = (pending.route, &result) {
-            let same = |other: &Route| other.topic == route.topic && other.partition == route.partition;
-            self.routes.retain(|other| !same(other));
+            self.routes.retain(|other| other.address != route.address);
             self.routes.push(*route);
         }
         match pending.reply {
@@ -403,6 +403,6 @@ fn protocol(fault: &dyn std::error::Error) -> ClientError {
 #[expect(clippy::disallowed_methods, reason = "the client stands beside the server; nothing replays it")]
 pub(super) fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let millis = since.map_or(0, |since| since.as_millis());
-    Timestamp::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
+    let millis = since.map_or(0, |since| since.as_secs() * 1_000 + u64::from(since.subsec_millis()));
+    Timestamp::from_millis(millis.cast_signed())
 }

@@ -56,6 +56,7 @@ mod admin;
 mod chance;
 mod connection;
 mod error;
+mod incoming;
 mod message;
 mod outgoing;
 mod pending;
@@ -244,7 +245,7 @@ impl Client {
         pairs.push(("auto_ack", options.auto_ack.to_string()));
         let properties = topics::about(topic, &pairs)?;
         let (sender, messages) = mpsc::channel(self.options.messages_ahead.max(1));
-        let route = Route { topic: topic.to_owned(), partition: options.partition, sender };
+        let route = Route::new(topic, options.partition, sender)?;
         let reply = self.request(FrameType::Subscribe, properties, Some(route)).await?;
         let start_offset = error::number(&reply, "start_offset")?;
         Ok(Subscription::new(self.clone(), topic, options.partition, start_offset, messages))

@@ -52,6 +52,7 @@ impl BatchReader {
         }
     }
 
+    #[inline]
     fn read(&mut self) -> Result<Option<Record>, ClientError> {
         loop {
             if let Some(records) = &mut self.current {
@@ -87,6 +88,7 @@ impl BatchReader {
         }
     }
 
+    #[inline]
     fn own(&self, record: crate::record::Record) -> Record {
         Record {
             topic: self.topic.clone(),
@@ -103,6 +105,7 @@ impl BatchReader {
 impl Iterator for BatchReader {
     type Item = Result<Record, ClientError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.is_damaged {
             return None;

@@ -151,9 +151,24 @@ impl Gather {
         record: &ProducerRecord,
         patience: Duration,
     ) -> Result<Delivery, ClientError> {
+        match self.add(topic, record, false)? {
+            Added::Delivery(delivery) => Ok(delivery),
+            // Boxed, since hardly any record waits, and all would carry its room.
+            refused => Box::pin(self.send_later(topic, record, patience, refused)).await,
+        }
+    }
+
+    /// Waits for what was missing, and tries again.
+    async fn send_later(
+        &self,
+        topic: &str,
+        record: &ProducerRecord,
+        patience: Duration,
+        mut refused: Added,
+    ) -> Result<Delivery, ClientError> {
         let mut has_asked = false;
         loop {
-            match self.add(topic, record, false)? {
+            match refused {
                 Added::Delivery(delivery) => return Ok(delivery),
                 Added::NoPartition(error) if has_asked => return Err(error),
                 Added::NoTopic | Added::NoPartition(_) => {
@@ -166,6 +181,7 @@ impl Gather {
                     }
                 }
             }
+            refused = self.add(topic, record, false)?;
         }
     }
 
