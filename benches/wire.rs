@@ -230,7 +230,9 @@ async fn publish_single(
     let mut waiting = std::collections::VecDeque::new();
     let (before, began) = (server.cpu()?, Instant::now());
     let mut count = 0_u64;
-    while began.elapsed() < span {
+    let mut sent = 0_u64;
+    while !sent.is_multiple_of(LOOK_EVERY) || began.elapsed() < span {
+        sent += 1;
         waiting.push_back(client.publish(TOPIC, NewRecord::new(payload.clone())).await?);
         if waiting.len() >= in_flight as usize
             && let Some(oldest) = waiting.pop_front()

@@ -23,7 +23,7 @@ const USED_MAX: usize = 4;
 #[derive(Debug)]
 pub(super) struct Incoming {
     pub(super) bytes: BytesMut,
-    /// Large buffers before it, the oldest first.
+    /// Those before it, the oldest first.
     used: VecDeque<BytesMut>,
 }
 
@@ -47,23 +47,16 @@ impl Incoming {
         next.extend_from_slice(&self.bytes);
         self.bytes.clear();
         let used = std::mem::replace(&mut self.bytes, next);
-        if self.used.len() < USED_MAX {
-            self.used.push_back(used);
+        if self.used.len() == USED_MAX {
+            self.used.pop_front();
         }
+        self.used.push_back(used);
     }
 
     /// An empty buffer with room for so many bytes.
     fn free(&mut self, bytes: usize) -> BytesMut {
-        if let Some(mut oldest) = self.used.pop_front() {
-            if oldest.try_reclaim(bytes) {
-                return oldest;
-            }
-            // One too small is let go of, one in use waits on.
-            if self.used.len() + 1 < USED_MAX {
-                self.used.push_back(oldest);
-            }
-        }
-        BytesMut::with_capacity(bytes)
+        let free = self.used.iter_mut().position(|used| used.try_reclaim(bytes));
+        free.and_then(|at| self.used.remove(at)).unwrap_or_else(|| BytesMut::with_capacity(bytes))
     }
 }
 
@@ -109,7 +102,7 @@ mod tests {
         for round in 0..20 {
             begin(&mut incoming, LARGE_READ_BYTES);
             let place = incoming.bytes.as_ptr();
-            if round > 4 {
+            if round > USED_MAX {
                 assert!(places.contains(&place), "{round}");
             }
             places.push(place);

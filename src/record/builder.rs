@@ -4,7 +4,7 @@
 
 use std::io;
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 
 use super::admission::ProducedBatch;
 use super::batch::checksum;
@@ -200,6 +200,10 @@ impl BatchBuilder {
         prefix.push_length(value);
         self.buffer.extend_from_slice(prefix.as_slice());
         self.buffer.extend_from_slice(value.unwrap_or_default());
+        if headers.is_empty() {
+            self.buffer.put_u8(0);
+            return;
+        }
         let mut count = Scratch::<LENGTH_BYTES_MAX>::new();
         count.push(headers.len() as i64);
         self.buffer.extend_from_slice(count.as_slice());

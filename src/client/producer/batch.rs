@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::delivery::{Outcome, Stored};
 use crate::client::ClientError;
 use crate::record::{BatchBuilder, BuilderOptions, ProducerStamp, restamp};
+use crate::types::Timestamp;
 
 /// A batch and who waits for it.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub(super) struct Batch {
     /// Counted up as batches are begun: of two of a partition, the smaller comes first.
     pub(super) id: u64,
     pub(super) created: Instant,
+    /// The same, for the records.
+    pub(super) time: Timestamp,
     /// Bytes of the buffer it takes.
     pub(super) reserved: usize,
     /// Whether an attempt was never answered, so that it may be stored.
@@ -36,10 +39,16 @@ enum Content {
 
 impl Batch {
     /// A batch without records, to be built in an empty buffer.
-    pub(super) fn new(id: u64, created: Instant, options: BuilderOptions, buffer: BytesMut) -> Batch {
+    pub(super) fn new(
+        id: u64,
+        (created, time): (Instant, Timestamp),
+        options: BuilderOptions,
+        buffer: BytesMut,
+    ) -> Batch {
         Batch {
             id,
             created,
+            time,
             reserved: 0,
             is_in_doubt: false,
             stamp: None,

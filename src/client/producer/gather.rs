@@ -19,13 +19,15 @@ use crate::client::chance::Chance;
 use crate::client::connection::now;
 use crate::client::topics::TopicDescription;
 use crate::record::{BuilderOptions, Compression};
-use crate::types::{PartitionIndex, TopicName};
+use crate::types::{PartitionIndex, Timestamp, TopicName};
 
 /// Bytes a record takes beside its parts, at most; a header takes less.
 const RECORD_BYTES: usize = 32;
 const HEADER_BYTES: usize = 10;
 /// Bytes reserved for the first batch of a partition.
 const CAPACITY_MIN: usize = 1 << 10;
+/// Records of a batch that lingers no longer than this have the time of the first: their own is hardly another.
+const LINGER_OF_ONE_TIME_MAX: Duration = Duration::from_millis(2);
 /// Bytes kept for batches that come, at most: enough for some of each size in flight.
 const SPARE_BYTES_MAX: usize = 4 << 20;
 
@@ -476,7 +478,7 @@ impl State {
             wakes = !queue.batches.is_empty();
             let options =
                 BuilderOptions { compression: limits.compression, producer: None, capacity: queue.capacity.max(bytes) };
-            let batch = Batch::new(self.next_id, Instant::now(), options, self.spare.take());
+            let batch = Batch::new(self.next_id, (Instant::now(), now()), options, self.spare.take());
             if limits.linger.is_zero() {
                 wakes = true;
             } else {
@@ -490,7 +492,9 @@ impl State {
         }
         let Some(batch) = queue.batches.back_mut() else { return Err(ENDED) };
         let place = batch.records_count();
-        if let Err(error) = fill(batch, record) {
+        let shares_time = !queue.is_due && limits.linger <= LINGER_OF_ONE_TIME_MAX;
+        let timestamp = record.timestamp.unwrap_or_else(|| if shares_time { batch.time } else { now() });
+        if let Err(error) = fill(batch, record, timestamp) {
             if place == 0 {
                 self.outstanding.remove(&batch.id);
                 queue.batches.pop_back();
@@ -513,9 +517,8 @@ impl State {
     }
 }
 
-fn fill(batch: &mut Batch, record: &ProducerRecord) -> Result<(), ClientError> {
+fn fill(batch: &mut Batch, record: &ProducerRecord, timestamp: Timestamp) -> Result<(), ClientError> {
     let Some(builder) = batch.builder() else { return Err(ENDED) };
-    let timestamp = record.timestamp.unwrap_or_else(now);
     let (key, value) = (record.key.as_deref(), record.value.as_deref());
     if record.headers.is_empty() {
         return Ok(builder.append(timestamp, key, value, &[])?);
