@@ -154,7 +154,7 @@ impl Connection {
             session: Session {
                 requests,
                 codec: FrameCodec::new(LIMITS),
-                incoming: Incoming::new(),
+                incoming: Incoming::new(batches.as_ref().map_or(0, |sink| sink.bytes_max as usize)),
                 replies: Vec::new(),
                 answered: Vec::new(),
                 routes: Vec::new(),

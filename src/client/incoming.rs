@@ -16,8 +16,9 @@ const READ_BYTES_MIN: usize = 8 << 10;
 const LARGE_READ_BYTES: usize = 512 << 10;
 /// Room made for a frame because it was announced; for a larger one as its bytes come.
 const ANNOUNCED_BYTES_MAX: usize = 4 << 20;
-/// Buffers kept until nobody uses them any more.
-const USED_MAX: usize = 4;
+/// Buffers kept until nobody uses them any more: so many, and what their readers may be behind, within limits.
+const USED_MIN: usize = 4;
+const USED_MAX: usize = 36;
 
 /// The buffer that the socket is read into.
 #[derive(Debug)]
@@ -25,11 +26,14 @@ pub(super) struct Incoming {
     pub(super) bytes: BytesMut,
     /// Those before it, the oldest first.
     used: VecDeque<BytesMut>,
+    used_max: usize,
 }
 
 impl Incoming {
-    pub(super) fn new() -> Incoming {
-        Incoming { bytes: BytesMut::with_capacity(16 << 10), used: VecDeque::new() }
+    /// A small buffer, for a connection whose readers may be so many bytes behind.
+    pub(super) fn new(behind_bytes: usize) -> Incoming {
+        let used_max = (USED_MIN + behind_bytes / LARGE_READ_BYTES).min(USED_MAX);
+        Incoming { bytes: BytesMut::with_capacity(16 << 10), used: VecDeque::new(), used_max }
     }
 
     /// Makes room for the next read: for all of a frame that has begun, so that it moves once at most.
@@ -47,15 +51,15 @@ impl Incoming {
         next.extend_from_slice(&self.bytes);
         self.bytes.clear();
         let used = std::mem::replace(&mut self.bytes, next);
-        if self.used.len() == USED_MAX {
+        if self.used.len() == self.used_max {
             self.used.pop_front();
         }
         self.used.push_back(used);
     }
 
-    /// An empty buffer with room for so many bytes.
+    /// An empty buffer with room for so many bytes: of those that nobody uses the one used last, which is warm.
     fn free(&mut self, bytes: usize) -> BytesMut {
-        let free = self.used.iter_mut().position(|used| used.try_reclaim(bytes));
+        let free = self.used.iter_mut().rposition(|used| used.try_reclaim(bytes));
         free.and_then(|at| self.used.remove(at)).unwrap_or_else(|| BytesMut::with_capacity(bytes))
     }
 }
@@ -82,27 +86,27 @@ mod tests {
     #[test]
     fn a_frame_that_was_announced_fits() {
         for frame_bytes in [32, READ_BYTES, READ_BYTES + 1, LARGE_READ_BYTES, 3 << 20] {
-            let mut incoming = Incoming::new();
+            let mut incoming = Incoming::new(0);
             begin(&mut incoming, frame_bytes);
             assert!(room(&incoming) >= frame_bytes - 4 && room(&incoming) >= READ_BYTES_MIN, "{frame_bytes}");
             let place = incoming.bytes.as_ptr();
             incoming.bytes.resize(frame_bytes, 7);
             assert_eq!(incoming.bytes.as_ptr(), place, "{frame_bytes}");
         }
-        let mut incoming = Incoming::new();
+        let mut incoming = Incoming::new(0);
         begin(&mut incoming, 1 << 30);
         assert!(room(&incoming) <= ANNOUNCED_BYTES_MAX, "an announcement is no promise");
     }
 
     #[test]
     fn a_buffer_that_nobody_uses_is_used_again() {
-        let mut incoming = Incoming::new();
+        let mut incoming = Incoming::new(0);
         let mut places = Vec::new();
         let mut _held = BytesMut::new();
         for round in 0..20 {
             begin(&mut incoming, LARGE_READ_BYTES);
             let place = incoming.bytes.as_ptr();
-            if round > USED_MAX {
+            if round > USED_MIN {
                 assert!(places.contains(&place), "{round}");
             }
             places.push(place);
