@@ -21,6 +21,7 @@ use super::message::Message;
 use super::outgoing::Outgoing;
 use super::pending::{Answer, Pending, ReplyTo};
 use super::publish::{Position, position};
+use super::receipts::{self, Landing, Ticket};
 use super::requests::{Request, Requests, write};
 use super::stored;
 use super::topics::about;
@@ -110,19 +111,15 @@ struct Session {
     codec: FrameCodec,
     incoming: Incoming,
     /// Replies that were not yet matched with their requests, by number, and those that were.
-    replies: Vec<(u64, Reply)>,
-    answered: Vec<(Pending, Reply)>,
+    replies: Vec<(u64, Frame)>,
+    answered: Vec<(Pending, Frame)>,
+    /// The same, of publishes that are stored.
+    stored: Vec<(u64, Position)>,
+    landings: Vec<(Ticket, Landing)>,
     routes: Vec<Route>,
     batches: Option<BatchSink>,
     /// What its reader has no room for; until it has, nothing more is read.
     blocked: Option<Blocked>,
-}
-
-/// What came in reply to a request.
-enum Reply {
-    Frame(Frame),
-    /// A publish is stored.
-    Stored(Position),
 }
 
 /// What came and has no room.
@@ -157,6 +154,8 @@ impl Connection {
                 incoming: Incoming::new(batches.as_ref().map_or(0, |sink| sink.bytes_max as usize)),
                 replies: Vec::new(),
                 answered: Vec::new(),
+                stored: Vec::new(),
+                landings: Vec::new(),
                 routes: Vec::new(),
                 batches,
                 blocked: None,
@@ -261,26 +260,25 @@ impl Session {
         while self.blocked.is_none() {
             if let Some(stored) = stored::read(&self.incoming.bytes) {
                 self.incoming.bytes.advance(stored.frame_bytes);
-                self.replies.push((stored.sequence, Reply::Stored(stored.position)));
+                self.stored.push((stored.sequence, stored.position));
                 continue;
             }
             match self.codec.next(&mut self.incoming.bytes) {
                 None => break,
                 Some(Decoded::Frame(frame)) if frame.kind == FrameType::Data => self.deliver(frame)?,
-                Some(Decoded::Frame(frame)) if frame.kind == FrameType::Batch => self.deliver_batch(frame),
-                Some(Decoded::Frame(frame)) => self.replies.push((frame.sequence, Reply::Frame(frame))),
+                Some(Decoded::Frame(frame)) if frame.kind == FrameType::Batch => self.deliver_batch(frame)?,
+                Some(Decoded::Frame(frame)) => self.replies.push((frame.sequence, frame)),
                 Some(Decoded::Malformed(malformed)) => return Err(protocol(&malformed)),
                 Some(Decoded::TooLarge(too_large)) => return Err(protocol(&too_large)),
                 Some(Decoded::Fatal(fatal)) => return Err(protocol(&fatal)),
             }
         }
-        self.answer_all();
-        Ok(())
+        self.answer_all()
     }
 
     fn deliver(&mut self, frame: Frame) -> Result<(), ClientError> {
         // The reply to its subscription may have come just before.
-        self.answer_all();
+        self.answer_all()?;
         let properties = frame.properties.as_wire();
         let at = self.routes.iter().position(|route| properties.starts_with(route.address.as_wire()));
         let Some(at) = at else {
@@ -299,13 +297,14 @@ impl Session {
         Ok(())
     }
 
-    fn deliver_batch(&mut self, frame: Frame) {
-        self.answer_all();
+    fn deliver_batch(&mut self, frame: Frame) -> Result<(), ClientError> {
+        self.answer_all()?;
         if let Some(sink) = &self.batches
             && let Err(frame) = sink.push(frame)
         {
             self.blocked = Some(Blocked::Batch(sink.clone(), frame));
         }
+        Ok(())
     }
 
     fn waiting(&self) -> Waiting {
@@ -331,9 +330,15 @@ impl Session {
     }
 
     /// Matches replies with their requests. A frame that answers nothing, such as the broker's heartbeat, is dropped.
-    fn answer_all(&mut self) {
+    fn answer_all(&mut self) -> Result<(), ClientError> {
+        if !self.stored.is_empty() {
+            let bytes = self.requests.stored(&mut self.stored, &mut self.landings)?;
+            let frames = self.landings.len();
+            receipts::land(&mut self.landings);
+            self.requests.window.give_back(frames, bytes);
+        }
         if self.replies.is_empty() {
-            return;
+            return Ok(());
         }
         let mut answered = std::mem::take(&mut self.answered);
         self.requests.answered(&mut self.replies, &mut answered);
@@ -346,47 +351,34 @@ impl Session {
             self.answer(pending, reply);
         }
         self.answered = answered;
+        receipts::land(&mut self.landings);
         self.requests.window.give_back(frames, bytes);
-        for (_, reply) in self.replies.drain(..) {
+        for (_, frame) in self.replies.drain(..) {
             // A refusal of what was not asked tells of the end of a subscription.
-            if let (Some(sink), Reply::Frame(frame)) = (&self.batches, reply)
+            if let Some(sink) = &self.batches
                 && let Some(error) = ClientError::of_ack(&frame)
             {
                 drop(sink.queue.send(Pushed::Ended(error)));
             }
         }
+        Ok(())
     }
 
     /// Tells whoever asked. They may have stopped waiting.
-    fn answer(&mut self, pending: Pending, reply: Reply) {
-        let result = match reply {
-            Reply::Frame(frame) => ClientError::of_ack(&frame).map_or(Ok(Reply::Frame(frame)), Err),
-            stored @ Reply::Stored(_) => Ok(stored),
-        };
+    fn answer(&mut self, pending: Pending, reply: Frame) {
+        let result = ClientError::of_ack(&reply).map_or(Ok(reply), Err);
         if let (Some(route), Ok(_)) = (pending.route, &result) {
             self.routes.retain(|other| other.address != route.address);
             self.routes.push(*route);
         }
         match pending.reply {
-            ReplyTo::Publisher(waiter) => drop(waiter.send(result.and_then(Reply::position))),
-            ReplyTo::Waiter(waiter) => drop(waiter.send(result.and_then(Reply::frame))),
-            ReplyTo::Queue(queue, token) => drop(queue.send(Answer { token, result: result.and_then(Reply::frame) })),
-        }
-    }
-}
-
-impl Reply {
-    fn position(self) -> Result<Position, ClientError> {
-        match self {
-            Reply::Frame(frame) => position(&frame),
-            Reply::Stored(position) => Ok(position),
-        }
-    }
-
-    fn frame(self) -> Result<Frame, ClientError> {
-        match self {
-            Reply::Frame(frame) => Ok(frame),
-            Reply::Stored(_) => Err(ClientError::Protocol("a reply that belongs to a publish".to_owned())),
+            ReplyTo::Publisher(ticket) => {
+                let position = result.and_then(|reply| position(&reply));
+                let landing = position.map_or_else(|error| Landing::Failed(Box::new(error)), Landing::Stored);
+                self.landings.push((ticket, landing));
+            }
+            ReplyTo::Waiter(waiter) => drop(waiter.send(result)),
+            ReplyTo::Queue(queue, token) => drop(queue.send(Answer { token, result })),
         }
     }
 }

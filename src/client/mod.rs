@@ -63,6 +63,7 @@ mod pending;
 mod producer;
 mod publish;
 mod reading;
+mod receipts;
 mod record;
 mod requests;
 mod stored;
@@ -172,7 +173,7 @@ impl Client {
         let window = Window::new(options.window_frames, options.window_bytes);
         let (reader, writer) = stream.into_split();
         let writer = Arc::new(writer);
-        let requests = Arc::new(Requests::new(Arc::clone(&writer), window));
+        let requests = Arc::new(Requests::new(Arc::clone(&writer), window, options.request_timeout));
         let connection = Connection::new(reader, writer, Arc::clone(&requests), options.request_timeout, batches);
         let task = tokio::spawn(connection.run()).abort_handle();
         let patience = options.connect_timeout;
@@ -215,22 +216,22 @@ impl Client {
         let client_id = self.options.client_id.as_deref();
         let bytes = record.pairs(topic, client_id).map(|(name, value)| name.len() + value.len() + 2).sum::<usize>();
         let room = requests.window.room_for(bytes + record.body().len()).await.ok_or_else(|| requests.closed())?;
-        let (reply, answer) = (!record.is_unanswered()).then(oneshot::channel).unzip();
+        let (ticket, receipt) = (!record.is_unanswered()).then(|| requests.receipt()).unzip();
         requests
             .send(Request {
                 kind: FrameType::Publish,
                 properties: Pairs::OfRecord { topic, client_id, record: &record },
                 body: record.body().clone(),
                 sequence: None,
-                reply: reply.map(ReplyTo::Publisher),
+                reply: ticket.map(ReplyTo::Publisher),
                 route: None,
                 window_bytes: Some(room.bytes()),
             })
             .await?;
-        if answer.is_some() {
+        if receipt.is_some() {
             room.keep();
         }
-        Ok(Publishing::new(answer, self.options.request_timeout, Arc::clone(&requests.end)))
+        Ok(Publishing::new(receipt))
     }
 
     /// Subscribes to one partition of a topic.

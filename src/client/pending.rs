@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::connection::Route;
 use super::error::ClientError;
-use super::publish::Position;
+use super::receipts::Ticket;
 use crate::protocol::native::Frame;
 
 /// A request whose reply has not come.
@@ -27,7 +27,7 @@ pub(super) enum ReplyTo {
     /// To a queue, with a token that says which request it answers.
     Queue(mpsc::UnboundedSender<Answer>, u64),
     /// To whoever published a record.
-    Publisher(oneshot::Sender<Result<Position, ClientError>>),
+    Publisher(Ticket),
 }
 
 /// A reply in a queue.
@@ -89,6 +89,17 @@ impl Pendings {
         self.count -= 1;
         self.tidy();
         Some(pending)
+    }
+
+    /// Takes out the publish of a number, with the bytes it takes of the window.
+    pub(super) fn take_publish(&mut self, number: u64) -> Result<Option<(Ticket, u32)>, ClientError> {
+        match self.take(number) {
+            None => Ok(None),
+            Some(Pending { reply: ReplyTo::Publisher(ticket), window_bytes, .. }) => {
+                Ok(Some((ticket, window_bytes.unwrap_or(0))))
+            }
+            Some(_) => Err(ClientError::Protocol("the reply to a publish came for another request".to_owned())),
+        }
     }
 
     fn tidy(&mut self) {

@@ -3,15 +3,14 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Sleep, sleep};
 
 use super::error::{self, ClientError};
+use super::receipts::Receipt;
 use crate::protocol::native::{AckLevel, Frame};
 use crate::types::{Offset, PartitionIndex};
 
@@ -96,30 +95,20 @@ pub struct Position {
 ///
 /// Dropping it does not take the record back. The request timeout runs from the moment it is first awaited.
 pub struct Publishing {
-    answer: Option<oneshot::Receiver<Result<Position, ClientError>>>,
-    patience: Duration,
+    receipt: Option<Receipt>,
     deadline: Option<Pin<Box<Sleep>>>,
-    end: Arc<OnceLock<String>>,
 }
 
 impl Publishing {
-    pub(super) fn new(
-        answer: Option<oneshot::Receiver<Result<Position, ClientError>>>,
-        patience: Duration,
-        end: Arc<OnceLock<String>>,
-    ) -> Publishing {
-        Publishing { answer, patience, deadline: None, end }
+    pub(super) fn new(receipt: Option<Receipt>) -> Publishing {
+        Publishing { receipt, deadline: None }
     }
 
     /// The result where it is there already.
     pub fn try_result(&mut self) -> Option<Result<Option<Position>, ClientError>> {
-        let Some(answer) = &mut self.answer else {
-            return Some(Ok(None));
-        };
-        match answer.try_recv() {
-            Ok(answer) => Some(answer.map(Some)),
-            Err(oneshot::error::TryRecvError::Empty) => None,
-            Err(oneshot::error::TryRecvError::Closed) => Some(Err(ClientError::closed(&self.end))),
+        match &self.receipt {
+            Some(receipt) => receipt.try_result().map(|result| result.map(Some)),
+            None => Some(Ok(None)),
         }
     }
 }
@@ -129,20 +118,15 @@ impl Future for Publishing {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let Some(answer) = &mut this.answer else {
+        let Some(receipt) = &this.receipt else {
             return Poll::Ready(Ok(None));
         };
-        match Pin::new(answer).poll(cx) {
-            Poll::Ready(Ok(answer)) => return Poll::Ready(answer.map(Some)),
-            Poll::Ready(Err(_)) => return Poll::Ready(Err(ClientError::closed(&this.end))),
-            Poll::Pending => {}
+        if let Poll::Ready(result) = receipt.poll(cx.waker()) {
+            return Poll::Ready(result.map(Some));
         }
-        let patience = this.patience;
-        let deadline = this.deadline.get_or_insert_with(|| Box::pin(sleep(patience)));
-        match deadline.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(ClientError::TimedOut { after: patience })),
-            Poll::Pending => Poll::Pending,
-        }
+        let after = receipt.patience();
+        let deadline = this.deadline.get_or_insert_with(|| Box::pin(sleep(after)));
+        deadline.as_mut().poll(cx).map(|()| Err(ClientError::TimedOut { after }))
     }
 }
 
@@ -200,8 +184,15 @@ impl Window {
     /// is over.
     pub(super) async fn room_for(&self, bytes: usize) -> Option<Room<'_>> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.bytes_max);
-        let frame = self.frames.acquire().await.ok()?;
-        let bytes = self.bytes.acquire_many(bytes).await.ok()?;
+        // Nobody is overtaken: while anybody waits, there is no permit to be had.
+        let frame = match self.frames.try_acquire() {
+            Ok(frame) => frame,
+            Err(_) => self.frames.acquire().await.ok()?,
+        };
+        let bytes = match self.bytes.try_acquire_many(bytes) {
+            Ok(bytes) => bytes,
+            Err(_) => self.bytes.acquire_many(bytes).await.ok()?,
+        };
         Some(Room { frame, bytes })
     }
 

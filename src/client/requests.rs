@@ -5,6 +5,7 @@
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::net::tcp::OwnedWriteHalf;
@@ -14,11 +15,15 @@ use super::connection::{Route, now};
 use super::error::ClientError;
 use super::outgoing::Outgoing;
 use super::pending::{Pending, Pendings, ReplyTo};
-use super::publish::{NewRecord, Window};
-use crate::protocol::native::{EncodeError, FrameType, FrameWriter, Properties};
+use super::publish::{NewRecord, Position, Window};
+use super::receipts::{Landing, Receipt, Receipts, Ticket};
+use crate::protocol::native::{EncodeError, Frame, FrameType, FrameWriter, Properties};
+use crate::types::Timestamp;
 
 /// Bytes waiting to be written at which no further request is taken.
 const OUTGOING_BYTES_MAX: usize = 1 << 20;
+/// Frames that go together may have the time of one: theirs is hardly another.
+const FRAMES_OF_ONE_TIME_MAX: u32 = 16;
 /// Pieces written at once.
 const PIECES_MAX: usize = 16;
 
@@ -27,6 +32,7 @@ const PIECES_MAX: usize = 16;
 pub(super) struct Requests {
     state: Mutex<State>,
     pub(super) window: Window,
+    receipts: Mutex<Receipts>,
     /// Why the connection ended.
     pub(super) end: Arc<OnceLock<String>>,
     /// Looks at the clock since the last byte came, or since the broker owes a reply.
@@ -53,6 +59,9 @@ struct State {
     is_abandoned: bool,
     /// Those who wait for room.
     waiting: usize,
+    /// The time of the last frame, and how many have it.
+    time: Timestamp,
+    time_frames: u32,
 }
 
 /// A request.
@@ -109,7 +118,8 @@ pub(super) fn is_of_publish(sequence: u64) -> bool {
 }
 
 impl Requests {
-    pub(super) fn new(socket: Arc<OwnedWriteHalf>, window: Window) -> Requests {
+    pub(super) fn new(socket: Arc<OwnedWriteHalf>, window: Window, patience: Duration) -> Requests {
+        let end = Arc::default();
         Requests {
             state: Mutex::new(State {
                 outgoing: Outgoing::default(),
@@ -118,9 +128,12 @@ impl Requests {
                 is_served: false,
                 is_abandoned: false,
                 waiting: 0,
+                time: Timestamp::NONE,
+                time_frames: 0,
             }),
             window,
-            end: Arc::default(),
+            receipts: Mutex::new(Receipts::new(patience, Arc::clone(&end))),
+            end,
             silent_looks: AtomicU32::new(0),
             wake: Notify::new(),
             room: Notify::new(),
@@ -131,6 +144,11 @@ impl Requests {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for the result of a publish.
+    pub(super) fn receipt(&self) -> (Ticket, Receipt) {
+        self.receipts.lock().unwrap_or_else(PoisonError::into_inner).next()
     }
 
     pub(super) fn closed(&self) -> ClientError {
@@ -197,7 +215,7 @@ impl Requests {
     }
 
     /// The requests that replies answer, each with its reply; a reply that answers none is left.
-    pub(super) fn answered<R>(&self, replies: &mut Vec<(u64, R)>, answered: &mut Vec<(Pending, R)>) {
+    pub(super) fn answered(&self, replies: &mut Vec<(u64, Frame)>, answered: &mut Vec<(Pending, Frame)>) {
         let mut state = self.lock();
         let mut strange = Vec::new();
         for (sequence, reply) in replies.drain(..) {
@@ -207,6 +225,23 @@ impl Requests {
             }
         }
         *replies = strange;
+    }
+
+    /// The publishes that are stored, each with its position, and the bytes they took of the window.
+    pub(super) fn stored(
+        &self,
+        stored: &mut Vec<(u64, Position)>,
+        landings: &mut Vec<(Ticket, Landing)>,
+    ) -> Result<usize, ClientError> {
+        let mut state = self.lock();
+        let mut bytes = 0;
+        for (sequence, position) in stored.drain(..) {
+            if let Some((ticket, window_bytes)) = state.pending.take_publish(sequence >> 1)? {
+                bytes += window_bytes as usize;
+                landings.push((ticket, Landing::Stored(position)));
+            }
+        }
+        Ok(bytes)
     }
 
     pub(super) fn owes_nothing(&self) -> bool {
@@ -265,7 +300,11 @@ impl State {
         let number = self.pending.next_number();
         let sequence = request.sequence.unwrap_or_else(|| sequence_of(number, request.kind));
         let properties = |frame: &mut FrameWriter<'_>| request.properties.write(frame);
-        self.outgoing.frame(request.kind, sequence, now(), properties, &request.body)?;
+        if !self.outgoing.has_remaining() || self.time_frames == FRAMES_OF_ONE_TIME_MAX {
+            (self.time, self.time_frames) = (now(), 0);
+        }
+        self.time_frames += 1;
+        self.outgoing.frame(request.kind, sequence, self.time, properties, &request.body)?;
         if request.sequence.is_none() {
             let (route, window_bytes) = (request.route.take(), request.window_bytes);
             self.pending.push(request.reply.take().map(|reply| Pending { reply, route, window_bytes }));

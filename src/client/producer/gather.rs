@@ -18,7 +18,7 @@ use crate::client::ClientError;
 use crate::client::chance::Chance;
 use crate::client::connection::now;
 use crate::client::topics::TopicDescription;
-use crate::record::{BuilderOptions, Compression};
+use crate::record::{BuilderOptions, Compression, HEADER_BYTES as BATCH_HEADER_BYTES};
 use crate::types::{PartitionIndex, Timestamp, TopicName};
 
 /// Bytes a record takes beside its parts, at most; a header takes less.
@@ -476,8 +476,9 @@ impl State {
         if !queue.batches.back().is_some_and(fits) {
             // The one before is as full as it gets.
             wakes = !queue.batches.is_empty();
-            let options =
-                BuilderOptions { compression: limits.compression, producer: None, capacity: queue.capacity.max(bytes) };
+            // Somewhat more than the one before took, but no more than any may take.
+            let capacity = (2 * queue.capacity).min(limit).max(bytes + BATCH_HEADER_BYTES);
+            let options = BuilderOptions { compression: limits.compression, producer: None, capacity };
             let batch = Batch::new(self.next_id, (Instant::now(), now()), options, self.spare.take());
             if limits.linger.is_zero() {
                 wakes = true;
