@@ -352,3 +352,6 @@ pub(super) fn write(socket: &OwnedWriteHalf, outgoing: &mut Outgoing) -> io::Res
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
