@@ -173,11 +173,7 @@ impl Room<'_> {
 impl Window {
     pub(super) fn new(frames_max: u32, bytes_max: u32) -> Window {
         let (frames_max, bytes_max) = (frames_max.max(1), bytes_max.max(1));
-        Window {
-            frames: Semaphore::new(frames_max as usize),
-            bytes: Semaphore::new(bytes_max as usize),
-            bytes_max,
-        }
+        Window { frames: Semaphore::new(frames_max as usize), bytes: Semaphore::new(bytes_max as usize), bytes_max }
     }
 
     /// Waits until a publish of this size fits. One larger than the window takes all of it. `None` where the connection

@@ -6,7 +6,8 @@ use super::error::ClientError;
 use crate::record::{Batch, RecordHeader, Records, verify};
 use crate::types::{Offset, PartitionIndex, Timestamp, TopicName};
 
-/// One record. Key, value and headers are slices of the batch it came in: keeping one keeps its batch in memory.
+/// One record. Key, value and headers are slices of the memory it came in: keeping one keeps its batch, and those read
+/// with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// Its topic.

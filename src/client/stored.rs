@@ -72,7 +72,8 @@ mod tests {
     #[test]
     fn what_a_broker_says_of_a_publish() {
         for (sequence, partition, offset) in [(1, 0, 0), (u64::MAX, u32::MAX, 1 << 40), (7, 12, 1234567890)] {
-            let position = Position { partition: PartitionIndex(partition), offset: Offset::new(offset).expect("small") };
+            let position =
+                Position { partition: PartitionIndex(partition), offset: Offset::new(offset).expect("small") };
             let mut frame = BytesMut::new();
             reply::publish_ack(&mut frame, sequence, NOW, "orders", position.partition, position.offset);
             let frame_bytes = frame.len();
