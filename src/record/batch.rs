@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use crc_fast::{CrcAlgorithm, checksum_combine, crc32_iscsi};
+use crc_fast::crc32_iscsi;
 
 use super::compression::DecodeLimits;
 use super::error::{BatchError, RecordError};
@@ -30,19 +30,6 @@ pub fn verify(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
 /// The CRC-32C of a whole batch's covered bytes.
 pub(super) fn checksum(batch: &[u8]) -> u32 {
     crc32_iscsi(&batch[CRC_FROM..])
-}
-
-/// The CRC-32C of a batch's records, for [`checksum_with`].
-pub(super) fn checksum_of_records(batch: &[u8]) -> u32 {
-    crc32_iscsi(&batch[HEADER_BYTES..])
-}
-
-/// [`checksum`], without a look at the records.
-pub(super) fn checksum_with(batch: &[u8], of_records: u32) -> u32 {
-    let of_header = crc32_iscsi(&batch[CRC_FROM..HEADER_BYTES]);
-    let records_bytes = (batch.len() - HEADER_BYTES) as u64;
-    let combined = checksum_combine(CrcAlgorithm::Crc32Iscsi, of_header.into(), of_records.into(), records_bytes);
-    u32::try_from(combined).unwrap_or_else(|_| checksum(batch))
 }
 
 /// Gives an undamaged batch another place in an idempotent producer's sequence, and the checksum that goes with it.

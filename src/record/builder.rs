@@ -7,7 +7,7 @@ use std::io;
 use bytes::{BufMut, BytesMut};
 
 use super::admission::ProducedBatch;
-use super::batch::{checksum, checksum_of_records, checksum_with};
+use super::batch::checksum;
 use super::compression::{Compression, compress};
 use super::error::BuildError;
 use super::header::{ABSENT, Attributes, BATCH_BYTES_MAX, BatchHeader, HEADER_BYTES, ProducerStamp, write_crc};
@@ -42,8 +42,6 @@ pub struct BatchBuilder {
     records_count: u32,
     base_timestamp: Timestamp,
     max_timestamp: Timestamp,
-    /// The checksum of the records, when the buffer was so long.
-    settled: Option<(usize, u32)>,
 }
 
 impl BatchBuilder {
@@ -64,7 +62,6 @@ impl BatchBuilder {
             records_count: 0,
             base_timestamp: Timestamp::NONE,
             max_timestamp: Timestamp::NONE,
-            settled: None,
         }
     }
 
@@ -137,15 +134,6 @@ impl BatchBuilder {
     pub fn clear(&mut self) {
         self.buffer.clear();
         self.records_count = 0;
-        self.settled = None;
-    }
-
-    /// Does the greater part of [`BatchBuilder::finish`] now, while the records are still at hand in the processor's
-    /// cache. Records may still be added.
-    pub fn settle(&mut self) {
-        if !self.is_empty() && self.options.compression == Compression::None {
-            self.settled = Some((self.buffer.len(), checksum_of_records(&self.buffer)));
-        }
     }
 
     /// Compresses and seals the batch; the builder is then ready for the next one. What it returns needs no
@@ -253,10 +241,7 @@ impl BatchBuilder {
         if let Some(head) = bytes.first_chunk_mut::<HEADER_BYTES>() {
             header.encode(head);
         }
-        header.crc = match self.settled {
-            Some((bytes_len, of_records)) if bytes_len == bytes.len() => checksum_with(&bytes, of_records),
-            Some(_) | None => checksum(&bytes),
-        };
+        header.crc = checksum(&bytes);
         write_crc(&mut bytes, header.crc);
         self.clear();
         ProducedBatch::from_builder(bytes, header)
@@ -316,29 +301,6 @@ mod tests {
                 assert_eq!(batch.header().producer, Some(stamp(1, 0, round.cast_signed() * 10)));
                 let records: Vec<Record> = batch.records().unwrap().map(Result::unwrap).collect();
                 assert_eq!(records.len() as u64, u64::from(round) + 1);
-            }
-        }
-    }
-
-    #[test]
-    fn a_settled_batch_is_the_same() {
-        for compression in Compression::ALL {
-            for (before, after) in [(1, 0), (3, 0), (1, 2), (0, 2)] {
-                let build = |is_settled: bool| {
-                    let mut builder = BatchBuilder::new(BuilderOptions { compression, ..BuilderOptions::default() });
-                    let mut built = Vec::new();
-                    for _ in 0..2 {
-                        (0..before).for_each(|millis| append(&mut builder, millis).unwrap());
-                        if is_settled {
-                            builder.settle();
-                        }
-                        (0..after).for_each(|millis| append(&mut builder, millis).unwrap());
-                        builder.set_producer(Some(stamp(1, 0, 7)));
-                        built.push(builder.finish_bytes().unwrap());
-                    }
-                    built
-                };
-                assert_eq!(build(true), build(false), "{compression:?} {before} {after}");
             }
         }
     }

@@ -155,7 +155,9 @@ impl Gather {
         match self.add(topic, record, false)? {
             Added::Delivery(delivery) => Ok(delivery),
             // Boxed, since hardly any record waits, and all would carry its room.
-            refused => Box::pin(self.send_later(topic, record, patience, refused)).await,
+            refused @ (Added::NoTopic | Added::NoPartition(_) | Added::NoRoom) => {
+                Box::pin(self.send_later(topic, record, patience, refused)).await
+            }
         }
     }
 

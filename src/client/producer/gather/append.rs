@@ -35,11 +35,6 @@ impl State {
         if !queue.batches.back().is_some_and(fits) {
             // The one before is as full as it gets.
             wakes = !queue.batches.is_empty();
-            if !queue.is_full
-                && let Some(builder) = queue.batches.back_mut().and_then(Batch::builder)
-            {
-                builder.settle();
-            }
             // Somewhat more than the one before took, but no more than any may take.
             let capacity = (2 * queue.capacity).min(limit).max(bytes + HEADER_BYTES);
             let options = BuilderOptions { compression: limits.compression, producer: None, capacity };
@@ -73,9 +68,6 @@ impl State {
         if batch.bytes_len() >= limit || place + 1 >= limits.batch_records {
             (queue.is_due, queue.is_full) = (true, true);
             wakes = true;
-            if let Some(builder) = batch.builder() {
-                builder.settle();
-            }
         }
         if wakes {
             self.ready.push(index);
