@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use super::Broker;
 use super::error::BrokerError;
-use super::metadata::{CleanupPolicy, Topic, TopicSettings};
+use super::metadata::{Topic, TopicSettings};
 use super::options::BrokerOptions;
 use super::topic::Slot;
 use crate::replica::{Offsets, Partition, PartitionOptions, PartitionStatus};
-use crate::types::{Epoch, PartitionIndex, TopicName};
+use crate::types::{CleanupPolicy, Epoch, PartitionIndex, TopicName};
 
 /// "Without a limit", as Kafka writes it.
 const UNLIMITED: i64 = -1;

@@ -87,7 +87,7 @@ use requests::{Handle, Pairs, Request, Requests};
 
 pub use crate::protocol::native::{AckLevel, ErrorCode, StartAt};
 pub use crate::record::{Compression, RecordHeader};
-pub use crate::types::{Offset, PartitionIndex, Timestamp, TopicName};
+pub use crate::types::{CleanupPolicy, Offset, PartitionIndex, Timestamp, TopicName};
 pub use admin::{FetchOptions, Fetched};
 pub use error::ClientError;
 pub use message::Message;
@@ -97,8 +97,8 @@ pub use record::Record;
 pub use subscriber::{DeliveryMode, OutOfRange, Partitions, Subscriber, SubscriberOptions};
 pub use subscription::{SubscribeOptions, Subscription};
 pub use topics::{
-    Change, CleanupPolicy, EffectiveSettings, OffsetsQuery, PartitionDescription, PartitionOffsets, PartitionStatus,
-    TopicAlteration, TopicDescription, TopicSettings, TopicSummary,
+    Change, EffectiveSettings, OffsetsQuery, PartitionDescription, PartitionOffsets, PartitionStatus, TopicAlteration,
+    TopicDescription, TopicSettings, TopicSummary,
 };
 
 /// How to reach a broker, and how much may be under way.

@@ -4,10 +4,9 @@ use serde_json::Value;
 
 use super::error::ClientError;
 use super::topics::{
-    CleanupPolicy, EffectiveSettings, PartitionDescription, PartitionStatus, TopicDescription, TopicSettings,
-    TopicSummary,
+    EffectiveSettings, PartitionDescription, PartitionStatus, TopicDescription, TopicSettings, TopicSummary,
 };
-use crate::types::{Offset, PartitionIndex, Timestamp};
+use crate::types::{CleanupPolicy, Offset, PartitionIndex, Timestamp};
 
 /// The topics of one page.
 pub(super) fn topics(body: &[u8]) -> Result<Vec<TopicSummary>, ClientError> {
@@ -114,7 +113,7 @@ mod tests {
             "effective":{"retention_ms":-1,"retention_bytes":8,"max_message_size":9,"cleanup_policy":"delete"}}"#;
         let topic = description(topic).expect("read");
         assert_eq!(topic.created_at.millis(), 7);
-        assert_eq!(topic.settings.cleanup_policy, Some(CleanupPolicy::CompactDelete));
+        assert_eq!(topic.settings.cleanup_policy, Some(CleanupPolicy::CompactAndDelete));
         assert_eq!((topic.effective.retention_ms, topic.effective.retention_bytes), (-1, 8));
         assert_eq!(topic.partitions[0].status, PartitionStatus::Failed);
         assert_eq!(topic.partitions[0].log_end.map(Offset::get), Some(6));

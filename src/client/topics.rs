@@ -3,43 +3,9 @@
 //! Plain values: reading them from a reply is [`super::reading`]'s business.
 
 use crate::protocol::native::Properties;
-use crate::types::{Offset, PartitionIndex, Timestamp};
+use crate::types::{CleanupPolicy, Offset, PartitionIndex, Timestamp};
 
 use super::error::ClientError;
-
-/// What becomes of old records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CleanupPolicy {
-    /// They are deleted by age and size.
-    Delete,
-    /// The last one of each key is kept.
-    Compact,
-    /// The last one of each key is kept, until age or size takes it too.
-    CompactDelete,
-}
-
-impl CleanupPolicy {
-    /// The policy of a name; `None` for an unknown one.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<CleanupPolicy> {
-        match name {
-            "delete" => Some(CleanupPolicy::Delete),
-            "compact" => Some(CleanupPolicy::Compact),
-            "compact,delete" | "delete,compact" => Some(CleanupPolicy::CompactDelete),
-            _ => None,
-        }
-    }
-
-    /// The name on the wire.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            CleanupPolicy::Delete => "delete",
-            CleanupPolicy::Compact => "compact",
-            CleanupPolicy::CompactDelete => "compact,delete",
-        }
-    }
-}
 
 /// A topic's own settings; `None` where the broker's default is to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

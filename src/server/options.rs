@@ -78,6 +78,7 @@ pub(super) fn native_options(config: &Config) -> NativeOptions {
         connection_timeout: server.connection_timeout,
         ack_timeout: server.ack_timeout,
         subscribe_grace: Duration::from_millis(server.subscribe_grace_ms),
+        incoming_bytes: server.incoming_bytes,
         message_bytes_max: config.topics.max_message_size,
         auto_create: config.topics.auto_create,
     }

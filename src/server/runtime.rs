@@ -310,8 +310,9 @@ impl Housekeeper {
 #[must_use]
 pub fn drain(broker: &Broker, bound: Duration) -> bool {
     let checks = bound.as_micros() / DRAIN_CHECK.as_micros();
-    broker.request_durable();
     for _ in 0..checks {
+        // Again each time: what lands may make the broker drop older positions, which is to be written as well.
+        broker.request_durable();
         if broker.is_idle() {
             return true;
         }

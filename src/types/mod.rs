@@ -2,6 +2,7 @@
 //!
 //! Nothing here does I/O or knows a wire format. A bare integer never stands for one of these.
 
+mod cleanup_policy;
 mod epoch;
 mod name;
 mod offset;
@@ -11,6 +12,7 @@ mod timestamp;
 #[cfg(feature = "server")]
 mod topic_id;
 
+pub use cleanup_policy::CleanupPolicy;
 pub use epoch::Epoch;
 pub use name::{InvalidTopicName, PartitionIndex, TopicName, TopicPartition};
 pub use offset::{BatchIndex, Offset};

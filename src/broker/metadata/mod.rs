@@ -23,7 +23,7 @@ pub use codec::DecodeError;
 pub use command::{AllocateProducerIds, AlterTopic, Command, CreateTopic, DeleteTopic};
 pub(in crate::broker) use serde_as::topic_name;
 pub use snapshot::{InvalidMetadataSnapshot, MetadataSnapshot};
-pub use topic::{CleanupPolicy, InvalidSetting, SettingsChange, Topic, TopicSettings};
+pub use topic::{InvalidSetting, SettingsChange, Topic, TopicSettings};
 
 /// Bounds that a broker puts on what it accepts; they bind no command that is already in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

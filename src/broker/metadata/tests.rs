@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::types::Timestamp;
+use crate::types::{CleanupPolicy, Timestamp};
 
 const LIMITS: MetadataLimits = MetadataLimits { topics_max: 2, partitions_max: 8 };
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{AlterTopic, CreateTopic, MetadataError, serde_as};
-use crate::types::{Timestamp, TopicId, TopicName};
+use crate::types::{CleanupPolicy, Timestamp, TopicId, TopicName};
 
 /// "Without a limit", as Kafka writes it.
 const UNLIMITED: i64 = -1;
@@ -46,20 +46,6 @@ pub struct TopicSettings {
     /// The length a segment may grow to, in bytes; at least 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segment_bytes: Option<u64>,
-}
-
-/// What happens to old records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum CleanupPolicy {
-    /// They go when their retention is over.
-    #[serde(rename = "delete")]
-    Delete,
-    /// They go when a newer record has their key.
-    #[serde(rename = "compact")]
-    Compact,
-    /// They go on either ground.
-    #[serde(rename = "compact,delete")]
-    CompactAndDelete,
 }
 
 /// A setting out of its range.

@@ -1,8 +1,9 @@
 //! Changing topics: settings at once and after a restart, more partitions, and what happens where it goes wrong.
 
 use super::*;
-use crate::broker::metadata::{CleanupPolicy, SettingsChange};
+use crate::broker::metadata::SettingsChange;
 use crate::disk::faulty::{OpKind, Rule};
+use crate::types::CleanupPolicy;
 
 impl Rig {
     fn begin_alter(&self, topic: &str, change: TopicChange) {

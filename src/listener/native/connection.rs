@@ -1,6 +1,7 @@
 //! One connection, from its first frame to its end.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::answer::Answer;
 use super::batches::Fetches;
 use super::correlation::{self, ConnectionNumber, Noted};
 use super::errors::Refusal;
+use super::frame_memory::FrameLoan;
 use super::incoming::Incoming;
 use super::liveness;
 use super::outbox::{Outbox, Place, shutting_down};
@@ -38,6 +40,8 @@ pub(super) struct Connection<'a> {
     pub(super) fetches: Fetches,
     codec: FrameCodec,
     incoming: Incoming,
+    /// What the large frame under way was lent.
+    loan: Option<FrameLoan>,
     in_hand: Option<InHand>,
     /// Whether a valid frame has come.
     is_greeted: bool,
@@ -49,8 +53,17 @@ enum Next {
     Close(&'static str),
 }
 
-/// What came, after publishes that were gathered.
+/// What a read brought.
 enum Came {
+    Bytes,
+    /// The peer has closed its side.
+    End,
+    /// Nothing for long, while others wait for the memory.
+    TooSlowly,
+}
+
+/// What was cut off next, after publishes that were gathered.
+enum Cut {
     /// Nothing else yet: there may be more publishes.
     Publishes,
     /// What publishes are not gathered with, or what must be waited for.
@@ -99,6 +112,7 @@ pub(super) async fn run(
         fetches: Fetches::default(),
         codec: FrameCodec::new(limits),
         incoming: Incoming::default(),
+        loan: None,
         in_hand: None,
         is_greeted: false,
     };
@@ -157,13 +171,20 @@ async fn beat(listener: &NativeListener, outbox: &Outbox) {
     }
 }
 
+impl Came {
+    fn of(bytes: usize) -> Came {
+        if bytes == 0 { Came::End } else { Came::Bytes }
+    }
+}
+
 impl Connection<'_> {
     async fn serve(&mut self, stream: &TcpStream) -> io::Result<&'static str> {
         let handshake = Instant::now() + self.listener.options.handshake_timeout;
         loop {
             self.outbox.request_may_come().await;
-            let read = self.incoming.read(stream, self.codec.missing());
-            let read = if self.is_greeted {
+            let is_greeted = self.is_greeted;
+            let read = self.read(stream);
+            let read = if is_greeted {
                 read.await?
             } else {
                 match timeout_at(handshake, read).await {
@@ -171,13 +192,42 @@ impl Connection<'_> {
                     Err(_) => return Ok("no valid frame within server.handshake_timeout"),
                 }
             };
-            if read == 0 {
-                return Ok("closed by the peer");
+            match read {
+                Came::Bytes => {}
+                Came::End => return Ok("closed by the peer"),
+                Came::TooSlowly => return Ok("a large frame took long to come while others waited for its memory"),
             }
             // Boxed, so that a connection keeps no room for it while it is idle.
             if let Next::Close(reason) = Box::pin(self.take_frames()).await {
                 return Ok(reason);
             }
+        }
+    }
+
+    /// Reads what has come, or waits for it. A large frame is read once there is memory for it.
+    async fn read(&mut self, stream: &TcpStream) -> io::Result<Came> {
+        match self.codec.missing() {
+            // Boxed, as most connections never receive one.
+            Some(missing) => Box::pin(self.read_large(stream, missing)).await,
+            None => self.incoming.read(stream, None).await.map(Came::of),
+        }
+    }
+
+    async fn read_large(&mut self, stream: &TcpStream, missing: NonZeroUsize) -> io::Result<Came> {
+        if self.loan.is_none() {
+            let bytes = self.incoming.bytes.len() + missing.get();
+            self.loan = Some(self.listener.frame_memory.lend(bytes).await);
+        }
+        let wanted_back = async {
+            match &mut self.loan {
+                Some(loan) => loan.wanted_back().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            read = self.incoming.read(stream, Some(missing)) => read.map(Came::of),
+            () = wanted_back => Ok(Came::TooSlowly),
         }
     }
 
@@ -187,16 +237,18 @@ impl Connection<'_> {
         let mut next = Next::GoOn;
         loop {
             match self.gather(&mut run) {
-                Came::Publishes => {}
-                Came::Other(Decoded::Frame(frame)) => self.take_frame(frame, &mut run).await,
-                Came::Other(other @ (Decoded::Malformed(_) | Decoded::TooLarge(_))) => self.refuse_frame(&other),
-                Came::Other(Decoded::Fatal(fatal)) => {
+                Cut::Publishes => {}
+                Cut::Other(Decoded::Frame(frame)) => self.take_frame(frame, &mut run).await,
+                Cut::Other(other @ (Decoded::Malformed(_) | Decoded::TooLarge(_))) => self.refuse_frame(&other),
+                Cut::Other(Decoded::Fatal(fatal)) => {
                     tracing::debug!(connection = self.outbox.connection().0, %fatal, "closing a connection");
                     next = Next::Close("no frame can be found");
                     break;
                 }
-                Came::Nothing => break,
+                Cut::Nothing => break,
             }
+            // Whatever was served, a frame that was lent memory was before it.
+            self.loan = None;
             let has_room = self.outbox.has_room();
             if run.is_full() || !has_room {
                 run.flush(self.listener, &self.outbox).await;
@@ -211,20 +263,20 @@ impl Connection<'_> {
 
     /// Gathers publishes as long as nothing has to be waited for: one after the other, with nothing between them that
     /// is done for each.
-    fn gather(&mut self, run: &mut PublishRun) -> Came {
+    fn gather(&mut self, run: &mut PublishRun) -> Cut {
         let is_simple = !correlation::is_wanted() && !self.commands.are_under_way();
         let mut gathering = run.gather(self.listener, &self.outbox);
         for _ in 0..PUBLISHES_UNCHECKED {
             match self.codec.next(&mut self.incoming.bytes) {
                 Some(Decoded::Frame(frame)) if is_simple && gathering.add(&frame) => self.is_greeted = true,
-                Some(other) => return Came::Other(other),
-                None => return Came::Nothing,
+                Some(other) => return Cut::Other(other),
+                None => return Cut::Nothing,
             }
             if gathering.is_full() {
                 break;
             }
         }
-        Came::Publishes
+        Cut::Publishes
     }
 
     async fn take_frame(&mut self, mut frame: Frame, run: &mut PublishRun) {

@@ -15,6 +15,7 @@ mod connection;
 mod correlation;
 mod errors;
 mod farewell;
+mod frame_memory;
 mod incoming;
 mod liveness;
 mod outbox;
@@ -38,9 +39,13 @@ use tokio::sync::watch;
 
 use batches::FetchBudget;
 use correlation::ConnectionNumber;
+use frame_memory::FrameMemory;
 
 use crate::broker::Broker;
 use crate::types::{Timestamp, TopicId};
+
+/// How long a large frame may take to come while others wait for its memory.
+const FRAME_COMING_MAX: Duration = Duration::from_secs(10);
 
 /// How the listener behaves.
 #[derive(Debug, Clone)]
@@ -57,6 +62,8 @@ pub struct NativeOptions {
     pub subscribe_grace: Duration,
     /// How long a record of an at-least-once subscription may stay unacknowledged before it is sent again.
     pub ack_timeout: Duration,
+    /// Bytes of the large frames that all connections together receive at a time.
+    pub incoming_bytes: usize,
     /// Bytes of a message's body at most.
     pub message_bytes_max: usize,
     /// Whether publishing or subscribing to a topic that does not exist creates it.
@@ -87,6 +94,7 @@ pub struct NativeListener {
     /// Connections so far.
     connections: AtomicU64,
     fetch_budget: FetchBudget,
+    frame_memory: Arc<FrameMemory>,
 }
 
 impl NativeListener {
@@ -94,7 +102,8 @@ impl NativeListener {
     #[must_use]
     pub fn new(broker: Arc<Broker>, options: NativeOptions, surroundings: Surroundings) -> Arc<NativeListener> {
         let (connections, fetch_budget) = (AtomicU64::new(0), FetchBudget::default());
-        Arc::new(NativeListener { broker, options, surroundings, connections, fetch_budget })
+        let frame_memory = FrameMemory::new(options.incoming_bytes, FRAME_COMING_MAX);
+        Arc::new(NativeListener { broker, options, surroundings, connections, fetch_budget, frame_memory })
     }
 
     async fn connection(self: Arc<Self>, stream: TcpStream, stop: watch::Receiver<bool>) {

@@ -12,14 +12,13 @@ use super::NativeListener;
 use super::answer::Answer;
 use super::connection::Connection;
 use super::errors::Refusal;
-use crate::broker::metadata::{CleanupPolicy, SettingsChange, TopicSettings};
+use crate::broker::metadata::{SettingsChange, TopicSettings};
 use crate::broker::{
     Broker, BrokerError, CommandReply, CreatedTopic, DescribedStatus, EffectiveSettings, PartitionDescription,
     TopicChange, TopicDescription, TopicHandle,
 };
 use crate::protocol::native::{
-    AlterTopicRequest, CleanupPolicy as WirePolicy, CreateTopicRequest, DeleteTopicRequest, MetadataRequest,
-    SettingsRequest,
+    AlterTopicRequest, CreateTopicRequest, DeleteTopicRequest, MetadataRequest, SettingsRequest,
 };
 use crate::types::TopicName;
 
@@ -177,16 +176,11 @@ impl From<DeleteTopicRequest> for TopicCommand {
 }
 
 fn change_of(settings: &SettingsRequest) -> SettingsChange {
-    let policy = |policy| match policy {
-        WirePolicy::Delete => CleanupPolicy::Delete,
-        WirePolicy::Compact => CleanupPolicy::Compact,
-        WirePolicy::CompactAndDelete => CleanupPolicy::CompactAndDelete,
-    };
     SettingsChange {
         retention_ms: settings.retention_ms,
         retention_bytes: settings.retention_bytes,
         message_bytes_max: settings.message_bytes_max,
-        cleanup_policy: settings.cleanup_policy.map(|own| own.map(policy)),
+        cleanup_policy: settings.cleanup_policy,
         segment_bytes: settings.segment_bytes,
     }
 }
@@ -224,7 +218,7 @@ fn described(description: &TopicDescription) -> Value {
     note("retention_ms", settings.retention_ms.map(Value::from));
     note("retention_bytes", settings.retention_bytes.map(Value::from));
     note("max_message_size", settings.message_bytes_max.map(Value::from));
-    note("cleanup_policy", settings.cleanup_policy.map(|policy| policy_name(policy).into()));
+    note("cleanup_policy", settings.cleanup_policy.map(|policy| policy.as_str().into()));
     note("segment_bytes", settings.segment_bytes.map(Value::from));
     json!({
         "topic": topic.name.as_str(),
@@ -236,7 +230,7 @@ fn described(description: &TopicDescription) -> Value {
             "retention_ms": retention_ms,
             "retention_bytes": retention_bytes,
             "max_message_size": message_bytes_max,
-            "cleanup_policy": policy_name(cleanup_policy),
+            "cleanup_policy": cleanup_policy.as_str(),
             "segment_bytes": segment_bytes,
         },
     })
@@ -261,13 +255,4 @@ fn partition(description: &PartitionDescription) -> Value {
         shown["bytes"] = description.bytes.into();
     }
     shown
-}
-
-fn policy_name(policy: CleanupPolicy) -> &'static str {
-    match policy {
-        CleanupPolicy::Delete => WirePolicy::Delete,
-        CleanupPolicy::Compact => WirePolicy::Compact,
-        CleanupPolicy::CompactAndDelete => WirePolicy::CompactAndDelete,
-    }
-    .as_str()
 }

@@ -19,9 +19,9 @@ pub use frame::{FRAME_BYTES_MIN, Frame, FrameType};
 pub use properties::{MalformedProperties, Properties, PropertyPairs};
 pub use reply::DataRecord;
 pub use request::{
-    AckLevel, AckRequest, AlterTopicRequest, CLIENT_ID_HEADER, CleanupPolicy, CommitRequest, CreateTopicRequest,
-    DeleteTopicRequest, FETCH_BYTES_DEFAULT, FETCH_BYTES_MAX, FETCH_WAIT_MAX, FetchRequest, ID_HEADER,
-    ListOffsetsRequest, MetadataRequest, PublishBatchRequest, PublishRequest, Request, RequestError, SettingsRequest,
-    StartAt, SubscribeRequest, TOPICS_LISTED_MAX, UnsubscribeRequest,
+    AckLevel, AckRequest, AlterTopicRequest, CLIENT_ID_HEADER, CommitRequest, CreateTopicRequest, DeleteTopicRequest,
+    FETCH_BYTES_DEFAULT, FETCH_BYTES_MAX, FETCH_WAIT_MAX, FetchRequest, ID_HEADER, ListOffsetsRequest, MetadataRequest,
+    PublishBatchRequest, PublishRequest, Request, RequestError, SettingsRequest, StartAt, SubscribeRequest,
+    TOPICS_LISTED_MAX, UnsubscribeRequest,
 };
 pub use writer::{EncodeError, FrameWriter};

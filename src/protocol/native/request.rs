@@ -17,8 +17,7 @@ pub use batches::{
     PublishBatchRequest,
 };
 pub use topics::{
-    AlterTopicRequest, CleanupPolicy, CreateTopicRequest, DeleteTopicRequest, MetadataRequest, SettingsRequest,
-    TOPICS_LISTED_MAX,
+    AlterTopicRequest, CreateTopicRequest, DeleteTopicRequest, MetadataRequest, SettingsRequest, TOPICS_LISTED_MAX,
 };
 
 mod batches;

@@ -122,6 +122,8 @@ settings! {
         ack_timeout: Duration = "30", seconds(0.1, 86_400.0);
         /// Milliseconds between the ACK to a SUBSCRIBE with `version=1.0` and the first DATA.
         subscribe_grace_ms: u64 = "50", integer(0, 10_000);
+        /// Bytes of the large requests that are received at a time, for all connections together; the others wait.
+        incoming_bytes: usize = "16777216", integer(1_048_576, 4_294_967_295);
     }
     /// Where and how records are kept.
     storage: StorageConfig {
@@ -142,9 +144,9 @@ settings! {
         /// Bytes a partition keeps before its oldest segments go; 0 is no limit.
         retention_bytes: u64 = "0", integer(0, 9_223_372_036_854_775_807);
         /// Bytes of memory for the newest records of all partitions together.
-        tail_bytes: usize = "33554432", integer(0, 68_719_476_736);
+        tail_bytes: usize = "25165824", integer(0, 68_719_476_736);
         /// Bytes of all partitions together that may wait to be written before their producers are slowed.
-        pending_bytes: usize = "16777216", integer(65_536, 4_294_967_296);
+        pending_bytes: usize = "8388608", integer(65_536, 4_294_967_296);
         /// Bytes of a partition that may be written but not synced before its producers are slowed.
         unsynced_bytes: u64 = "67108864", integer(65_536, 68_719_476_736);
         /// Largest group of records that a connection's own thread writes; 0 leaves every write to the writer threads.

@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(retention_change("0"), Ok(Change::Set(-1)));
         assert_eq!(retention_change("default"), Ok(Change::Reset));
         assert_eq!(retention_bytes_change("-1"), Ok(Change::Set(-1)));
-        assert_eq!(policy_change("compact,delete"), Ok(Change::Set(CleanupPolicy::CompactDelete)));
+        assert_eq!(policy_change("compact,delete"), Ok(Change::Set(CleanupPolicy::CompactAndDelete)));
         assert_eq!(bytes_change("1"), Ok(Change::Set(1)));
         for bad in [
             retention_change("-1").err(),

@@ -1,6 +1,7 @@
 //! Tests of the listener with a broker in memory, whose work can be held back.
 
 mod closing;
+mod large;
 mod limits;
 
 use std::collections::VecDeque;
@@ -28,6 +29,9 @@ const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const BOUND: Duration = Duration::from_secs(20);
 /// Bytes that may wait to be written.
 const PENDING_BYTES: usize = 2_000;
+
+/// Bytes of large frames that are received at a time.
+const INCOMING_BYTES: usize = 200_000;
 
 /// Work that waits.
 type Held = VecDeque<(Arc<Partition>, Work)>;
@@ -85,6 +89,7 @@ impl Rig {
             connection_timeout: BOUND,
             subscribe_grace: Duration::from_millis(1),
             ack_timeout: BOUND,
+            incoming_bytes: INCOMING_BYTES,
             message_bytes_max: 1 << 20,
             auto_create: false,
         };

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::protocol::native::Properties;
+use crate::types::CleanupPolicy;
 
 fn frame(kind: FrameType, pairs: &[(&str, &str)]) -> Frame {
     Frame {

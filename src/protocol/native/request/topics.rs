@@ -2,7 +2,7 @@
 
 use super::steering::{Steering, number, own, own_number, set_once};
 use super::{Frame, RequestError};
-use crate::types::TopicName;
+use crate::types::{CleanupPolicy, TopicName};
 
 /// Topics that one METADATA lists at most.
 pub const TOPICS_LISTED_MAX: u32 = 10_000;
@@ -82,17 +82,6 @@ pub struct SettingsRequest {
     pub cleanup_policy: Option<Option<CleanupPolicy>>,
     /// `wiber.segment_bytes`: the length a segment may grow to, in bytes.
     pub segment_bytes: Option<Option<u64>>,
-}
-
-/// What happens to old records: `wiber.cleanup_policy`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CleanupPolicy {
-    /// `delete`: they go when their retention is over.
-    Delete,
-    /// `compact`: they go when a newer record has their key.
-    Compact,
-    /// `compact,delete`: they go on either ground.
-    CompactAndDelete,
 }
 
 pub(super) fn create_topic(frame: &Frame) -> Result<CreateTopicRequest, RequestError> {
@@ -199,27 +188,4 @@ fn given<T>(
 /// -1, or a number of digits alone.
 fn signed(text: &str) -> Option<i64> {
     if text == "-1" { Some(-1) } else { number(text).and_then(|found| i64::try_from(found).ok()) }
-}
-
-impl CleanupPolicy {
-    /// The policy of a name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<CleanupPolicy> {
-        match name {
-            "delete" => Some(CleanupPolicy::Delete),
-            "compact" => Some(CleanupPolicy::Compact),
-            "compact,delete" | "delete,compact" => Some(CleanupPolicy::CompactAndDelete),
-            _ => None,
-        }
-    }
-
-    /// The name on the wire.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            CleanupPolicy::Delete => "delete",
-            CleanupPolicy::Compact => "compact",
-            CleanupPolicy::CompactAndDelete => "compact,delete",
-        }
-    }
 }
