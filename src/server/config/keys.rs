@@ -154,7 +154,7 @@ settings! {
         /// Zeros written at a time ahead of a log that is synced after every few records, which makes those syncs faster; 0: none.
         preallocate_bytes: u64 = "262144", integer(0, 16_777_216);
         /// Threads that fsync.
-        sync_threads: usize = "8", integer(1, 64);
+        sync_threads: usize = "16", integer(1, 64);
         /// Threads that write.
         writer_threads: usize = "2", integer(1, 64);
         /// Sealed segments held open at most.
