@@ -1,7 +1,9 @@
 //! What `/proc` says of processes: the CPU and the memory of a group, and which processes carry a mark in their
 //! environment. Clock ticks are taken as 100 a second, which every Linux has shown to programs for decades.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 
 const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -20,10 +22,10 @@ pub(crate) fn group_usage(group: u32) -> Option<(f64, f64)> {
     found.then(|| (ticks as f64 / TICKS_PER_SECOND, kibibytes as f64 / 1024.0))
 }
 
-/// The processes whose environment has `mark` (`NAME=value`), but not this one.
-pub(crate) fn marked(mark: &str) -> Vec<u32> {
+/// The living processes whose environment has `mark` (`NAME=path`, or a path below it), but not this one.
+pub(crate) fn marked(mark: &OsStr) -> Vec<u32> {
     let ours = std::process::id();
-    processes().filter(|&process| process != ours && environment_has(process, mark)).collect()
+    processes().filter(|&process| process != ours && environment_has(process, mark) && lives(process)).collect()
 }
 
 /// Whether a process lives and is no zombie.
@@ -35,9 +37,12 @@ fn processes() -> impl Iterator<Item = u32> {
     fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-fn environment_has(process: u32, mark: &str) -> bool {
+fn environment_has(process: u32, mark: &OsStr) -> bool {
+    let is_marked = |variable: &[u8]| {
+        variable.strip_prefix(mark.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    };
     fs::read(format!("/proc/{process}/environ"))
-        .is_ok_and(|environment| environment.split(|&byte| byte == 0).any(|variable| variable == mark.as_bytes()))
+        .is_ok_and(|environment| environment.split(|&byte| byte == 0).any(is_marked))
 }
 
 fn read(process: u32, file: &str) -> Option<String> {

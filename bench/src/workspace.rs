@@ -1,0 +1,158 @@
+//! The directory of one run, and the processes that belong to it. Every process it starts carries the directory in its
+//! environment, so that all of them are found again, however they were forked; whatever ends this program, they are
+//! killed and the directory is deleted, if not by this program then by the next.
+
+use std::ffi::OsString;
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, id};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::process;
+
+/// The variable of the environment with the directory of the run.
+const MARK: &str = "WIBER_BENCH_RUN";
+const PREFIX: &str = "wiber-bench-";
+/// How long killed processes may take to be gone.
+const GONE_MAX: Duration = Duration::from_secs(20);
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Whether the run was interrupted, and every failure since is but a consequence.
+pub(crate) fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::SeqCst)
+}
+
+/// The directory of a run; dropped, it and its processes are gone.
+#[derive(Debug)]
+pub(crate) struct Workspace {
+    directory: PathBuf,
+    next: AtomicU32,
+}
+
+impl Workspace {
+    /// Makes the directory below `parent`, after clearing away what dead runs have left there, and sees to it that SIGINT
+    /// and SIGTERM leave nothing behind.
+    pub(crate) fn new(parent: &Path) -> Result<Self> {
+        clear_leftovers(parent)?;
+        let directory = parent.join(format!("{PREFIX}{}", id()));
+        fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        let directory = directory.canonicalize()?;
+        let doomed = directory.clone();
+        ctrlc::set_handler(move || {
+            INTERRUPTED.store(true, Ordering::SeqCst);
+            eprintln!("\ninterrupted: killing the servers and deleting their data");
+            let _ = clear(&doomed);
+            std::process::exit(130);
+        })?;
+        Ok(Self { directory, next: AtomicU32::new(0) })
+    }
+
+    /// A directory nothing was in before.
+    pub(crate) fn fresh(&self, name: &str) -> Result<PathBuf> {
+        let number = self.next.fetch_add(1, Ordering::SeqCst);
+        let directory = self.directory.join(format!("{number}-{name}"));
+        fs::create_dir_all(&directory)?;
+        Ok(directory)
+    }
+
+    /// A command whose process, and whatever it forks, belongs to `directory` of this run.
+    pub(crate) fn command(&self, words: &[String], directory: &Path) -> Result<Command> {
+        let Some((program, arguments)) = words.split_first() else { bail!("no program to start") };
+        let mut command = Command::new(program);
+        command.args(arguments).env(MARK, directory);
+        Ok(command)
+    }
+
+    /// Kills what belongs to `directory` and deletes it.
+    pub(crate) fn clear(&self, directory: &Path) -> Result<()> {
+        clear(directory)
+    }
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        if let Err(error) = clear(&self.directory) {
+            eprintln!("{} could not be cleared: {error:#}", self.directory.display());
+        }
+    }
+}
+
+/// Kills what runs that are dead have left running, and deletes their data.
+fn clear_leftovers(parent: &Path) -> Result<()> {
+    for entry in fs::read_dir(parent).with_context(|| format!("cannot read {}", parent.display()))?.flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse::<u32>().ok());
+        if owner.is_some_and(|owner| owner == id() || !process::lives(owner)) {
+            eprintln!("clearing away what an earlier run has left in {}", entry.path().display());
+            clear(&entry.path().canonicalize()?)?;
+        }
+    }
+    Ok(())
+}
+
+fn clear(directory: &Path) -> Result<()> {
+    let mut mark = OsString::from(format!("{MARK}="));
+    mark.push(directory);
+    let since = Instant::now();
+    loop {
+        let processes = process::marked(&mark);
+        if processes.is_empty() {
+            break;
+        }
+        for process in processes {
+            if let Some(pid) = i32::try_from(process).ok().and_then(Pid::from_raw) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+        if since.elapsed() > GONE_MAX {
+            bail!("processes will not end");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// So many ports of 127.0.0.1 that nobody listens on now.
+pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>> {
+    let listeners = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>()?;
+    Ok(listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?.iter().map(|at| at.port()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_differ() {
+        let mut ports = free_ports(8).unwrap();
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), 8);
+    }
+
+    #[test]
+    fn a_marked_process_and_its_children_are_killed() {
+        let directory = std::env::temp_dir().join(format!("wiber-bench-test-{}", id()));
+        fs::create_dir_all(&directory).unwrap();
+        let mut child =
+            Command::new("sh").args(["-c", "sleep 600 & sleep 600"]).env(MARK, &directory).spawn().unwrap();
+        let mut mark = OsString::from(format!("{MARK}="));
+        mark.push(&directory);
+        while process::marked(&mark).len() < 3 {
+            std::thread::yield_now();
+        }
+        clear(&directory).unwrap();
+        child.wait().unwrap();
+        assert!(process::marked(&mark).is_empty());
+        assert!(!directory.exists());
+    }
+}
