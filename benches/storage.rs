@@ -106,12 +106,12 @@ fn options(dir: &Path, sync: SyncPolicy) -> BrokerOptions {
         snapshot_interval_ms: 0,
         reserve_bytes: 4 << 20,
         tail_bytes: 32 << 20,
+        pending_bytes: 16 << 20,
         open_segments_max: 256,
         partition: PartitionOptions {
             log: LogOptions::default(),
             sync,
             retention: RetentionPolicy::default(),
-            pending_bytes_max: 16 << 20,
             unsynced_bytes_max: 64 << 20,
             inline_write_bytes_max: 64 << 10,
             producers: ProducerLimits { producers_max: 1_000, expiry_ms: i64::MAX },

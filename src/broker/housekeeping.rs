@@ -70,6 +70,13 @@ impl Broker {
         }
     }
 
+    /// Cuts off what was written ahead of the logs' ends: what a clean stop leaves behind is records alone.
+    pub fn trim_logs(&self) {
+        for partition in self.open_partitions() {
+            partition.log().trim();
+        }
+    }
+
     /// Whether no partition has anything to write, to sync or under way, and no command has effects that are not there.
     #[must_use]
     pub fn is_idle(&self) -> bool {

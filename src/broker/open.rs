@@ -20,8 +20,8 @@ use super::topic::{Slot, TopicHandle};
 use crate::disk::Disk;
 use crate::log::{DataDirectory, HandleCache, LogContext, LogError, LogPoint, PartitionFiles, SpaceReserve};
 use crate::replica::{
-    Checkpoint, OpenReport, Partition, PartitionOptions, PartitionStart, PartitionStatus, ReplicaContext, SyncPolicy,
-    TailBudget, WorkQueue, run_jobs,
+    Checkpoint, OpenReport, Partition, PartitionOptions, PartitionStart, PartitionStatus, PendingBudget,
+    ReplicaContext, SyncPolicy, TailBudget, WorkQueue, run_jobs,
 };
 use crate::types::{BatchIndex, Offset, PartitionIndex, Timestamp, TopicId, TopicName, TopicPartition};
 
@@ -76,6 +76,7 @@ impl Broker {
             log: LogContext { disk: Arc::clone(&disk), handles: Arc::new(HandleCache::new(options.open_segments_max)) },
             queue,
             tails: Arc::new(TailBudget::new(options.tail_bytes)),
+            pending: Arc::new(PendingBudget::new(options.pending_bytes)),
             reserve: Arc::clone(&reserve),
         };
         let ids = MessageIds::new(options.publish.dedup_window_ms);

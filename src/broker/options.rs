@@ -30,6 +30,8 @@ pub struct BrokerOptions {
     pub reserve_bytes: u64,
     /// Memory for the recent ends of all partitions together, in bytes.
     pub tail_bytes: usize,
+    /// Bytes that may wait to be written in all partitions together.
+    pub pending_bytes: u64,
     /// Sealed segments held open.
     pub open_segments_max: usize,
     /// What every partition gets, but for what its topic settles itself.

@@ -3,6 +3,7 @@
 use std::io::IoSlice;
 use std::sync::Arc;
 
+use super::ahead::Ahead;
 use super::error::LogError;
 use super::index::IndexEntry;
 use super::partition_file::{SealedSegment, SegmentRecord};
@@ -91,6 +92,7 @@ impl PartitionLog {
         let plan = plan_run(writer, batches, end, &active, now);
         if let Err(error) = write_run(&active, &batches[..plan.count], end.position) {
             let failed = LogError::io("write", active.path(), error);
+            writer.ahead.end = 0;
             // What the failed write left must not be taken for a batch: the next one begins at the same byte.
             return match active.file.set_len(end.position) {
                 Err(error) if failed.is_storage_full() => Err(LogError::io("cut", active.path(), error)),
@@ -133,6 +135,10 @@ impl PartitionLog {
         if end.position == 0 {
             return Ok(());
         }
+        if writer.ahead.end > end.position {
+            active.file.set_len(end.position).map_err(|error| LogError::io("cut", active.path(), error))?;
+            writer.ahead.end = 0;
+        }
         active.sync()?;
         active.index.lock().save_mark(durable_mark(&active, end));
         let mut file = (*file).clone();
@@ -151,6 +157,7 @@ impl PartitionLog {
         view.end = LogPoint::segment_start(end.next_offset, end.next_batch);
         drop(view);
         writer.must_roll = false;
+        writer.ahead = Ahead::default();
         writer.first_append = None;
         writer.last_entry_position = 0;
         Ok(())

@@ -28,10 +28,17 @@ pub struct LogOptions {
     pub segment_age_ms: i64,
     /// An index entry at least every this many bytes of log.
     pub index_interval_bytes: u64,
+    /// Zeros written at a time ahead of a log whose syncs are small, in bytes; 0: none.
+    pub zeros_ahead_bytes: u64,
 }
 
 impl Default for LogOptions {
     fn default() -> LogOptions {
-        LogOptions { segment_bytes: 100 << 20, segment_age_ms: 7 * 24 * 3_600_000, index_interval_bytes: 16 << 10 }
+        LogOptions {
+            segment_bytes: 100 << 20,
+            segment_age_ms: 7 * 24 * 3_600_000,
+            index_interval_bytes: 16 << 10,
+            zeros_ahead_bytes: 256 << 10,
+        }
     }
 }

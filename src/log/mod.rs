@@ -13,6 +13,7 @@
 //! 4. An index never says anything about content: every lookup ends in a verified batch.
 //! 5. At most one append runs at a time; a sync may run beside it.
 
+mod ahead;
 mod append;
 mod chain;
 mod context;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
+use super::ahead::Ahead;
 use super::context::{LogContext, LogOptions};
 use super::error::LogError;
 use super::index::DurableMark;
@@ -52,6 +53,7 @@ pub(crate) struct Writer {
     pub(crate) last_entry_position: u64,
     /// A roll was begun and not finished: it comes before anything else.
     pub(crate) must_roll: bool,
+    pub(crate) ahead: Ahead,
 }
 
 /// What a log says of itself.
@@ -127,7 +129,8 @@ impl PartitionLog {
     ) -> PartitionLog {
         let last_entry = active.index.lock().index().entries().last().map_or(0, |entry| u64::from(entry.position));
         let view = View { file: Arc::new(file), active: Arc::new(active), end, damage };
-        let writer = Writer { options, first_append, last_entry_position: last_entry, must_roll: false };
+        let ahead = Ahead::default();
+        let writer = Writer { options, first_append, last_entry_position: last_entry, must_roll: false, ahead };
         let (view, writer) = (RwLock::new(view), Mutex::new(writer));
         PartitionLog { context, files, view, writer, is_closed: AtomicBool::new(false) }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::ahead::Ahead;
 use super::error::LogError;
 use super::index::Index;
 use super::index_file::{ActiveIndex, load_index, write_index};
@@ -123,5 +124,6 @@ fn reset_writer(writer: &mut Writer, active: &ActiveSegment, point: LogPoint, no
     let index = active.index.lock();
     writer.last_entry_position = index.index().entries().last().map_or(0, |entry| u64::from(entry.position));
     writer.must_roll = false;
+    writer.ahead = Ahead::default();
     writer.first_append = first_append(active, point, now);
 }

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use super::ack::{AckLevel, Acked, Waiter};
 use super::effects::Effects;
 use super::error::AppendError;
-use super::options::SyncPolicy;
+use super::options::{SyncPolicy, Work};
 use super::partition::{Partition, PartitionStatus, State};
 use super::producers::{ProducerBatch, Verdict};
-use crate::record::{BatchHeader, ProducedBatch};
+use crate::record::{Batch, BatchHeader, ProducedBatch};
 use crate::types::{Epoch, Offset, Timestamp};
+
+/// Groups up to this many bytes, as one publisher alone sends them, may be synced by the thread that appended them.
+const SYNC_HERE_BYTES_MAX: u64 = 8 << 10;
 
 /// What an append got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +49,7 @@ impl Partition {
             None => state.take(batch, now)?,
         };
         state.wait(&ticket, ack, waiter, &mut effects);
-        let bytes = state.unwritten_bytes;
+        let bytes = state.pending.bytes();
         let is_small = bytes > 0 && bytes <= state.options.inline_write_bytes_max && !state.is_writing;
         let writes_here = is_small && !state.queued.write && self.log.appends_in_one_write(bytes, state.epoch, now);
         let write = writes_here.then(|| state.begin_write());
@@ -54,9 +57,20 @@ impl Partition {
         drop(state);
         self.carry_out(effects);
         if let Some(batches) = write {
-            self.write(batches, now);
+            self.write_here(batches, bytes, now);
         }
         Ok(ticket)
+    }
+
+    /// Writes a group on the appender's own thread, and where it is so small that nobody but its publishers waits for
+    /// its sync, may sync it there as well: for one publisher alone that saves waking another thread.
+    fn write_here(self: &Arc<Self>, batches: Vec<Batch>, bytes: u64, now: Timestamp) {
+        let mut effects = self.write(batches, now);
+        let sync = (bytes <= SYNC_HERE_BYTES_MAX).then(|| effects.take_work(Work::Sync)).flatten();
+        self.carry_out(effects);
+        if let Some(sync) = sync {
+            self.context.queue.submit_patiently(Arc::clone(self), sync);
+        }
     }
 
     fn check_status(&self, state: &State) -> Result<(), AppendError> {
@@ -108,9 +122,8 @@ impl State {
             self.producers.record(stamp, base_offset, now);
         }
         self.offsets.set_log_end(next_offset);
-        self.unwritten_bytes += batch.bytes().len() as u64;
         self.tail.push(batch.clone());
-        self.pending.push_back(batch);
+        self.pending.push(batch);
         if matches!(self.options.sync, SyncPolicy::Always) {
             self.sync_wanted = next_offset;
         }

@@ -16,6 +16,12 @@ pub(crate) struct Effects {
 }
 
 impl Effects {
+    /// Takes this kind of work out of what is to be submitted.
+    pub(crate) fn take_work(&mut self, wanted: Work) -> Option<Work> {
+        let at = self.submit.iter().position(|work| *work == wanted)?;
+        Some(self.submit.remove(at))
+    }
+
     pub(crate) fn answer(&mut self, waiting: Vec<Waiting>, failure: Option<&AckFailure>) {
         if !waiting.is_empty() {
             self.answers.push((waiting, failure.cloned()));

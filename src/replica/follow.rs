@@ -21,7 +21,7 @@ impl Partition {
         state.check_epoch(epoch)?;
         state.epoch = epoch;
         state.status = PartitionStatus::Follower { leader };
-        effects.wakers.append(&mut state.appenders);
+        state.end_waiting_for_space(&mut effects);
         drop(state);
         self.carry_out(effects);
         Ok(())
@@ -77,10 +77,9 @@ impl Partition {
             state.producers.record(stamp, batch.header().base_offset, now);
         }
         state.offsets.set_log_end(next_offset);
-        state.unwritten_bytes += batch.bytes().len() as u64;
         state.sync_wanted = next_offset;
         state.tail.push(batch.clone());
-        state.pending.push_back(batch);
+        state.pending.push(batch);
         state.plan_work(&mut effects);
         drop(state);
         self.carry_out(effects);

@@ -1,15 +1,16 @@
 //! Making a partition, and opening one after a stop.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::ack::AckQueue;
 use super::offsets::Offsets;
 use super::options::{PartitionOptions, ReplicaContext, SyncPolicy};
 use super::partition::{Partition, PartitionStatus, Queued, State};
+use super::pending::Pending;
 use super::producers::Producers;
 use super::tail::Tail;
 use super::upkeep::Checkpoint;
+use super::wakers::Wakers;
 use crate::log::{
     Cut, DamageReport, LogContext, LogError, LogOptions, PartitionFileError, PartitionFiles, PartitionLog, Recovered,
     RecoveryVisitor,
@@ -135,8 +136,7 @@ fn assemble(
         written: end,
         durable: end,
         committed: end,
-        pending: VecDeque::new(),
-        unwritten_bytes: 0,
+        pending: Pending::new(Arc::clone(&context.pending), options.is_internal),
         unsynced_bytes: 0,
         is_writing: false,
         is_syncing: false,
@@ -147,8 +147,8 @@ fn assemble(
         leader_acks: AckQueue::default(),
         durable_acks: AckQueue::default(),
         closed: None,
-        readers: Vec::new(),
-        appenders: Vec::new(),
+        readers: Wakers::default(),
+        appenders: Wakers::default(),
         producers,
         tail: Tail::new(Arc::clone(&context.tails)),
     };

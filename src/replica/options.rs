@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::partition::Partition;
+use super::pending::PendingBudget;
 use super::producers::ProducerLimits;
 use super::tail::TailBudget;
 use crate::log::{LogContext, LogOptions, RetentionPolicy, SpaceReserve};
@@ -27,6 +28,11 @@ pub type Job = Box<dyn FnOnce() + Send>;
 pub trait WorkQueue: Send + Sync + Debug {
     /// Arranges for [`Partition::run`] to be called with this work.
     fn submit(&self, partition: Arc<Partition>, work: Work);
+
+    /// As [`WorkQueue::submit`], called by one who waits for nothing but this: it may be done before this returns.
+    fn submit_patiently(&self, partition: Arc<Partition>, work: Work) {
+        self.submit(partition, work);
+    }
 
     /// Runs all these jobs, side by side where there are threads for it, and returns when the last one is done. The
     /// caller's own thread takes part, so that it comes to an end even where every other thread waits for something.
@@ -58,6 +64,8 @@ pub struct ReplicaContext {
     pub queue: Arc<dyn WorkQueue>,
     /// The memory for recent batches.
     pub tails: Arc<TailBudget>,
+    /// The memory for batches that wait to be written.
+    pub pending: Arc<PendingBudget>,
     /// The space kept back on the device.
     pub reserve: Arc<SpaceReserve>,
 }
@@ -71,8 +79,6 @@ pub struct PartitionOptions {
     pub sync: SyncPolicy,
     /// What to keep.
     pub retention: RetentionPolicy,
-    /// Bytes that may wait to be written.
-    pub pending_bytes_max: u64,
     /// Bytes that may wait to be synced, where acknowledgements wait for syncs.
     pub unsynced_bytes_max: u64,
     /// Groups up to this many bytes are written by the thread that appended them; 0 hands every write over.

@@ -1,6 +1,5 @@
 //! One partition: its state under one short lock, and its log.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
@@ -11,10 +10,11 @@ use super::effects::Effects;
 use super::error::PartitionClosed;
 use super::offsets::Offsets;
 use super::options::{PartitionOptions, ReplicaContext, SyncPolicy, Work};
+use super::pending::Pending;
 use super::producers::Producers;
 use super::tail::Tail;
+use super::wakers::Wakers;
 use crate::log::{LogPoint, LogState, PartitionLog};
-use crate::record::Batch;
 use crate::types::{Epoch, Offset, Timestamp, TopicId, TopicPartition};
 
 /// Whether a partition takes appends, and if not, why.
@@ -55,10 +55,8 @@ pub(crate) struct State {
     pub(crate) durable: LogPoint,
     /// The place of `offsets.high_watermark()`.
     pub(crate) committed: LogPoint,
-    /// Numbered and not yet handed to a write.
-    pub(crate) pending: VecDeque<Batch>,
-    /// Bytes of pending batches and of the write in flight.
-    pub(crate) unwritten_bytes: u64,
+    /// Numbered and not yet written.
+    pub(crate) pending: Pending,
     /// Bytes written and not yet synced.
     pub(crate) unsynced_bytes: u64,
     /// A write, a roll or a truncation is under way.
@@ -73,8 +71,8 @@ pub(crate) struct State {
     pub(crate) given_up: Offset,
     pub(crate) leader_acks: AckQueue,
     pub(crate) durable_acks: AckQueue,
-    pub(crate) readers: Vec<Waker>,
-    pub(crate) appenders: Vec<Waker>,
+    pub(crate) readers: Wakers,
+    pub(crate) appenders: Wakers,
     pub(crate) producers: Producers,
     pub(crate) tail: Tail,
 }
@@ -156,15 +154,15 @@ impl Partition {
     /// # Errors
     /// [`PartitionClosed`]: no record will ever come.
     pub fn poll_readable(&self, from: Offset, waker: &Waker) -> Poll<Result<(), PartitionClosed>> {
-        let from = self.behind_gap(from);
         let mut state = self.state.lock();
         if let Some(closed) = &state.closed {
             return Poll::Ready(Err(closed.clone()));
         }
-        if state.offsets.high_watermark() > from {
+        let high_watermark = state.offsets.high_watermark();
+        if high_watermark > from && high_watermark > self.behind_gap(from) {
             return Poll::Ready(Ok(()));
         }
-        register(&mut state.readers, waker);
+        state.readers.register(waker);
         Poll::Pending
     }
 
@@ -175,8 +173,11 @@ impl Partition {
         if state.has_space() || state.status != PartitionStatus::Leader {
             return Poll::Ready(());
         }
-        register(&mut state.appenders, waker);
-        Poll::Pending
+        if state.waits_for_syncs() {
+            state.appenders.register(waker);
+            return Poll::Pending;
+        }
+        if state.pending.wait(waker) { Poll::Pending } else { Poll::Ready(()) }
     }
 
     /// Does one piece of work that was submitted. Blocks on files.
@@ -215,7 +216,7 @@ impl Partition {
         let reason = why.to_string();
         state.closed.get_or_insert(why);
         state.fail(&reason, &mut effects);
-        effects.wakers.append(&mut state.readers);
+        effects.wakers.append(&mut state.readers.take());
         drop(state);
         self.log.close();
         self.carry_out(effects);
@@ -237,6 +238,7 @@ impl Partition {
         for (waiting, failure) in answers {
             super::ack::answer(waiting, failure.as_ref());
         }
+        wakers.append(&mut self.context.pending.take_ready());
         wakers.into_iter().for_each(Waker::wake);
         for work in submit {
             self.context.queue.submit(Arc::clone(self), work);
@@ -257,9 +259,12 @@ impl Partition {
 impl State {
     /// Whether an append may find space.
     pub(crate) fn has_space(&self) -> bool {
-        let waits_for_syncs = matches!(self.options.sync, SyncPolicy::Always);
-        self.unwritten_bytes < self.options.pending_bytes_max
-            && (!waits_for_syncs || self.unsynced_bytes < self.options.unsynced_bytes_max)
+        self.pending.has_space() && !self.waits_for_syncs()
+    }
+
+    /// Whether so much is to be synced that appends have to wait for it.
+    fn waits_for_syncs(&self) -> bool {
+        matches!(self.options.sync, SyncPolicy::Always) && self.unsynced_bytes >= self.options.unsynced_bytes_max
     }
 
     /// Submits what should run and is neither running nor submitted.
@@ -286,7 +291,7 @@ impl State {
         self.offsets.set_high_watermark(point.next_offset);
         self.committed = point;
         self.producers.commit_to(point.next_offset);
-        std::mem::take(&mut self.readers)
+        self.readers.take()
     }
 
     /// Drops everything that is not written, and tells its publishers why.
@@ -298,9 +303,8 @@ impl State {
     /// Drops every batch that reaches beyond `end`, none of which is committed, and tells their publishers why. Where
     /// `end` lies inside a pending batch the log then ends before it.
     pub(crate) fn drop_beyond(&mut self, mut end: Offset, failure: &AckFailure, effects: &mut Effects) {
-        while let Some(batch) = self.pending.pop_back_if(|batch| batch.header().next_offset() > end) {
-            self.unwritten_bytes -= batch.bytes().len() as u64;
-            end = end.min(batch.header().base_offset);
+        while let Some(base_offset) = self.pending.pop_beyond(end) {
+            end = end.min(base_offset);
         }
         self.offsets.truncate_to(end);
         self.sync_wanted = self.sync_wanted.min(end);
@@ -318,23 +322,24 @@ impl State {
         };
         self.status = PartitionStatus::Failed(Arc::clone(&reason));
         self.pending.clear();
-        self.unwritten_bytes = 0;
         let failure = self.closed.clone().map_or(AckFailure::StorageFailed(reason), AckFailure::Closed);
         effects.answer(self.leader_acks.take_beyond(Offset::ZERO), Some(&failure));
         effects.answer(self.durable_acks.take_beyond(Offset::ZERO), Some(&failure));
-        effects.wakers.append(&mut self.appenders);
+        self.end_waiting_for_space(effects);
     }
 
-    /// Wakes those who wait for space, once there is some.
+    /// Wakes everybody who waits to append: they are refused from now on.
+    pub(crate) fn end_waiting_for_space(&mut self, effects: &mut Effects) {
+        effects.wakers.append(&mut self.appenders.take());
+        effects.wakers.append(&mut self.pending.take_waiting());
+    }
+
+    /// Wakes those who wait for syncs, once they need not.
+    ///
+    /// Those who wait for memory wake as it is given back: see [`Partition::carry_out`].
     pub(crate) fn wake_appenders(&mut self, effects: &mut Effects) {
-        if self.has_space() {
-            effects.wakers.append(&mut self.appenders);
+        if !self.waits_for_syncs() {
+            effects.wakers.append(&mut self.appenders.take());
         }
-    }
-}
-
-fn register(wakers: &mut Vec<Waker>, waker: &Waker) {
-    if !wakers.iter().any(|known| known.will_wake(waker)) {
-        wakers.push(waker.clone());
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::effects::Effects;
+use super::options::SyncPolicy;
 use super::partition::{Partition, PartitionStatus};
 use crate::types::Timestamp;
 
@@ -26,6 +27,7 @@ impl Partition {
         let mut effects = Effects::default();
         let mut state = self.state.lock();
         state.is_syncing = false;
+        let waits_for_syncs = result.is_ok() && matches!(state.options.sync, SyncPolicy::Always);
         match result {
             // After a failure elsewhere nothing is promised any more, and the reason has been told.
             _ if matches!(state.status, PartitionStatus::Failed(_)) => {}
@@ -43,5 +45,8 @@ impl Partition {
         state.wake_appenders(&mut effects);
         drop(state);
         self.carry_out(effects);
+        if waits_for_syncs {
+            self.log.synced(covered_bytes);
+        }
     }
 }

@@ -24,18 +24,18 @@ impl Partition {
         }
         let batches = state.begin_write();
         drop(state);
-        self.write(batches, now);
+        let effects = self.write(batches, now);
+        self.carry_out(effects);
     }
 
-    /// Writes a group that [`State::begin_write`] took, and settles what follows from it.
-    pub(crate) fn write(self: &Arc<Self>, batches: Vec<Batch>, now: Timestamp) {
+    /// Writes a group that [`State::begin_write`] took; returns what follows from it, to be carried out.
+    pub(crate) fn write(self: &Arc<Self>, batches: Vec<Batch>, now: Timestamp) -> Effects {
         let bytes: u64 = batches.iter().map(|batch| batch.bytes().len() as u64).sum();
         let result = self.append_to_log(&batches, now);
         let mut effects = Effects::default();
         let mut state = self.state.lock();
         state.is_writing = false;
-        // A failure in between has already dropped the count.
-        state.unwritten_bytes = state.unwritten_bytes.saturating_sub(bytes);
+        state.pending.written(bytes);
         if matches!(state.status, PartitionStatus::Failed(_)) {
             state.fail("", &mut effects);
         } else {
@@ -51,8 +51,7 @@ impl Partition {
         }
         state.plan_work(&mut effects);
         state.wake_appenders(&mut effects);
-        drop(state);
-        self.carry_out(effects);
+        effects
     }
 
     /// Appends to the log; the broker's own partitions may use up the space reserve for it.
@@ -101,7 +100,7 @@ impl State {
     pub(crate) fn begin_write(&mut self) -> Vec<Batch> {
         assert!(!self.is_writing, "two writes of one partition");
         self.is_writing = true;
-        self.pending.drain(..).collect()
+        self.pending.take()
     }
 
     /// Notes how far the log is written. A roll on the way has made all before the new segment durable.

@@ -73,7 +73,7 @@ pub(super) fn report(broker: &Broker, summary: &OpenSummary) {
                 if let Some(damage) = &found.damage {
                     tracing::error!(%partition, %damage, "damaged: it serves what is whole and takes no writes; see `wiber-server repair`");
                 }
-                if let Some(cut) = &found.cut {
+                if let Some(cut) = found.cut.as_ref().filter(|cut| cut.kept_at.is_some()) {
                     let kept_at = cut.kept_at.as_ref().map(|path| path.display().to_string());
                     tracing::warn!(%partition, position = cut.position, bytes = cut.bytes, kept_at, reason = ?cut.reason, "a torn tail was cut off: bytes that were never acknowledged as durable");
                 }

@@ -40,12 +40,16 @@ pub(super) fn broker_options(config: &Config) -> BrokerOptions {
         snapshot_interval_ms: millis(storage.snapshot_interval),
         reserve_bytes: RESERVE_BYTES,
         tail_bytes: storage.tail_bytes,
+        pending_bytes: storage.pending_bytes as u64,
         open_segments_max: storage.open_segments_max,
         partition: PartitionOptions {
-            log: LogOptions { segment_bytes: storage.max_log_size, ..LogOptions::default() },
+            log: LogOptions {
+                segment_bytes: storage.max_log_size,
+                zeros_ahead_bytes: storage.preallocate_bytes,
+                ..LogOptions::default()
+            },
             sync,
             retention,
-            pending_bytes_max: storage.pending_bytes as u64,
             unsynced_bytes_max: storage.unsynced_bytes,
             inline_write_bytes_max: storage.inline_write_bytes as u64,
             producers: ProducerLimits { producers_max: PRODUCERS_MAX, expiry_ms },

@@ -7,10 +7,12 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Condvar, Mutex};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use uuid::Uuid;
 
 use crate::broker::Broker;
@@ -48,6 +50,8 @@ pub struct WorkPool {
     syncs: Queue,
     /// Threads that may do jobs at a time, beside whoever asks for them: the others are left to sync.
     job_threads: usize,
+    /// Whether one who asked for work is doing it.
+    is_done_here: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -102,6 +106,21 @@ impl WorkQueue for WorkPool {
             Work::Write | Work::Upkeep => self.writes.push(Task::Partition(partition, work)),
             Work::Sync => self.syncs.push(Task::Partition(partition, work)),
         }
+    }
+
+    /// Does it here where no other thread does anything of the kind: one thread less to be woken. The runtime gives this
+    /// thread's other tasks to another one meanwhile.
+    fn submit_patiently(&self, partition: Arc<Partition>, work: Work) {
+        let may_block =
+            Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
+        if !may_block || self.is_done_here.swap(true, Ordering::Acquire) {
+            return self.submit(partition, work);
+        }
+        tokio::task::block_in_place(|| {
+            let _guard = EndOnPanic;
+            partition.run(work, now());
+        });
+        self.is_done_here.store(false, Ordering::Release);
     }
 
     fn run_all(&self, jobs: Vec<Job>) {
@@ -184,7 +203,12 @@ impl WorkPool {
     /// Where the operating system gives no thread.
     pub fn start(writers: usize, syncers: usize) -> io::Result<PoolThreads> {
         let job_threads = syncers.div_ceil(2);
-        let pool = Arc::new(WorkPool { writes: Queue::default(), syncs: Queue::default(), job_threads });
+        let pool = Arc::new(WorkPool {
+            writes: Queue::default(),
+            syncs: Queue::default(),
+            job_threads,
+            is_done_here: AtomicBool::new(false),
+        });
         let mut threads = Vec::with_capacity(writers + syncers);
         for (name, count, queue) in [("writer", writers, Kind::Write), ("syncer", syncers, Kind::Sync)] {
             for number in 0..count.max(1) {

@@ -226,6 +226,7 @@ fn stop(broker: &Arc<Broker>) {
             "not everything could be made durable; what was acknowledged is as safe as its acknowledgement said"
         );
     }
+    broker.trim_logs();
     match broker.snapshot_now(runtime::now()) {
         Ok(()) => tracing::info!("stopped"),
         Err(error) => tracing::warn!(%error, "stopped without a snapshot; the next start reads more"),

@@ -48,10 +48,14 @@ pub(crate) struct Session {
 
 fn options(flavour: Flavour) -> BrokerOptions {
     let partition = PartitionOptions {
-        log: LogOptions { segment_bytes: 2000, segment_age_ms: i64::MAX, index_interval_bytes: 300 },
+        log: LogOptions {
+            segment_bytes: 2000,
+            segment_age_ms: i64::MAX,
+            index_interval_bytes: 300,
+            zeros_ahead_bytes: 700,
+        },
         sync: flavour.sync,
         retention: RetentionPolicy::default(),
-        pending_bytes_max: 1 << 20,
         unsynced_bytes_max: 1 << 20,
         inline_write_bytes_max: if flavour.writes_inline { 1 << 16 } else { 0 },
         producers: ProducerLimits { producers_max: 100, expiry_ms: i64::MAX },
@@ -64,6 +68,7 @@ fn options(flavour: Flavour) -> BrokerOptions {
         snapshot_interval_ms: 10_000,
         reserve_bytes: 4096,
         tail_bytes: 1 << 16,
+        pending_bytes: 1 << 20,
         open_segments_max: 4,
         partition,
         topics: TopicDefaults { partitions: 1, message_bytes_max: 1 << 20 },

@@ -53,12 +53,17 @@ fn options() -> BrokerOptions {
         snapshot_interval_ms: 10_000,
         reserve_bytes: 4_000,
         tail_bytes: 1 << 16,
+        pending_bytes: 1 << 20,
         open_segments_max: 4,
         partition: PartitionOptions {
-            log: LogOptions { segment_bytes: 1_000, segment_age_ms: 1_000_000, index_interval_bytes: 300 },
+            log: LogOptions {
+                segment_bytes: 1_000,
+                segment_age_ms: 1_000_000,
+                index_interval_bytes: 300,
+                zeros_ahead_bytes: 700,
+            },
             sync: SyncPolicy::Always,
             retention: RetentionPolicy::default(),
-            pending_bytes_max: 1 << 20,
             unsynced_bytes_max: 1 << 20,
             inline_write_bytes_max: 0,
             producers: ProducerLimits { producers_max: 100, expiry_ms: 1_000_000 },
@@ -72,10 +77,10 @@ fn options() -> BrokerOptions {
 }
 
 /// A broker for the tests of who calls it, with room for so many bytes that are not written yet.
-pub(crate) fn in_memory(queue: Arc<dyn WorkQueue>, pending_bytes_max: u64, now: Timestamp) -> Arc<Broker> {
+pub(crate) fn in_memory(queue: Arc<dyn WorkQueue>, pending_bytes: u64, now: Timestamp) -> Arc<Broker> {
     let mut options = options();
     options.partition.log.segment_bytes = 1 << 20;
-    options.partition.pending_bytes_max = pending_bytes_max;
+    options.pending_bytes = pending_bytes;
     let disk = Arc::new(FaultyDisk::new());
     let start = BrokerStart { disk, queue, fresh_directory_id: Uuid::from_u128(1), now };
     Broker::open(options, start).unwrap().0

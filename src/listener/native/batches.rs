@@ -118,11 +118,11 @@ impl Connection<'_> {
         }
     }
 
-    pub(super) async fn publish_batch(&self, sequence: u64, request: PublishBatchRequest<'_>) {
+    pub(super) async fn publish_batch(&self, sequence: u64, request: PublishBatchRequest<'_>, batch: Bytes) {
         let broker = &self.listener.broker;
         let ack = level(request.ack, broker.default_ack());
         let place = (ack != AckLevel::None).then(|| self.outbox.reserve(sequence));
-        if let Err(refusal) = self.append_batch(place, ack, request).await
+        if let Err(refusal) = self.append_batch(place, ack, request, batch).await
             && let Some(place) = place
         {
             self.outbox.answer(place, Answer::Refused(refusal));
@@ -136,6 +136,7 @@ impl Connection<'_> {
         place: Option<Place>,
         ack: AckLevel,
         request: PublishBatchRequest<'_>,
+        batch: Bytes,
     ) -> Result<(), Refusal> {
         let broker = &self.listener.broker;
         let topic =
@@ -145,7 +146,7 @@ impl Connection<'_> {
         }
         let handle = self.listener.topic(&topic).await?;
         let limits = broker.admission();
-        let admitted = ProducedBatch::admit(owned(request.batch), &limits, self.listener.now());
+        let admitted = ProducedBatch::admit(owned(batch), &limits, self.listener.now());
         let batch = admitted.map_err(|error| Refusal::new(ErrorCode::InvalidBatch, error.to_string()))?;
         let index = request.partition.unwrap_or_else(|| handle.choose_partition(None));
         let partition = handle.partition(index).map_err(|error| Refusal::from(&error))?;
@@ -185,9 +186,10 @@ impl Connection<'_> {
     }
 }
 
-/// The batch in memory of its own: its numbering is written into it.
-fn owned(batch: &Bytes) -> BytesMut {
-    BytesMut::from(&batch[..])
+/// The batch in memory of its own, since its numbering is written into it: a large one came in such, and of a small one
+/// a copy is made.
+fn owned(batch: Bytes) -> BytesMut {
+    batch.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]))
 }
 
 /// Answers one FETCH when its turn has come.

@@ -26,8 +26,8 @@ use crate::protocol::native::{AckLevel, Decoded, ErrorCode, Frame, FrameCodec, F
 const LAST_ANSWERS: Patience = Patience { answers: Duration::from_secs(5), sending: Duration::from_secs(5) };
 /// … and when the server stops.
 const ANSWERS_AT_STOP: Patience = Patience { answers: Duration::from_secs(2), sending: Duration::from_secs(1) };
-/// Requests served before it is looked again whether more may be.
-const REQUESTS_UNCHECKED: usize = 64;
+/// Publishes gathered before it is looked again whether there may be more.
+const PUBLISHES_UNCHECKED: usize = 64;
 
 /// A connection as its requests see it.
 pub(super) struct Connection<'a> {
@@ -47,6 +47,15 @@ pub(super) struct Connection<'a> {
 enum Next {
     GoOn,
     Close(&'static str),
+}
+
+/// What came, after publishes that were gathered.
+enum Came {
+    /// Nothing else yet: there may be more publishes.
+    Publishes,
+    /// What publishes are not gathered with, or what must be waited for.
+    Other(Decoded),
+    Nothing,
 }
 
 /// How long a connection that closes waits.
@@ -153,10 +162,11 @@ impl Connection<'_> {
         let handshake = Instant::now() + self.listener.options.handshake_timeout;
         loop {
             self.outbox.request_may_come().await;
+            let read = self.incoming.read(stream, self.codec.missing());
             let read = if self.is_greeted {
-                self.incoming.read(stream).await?
+                read.await?
             } else {
-                match timeout_at(handshake, self.incoming.read(stream)).await {
+                match timeout_at(handshake, read).await {
                     Ok(read) => read?,
                     Err(_) => return Ok("no valid frame within server.handshake_timeout"),
                 }
@@ -175,35 +185,54 @@ impl Connection<'_> {
     async fn take_frames(&mut self) -> Next {
         let mut run = PublishRun::default();
         let mut next = Next::GoOn;
-        let mut unchecked = 0;
-        while let Some(decoded) = self.codec.next(&mut self.incoming.bytes) {
-            match decoded {
-                Decoded::Frame(frame) => self.take_frame(&frame, &mut run).await,
-                other @ (Decoded::Malformed(_) | Decoded::TooLarge(_)) => self.refuse_frame(&other),
-                Decoded::Fatal(fatal) => {
+        loop {
+            match self.gather(&mut run) {
+                Came::Publishes => {}
+                Came::Other(Decoded::Frame(frame)) => self.take_frame(frame, &mut run).await,
+                Came::Other(other @ (Decoded::Malformed(_) | Decoded::TooLarge(_))) => self.refuse_frame(&other),
+                Came::Other(Decoded::Fatal(fatal)) => {
                     tracing::debug!(connection = self.outbox.connection().0, %fatal, "closing a connection");
                     next = Next::Close("no frame can be found");
                     break;
                 }
+                Came::Nothing => break,
             }
-            unchecked += 1;
-            if unchecked == REQUESTS_UNCHECKED {
-                unchecked = 0;
-                if !self.outbox.has_room() {
-                    run.flush(self.listener, &self.outbox).await;
-                    self.outbox.request_may_come().await;
-                }
+            let has_room = self.outbox.has_room();
+            if run.is_full() || !has_room {
+                run.flush(self.listener, &self.outbox).await;
+            }
+            if !has_room {
+                self.outbox.request_may_come().await;
             }
         }
         run.flush(self.listener, &self.outbox).await;
         next
     }
 
-    async fn take_frame(&mut self, frame: &Frame, run: &mut PublishRun) {
-        if correlation::is_wanted() {
-            self.outbox.note(Noted::of(self.outbox.connection(), frame));
+    /// Gathers publishes as long as nothing has to be waited for: one after the other, with nothing between them that
+    /// is done for each.
+    fn gather(&mut self, run: &mut PublishRun) -> Came {
+        let is_simple = !correlation::is_wanted() && !self.commands.are_under_way();
+        let mut gathering = run.gather(self.listener, &self.outbox);
+        for _ in 0..PUBLISHES_UNCHECKED {
+            match self.codec.next(&mut self.incoming.bytes) {
+                Some(Decoded::Frame(frame)) if is_simple && gathering.add(&frame) => self.is_greeted = true,
+                Some(other) => return Came::Other(other),
+                None => return Came::Nothing,
+            }
+            if gathering.is_full() {
+                break;
+            }
         }
-        match Request::parse(frame) {
+        Came::Publishes
+    }
+
+    async fn take_frame(&mut self, mut frame: Frame, run: &mut PublishRun) {
+        if correlation::is_wanted() {
+            self.outbox.note(Noted::of(self.outbox.connection(), &frame));
+        }
+        let batch = frame.take_batch();
+        match Request::parse(&frame) {
             Ok(Request::Publish(request)) => {
                 self.is_greeted = true;
                 if self.commands.are_under_way() {
@@ -218,9 +247,9 @@ impl Connection<'_> {
                 self.is_greeted = true;
                 // Requests that never wait would keep the thread to themselves.
                 tokio::task::coop::consume_budget().await;
-                self.in_hand = wants_answer(frame).then(|| self.take_in_hand(frame.sequence));
+                self.in_hand = wants_answer(&frame).then(|| self.take_in_hand(frame.sequence));
                 run.flush(self.listener, &self.outbox).await;
-                self.handle(frame.sequence, request).await;
+                self.handle(frame.sequence, request, batch).await;
                 self.in_hand = None;
             }
             Err(error) if frame.kind != FrameType::Ack => {

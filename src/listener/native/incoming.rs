@@ -1,10 +1,11 @@
 //! What was read and not yet cut into frames. An idle connection keeps none of it.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 use tokio::net::TcpStream;
 
 use super::liveness::Heard;
@@ -13,6 +14,8 @@ use super::liveness::Heard;
 pub(super) const READ_BYTES: usize = 2 << 10;
 /// Bytes read at a time while more keep coming.
 pub(super) const READ_BYTES_MAX: usize = 256 << 10;
+/// Bytes read at a time between large frames: of the next one only these are copied.
+const READ_BYTES_BETWEEN: usize = 8 << 10;
 /// Bytes a connection that always has some is served before the others have their turn. Looking at a socket that has
 /// bytes never waits by itself, so that one client could keep a thread for as long as it sends.
 pub(super) const TURN_BYTES: usize = 64 << 10;
@@ -41,22 +44,23 @@ impl Incoming {
     }
 
     /// Reads what has come, or waits for it; 0 where the peer has closed its side. Loses nothing where it is dropped.
-    pub(super) async fn read(&mut self, stream: &TcpStream) -> io::Result<usize> {
+    /// No more than `missing` bytes where that is given: they end a frame that is to have its buffer for itself.
+    pub(super) async fn read(&mut self, stream: &TcpStream, missing: Option<NonZeroUsize>) -> io::Result<usize> {
         if self.read >= TURN_BYTES {
             self.read = 0;
             tokio::task::yield_now().await;
         }
         loop {
             stream.readable().await?;
-            // Room is made only once there is something to read: most connections are idle most of the time.
-            if self.bytes.capacity() - self.bytes.len() < self.room / 2 {
-                self.bytes.reserve(self.room);
-            }
-            match stream.try_read_buf(&mut self.bytes) {
+            self.make_room(missing);
+            let most = missing.map_or(usize::MAX, NonZeroUsize::get);
+            match stream.try_read_buf(&mut (&mut self.bytes).limit(most)) {
                 Ok(read) => {
                     self.read += read;
                     self.heard.fetch_add(read as u64, Ordering::Relaxed);
-                    if self.bytes.len() == self.bytes.capacity() {
+                    if missing.is_some() {
+                        self.room = self.room.min(READ_BYTES_BETWEEN);
+                    } else if self.bytes.len() == self.bytes.capacity() {
                         self.room = (self.room * 2).min(READ_BYTES_MAX);
                     }
                     return Ok(read);
@@ -64,6 +68,15 @@ impl Incoming {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.give_back(),
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Makes room only once there is something to read: most connections are idle most of the time. A frame that is to
+    /// have its buffer for itself has been given its room.
+    fn make_room(&mut self, missing: Option<NonZeroUsize>) {
+        let room = self.bytes.capacity() - self.bytes.len();
+        if room == 0 || (missing.is_none() && room < self.room / 2) {
+            self.bytes.reserve(self.room);
         }
     }
 
@@ -98,18 +111,18 @@ mod tests {
         let mut incoming = Incoming::default();
         assert_eq!(incoming.bytes.capacity(), 0);
         peer.write_all(b"begun").await.unwrap();
-        assert_eq!(incoming.read(&stream).await.unwrap(), 5);
+        assert_eq!(incoming.read(&stream, None).await.unwrap(), 5);
         assert!(incoming.bytes.capacity() >= READ_BYTES);
         incoming.bytes.clear();
-        assert!(timeout(Duration::from_millis(1), incoming.read(&stream)).await.is_err());
+        assert!(timeout(Duration::from_millis(1), incoming.read(&stream, None)).await.is_err());
         assert_eq!(incoming.bytes.capacity(), 0);
         // Half a frame stays.
         peer.write_all(b"begun").await.unwrap();
-        assert_eq!(incoming.read(&stream).await.unwrap(), 5);
-        assert!(timeout(Duration::from_millis(1), incoming.read(&stream)).await.is_err());
+        assert_eq!(incoming.read(&stream, None).await.unwrap(), 5);
+        assert!(timeout(Duration::from_millis(1), incoming.read(&stream, None)).await.is_err());
         assert_eq!(&incoming.bytes[..], b"begun");
         drop(peer);
-        assert_eq!(incoming.read(&stream).await.unwrap(), 0);
+        assert_eq!(incoming.read(&stream, None).await.unwrap(), 0);
     }
 
     /// A client that sent without a pause kept the thread: signals and other connections waited for seconds.
@@ -134,7 +147,7 @@ mod tests {
             let before = turns.load(std::sync::atomic::Ordering::Relaxed);
             let mut in_turn = 0;
             while turns.load(std::sync::atomic::Ordering::Relaxed) == before {
-                in_turn += incoming.read(&stream).await.unwrap();
+                in_turn += incoming.read(&stream, None).await.unwrap();
                 incoming.bytes.clear();
                 assert!(in_turn <= TURN_BYTES + 2 * READ_BYTES_MAX, "{in_turn}");
             }
@@ -155,7 +168,7 @@ mod tests {
         });
         let (mut incoming, mut total, mut largest) = (Incoming::default(), 0, 0);
         loop {
-            let read = incoming.read(&stream).await.unwrap();
+            let read = incoming.read(&stream, None).await.unwrap();
             if read == 0 {
                 break;
             }

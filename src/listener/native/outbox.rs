@@ -138,6 +138,14 @@ impl Outbox {
         self.state.lock().reserve(sequence, false)
     }
 
+    /// Takes places for the answers to several requests, from [`Outbox::next_place`] on.
+    pub(super) fn reserve_all(&self, sequences: &[u64]) {
+        let mut state = self.state.lock();
+        for sequence in sequences {
+            state.reserve(*sequence, false);
+        }
+    }
+
     /// Takes a place for the answer to a request that somebody answers also where the server stops meanwhile.
     pub(super) fn entrust(&self, sequence: u64) -> Place {
         self.state.lock().reserve(sequence, true)

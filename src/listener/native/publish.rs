@@ -9,7 +9,7 @@ use super::errors::Refusal;
 use super::outbox::{Entered, Group, Outbox, Place};
 use crate::broker::BrokerError;
 use crate::broker::publish::{self, Added, GatheredBatch, Publish, PublishError, Repeat, TopicSlot, Wait};
-use crate::protocol::native::{AckLevel as WireAck, ErrorCode, PublishRequest};
+use crate::protocol::native::{AckLevel as WireAck, ErrorCode, Frame, FrameType, PublishRequest, Request};
 use crate::replica::{AckLevel, AckSink, Waiter};
 use crate::types::{Offset, Timestamp};
 
@@ -20,6 +20,19 @@ const HEADERS_INLINE: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct PublishRun {
     run: publish::PublishRun<Place>,
+    /// Whether one of its batches is.
+    is_full: bool,
+}
+
+/// Publishes being added to a run while nobody waits. The outbox hears of their places when this is dropped.
+pub(super) struct Gathering<'a> {
+    run: &'a mut PublishRun,
+    listener: &'a NativeListener,
+    outbox: &'a Outbox,
+    now: Timestamp,
+    first: Place,
+    /// The requests that take the places from the first one on.
+    sequences: Vec<u64>,
 }
 
 /// A publish on its way.
@@ -31,7 +44,52 @@ struct Publishing<'a> {
     place: Option<Place>,
 }
 
+impl Gathering<'_> {
+    /// Adds a publish to a topic that the run knows; `false` for every other frame, and where something else than
+    /// adding it is to be done.
+    pub(super) fn add(&mut self, frame: &Frame) -> bool {
+        if frame.kind != FrameType::Publish {
+            return false;
+        }
+        let Ok(Request::Publish(request)) = Request::parse(frame) else { return false };
+        let Some(topic) = self.run.run.find(request.topic).filter(|_| request.id.is_none()) else { return false };
+        let ack = level(request.ack, self.listener.broker.default_ack());
+        let place = (ack != AckLevel::None).then(|| self.first.behind(self.sequences.len()));
+        let publishing = Publishing { request: &request, ack, sent: frame.timestamp, place };
+        let added = publishing.as_publish(|publish| self.run.run.add(topic, publish, place, self.now));
+        let Ok(Added::Gathered { is_full }) = added else { return false };
+        self.run.is_full |= is_full;
+        if place.is_some() {
+            self.sequences.push(frame.sequence);
+        }
+        true
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.run.is_full
+    }
+}
+
+impl Drop for Gathering<'_> {
+    fn drop(&mut self) {
+        if !self.sequences.is_empty() {
+            self.outbox.reserve_all(&self.sequences);
+        }
+    }
+}
+
 impl PublishRun {
+    /// Begins to add publishes. Meanwhile nothing else may take a place among the answers.
+    pub(super) fn gather<'a>(&'a mut self, listener: &'a NativeListener, outbox: &'a Outbox) -> Gathering<'a> {
+        let (first, now) = (outbox.next_place(), listener.now());
+        Gathering { run: self, listener, outbox, now, first, sequences: Vec::new() }
+    }
+
+    /// Whether it is to be flushed.
+    pub(super) fn is_full(&self) -> bool {
+        self.is_full
+    }
+
     /// Adds one publish; its answer takes its place now.
     pub(super) async fn add(
         &mut self,
@@ -91,6 +149,7 @@ impl PublishRun {
 
     /// Appends what is gathered. Waits where a partition's queue is full: this connection is then not read.
     pub(super) async fn flush(&mut self, listener: &NativeListener, outbox: &Arc<Outbox>) {
+        self.is_full = false;
         for mut batch in self.run.take() {
             let group = Group {
                 topic: batch.topic().clone(),

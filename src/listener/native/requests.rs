@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::answer::Answer;
 use super::connection::Connection;
 use super::errors::Refusal;
@@ -41,7 +43,8 @@ fn depends_on_topics(request: &Request<'_>) -> bool {
 }
 
 impl Connection<'_> {
-    pub(super) async fn handle(&mut self, sequence: u64, request: Request<'_>) {
+    /// Serves a request; `batch` is what a PUBLISH_BATCH carries.
+    pub(super) async fn handle(&mut self, sequence: u64, request: Request<'_>, batch: Bytes) {
         if depends_on_topics(&request) {
             self.commands.done().await;
         }
@@ -58,7 +61,7 @@ impl Connection<'_> {
             Request::Metadata(request) => self.metadata(request).await,
             Request::Fetch(request) => return self.fetch(sequence, request).await,
             Request::Commit(request) => return self.commit(sequence, request),
-            Request::PublishBatch(request) => return self.publish_batch(sequence, request).await,
+            Request::PublishBatch(request) => return self.publish_batch(sequence, request, batch).await,
             Request::ListOffsets(request) => self.list_offsets(request).await,
             Request::Publish(_) => Answer::Silence,
         };

@@ -3,6 +3,7 @@
 //! A [`Bench`] is a partition's directory on some disk; a [`Model`] is what was appended to it, batch by batch. Each
 //! file's `check` opens, reads and compares.
 
+mod ahead;
 mod damage;
 mod full_disk;
 mod killed;
@@ -77,7 +78,8 @@ pub(crate) struct Bench {
 impl Bench {
     /// A directory on an empty faulty disk, for segments of `segment_bytes` bytes.
     pub(crate) fn new(segment_bytes: u64) -> Bench {
-        let options = LogOptions { segment_bytes, segment_age_ms: 1_000_000, index_interval_bytes: 300 };
+        let options =
+            LogOptions { segment_bytes, segment_age_ms: 1_000_000, index_interval_bytes: 300, zeros_ahead_bytes: 700 };
         Bench { disk: FaultyDisk::new(), options }
     }
 

@@ -10,12 +10,13 @@
 //! ```
 
 use std::io;
+use std::num::NonZeroUsize;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio_util::codec::{Decoder, Encoder};
 
 use super::code::ErrorCode;
-use super::frame::{FIXED_BYTES, FRAME_BYTES_MIN, Frame, FrameType};
+use super::frame::{BODY_LENGTH_BYTES, FIXED_BYTES, FRAME_BYTES_MIN, Frame, FrameType};
 use super::properties::{MalformedProperties, Properties};
 use super::writer::EncodeError;
 use crate::types::Timestamp;
@@ -25,6 +26,9 @@ pub(crate) const SKIPPED_BYTES_MAX: usize = 16 << 20;
 
 /// Smallest step by which the buffer of a frame being received grows.
 const GROWTH_BYTES_MIN: usize = 8 << 10;
+
+/// A frame of this many bytes gets a buffer to itself, which nobody else holds on to.
+const OWN_BUFFER_BYTES_MIN: usize = 64 << 10;
 
 /// What a frame may measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,6 +185,10 @@ enum State {
 pub struct FrameCodec {
     limits: FrameLimits,
     state: State,
+    /// The largest frame that came whole, in bytes.
+    largest: usize,
+    /// What the frame under way lacks, in bytes, where it is to have a buffer of its own.
+    missing: Option<NonZeroUsize>,
 }
 
 /// The fixed part of a frame, as it stands there.
@@ -195,13 +203,20 @@ impl FrameCodec {
     /// A codec at the beginning of a stream.
     #[must_use]
     pub const fn new(limits: FrameLimits) -> FrameCodec {
-        FrameCodec { limits, state: State::Reading }
+        FrameCodec { limits, state: State::Reading, largest: 0, missing: None }
+    }
+
+    /// Bytes that end the large frame under way: whoever reads no more than these gives it a buffer of its own, and its
+    /// body need not be copied to be changed (`Bytes::try_into_mut`). `None` where any number of bytes may be read.
+    #[must_use]
+    pub fn missing(&self) -> Option<NonZeroUsize> {
+        self.missing
     }
 
     /// Takes the next outcome off the front of `src`; `None` where more bytes are needed.
     ///
-    /// For an incomplete frame `src` is given room for what is missing, but never more than doubled: memory follows the
-    /// bytes that came, not the length that was announced. Apart from that, room for the next read is the caller's to
+    /// For an incomplete frame `src` is given room for what is missing, but never more than doubled, save for a frame no
+    /// larger than an earlier one: memory follows the bytes that came, not the length that was announced. Apart from that, room for the next read is the caller's to
     /// make: what was cut off no longer counts towards the capacity of `src`.
     pub fn next(&mut self, src: &mut BytesMut) -> Option<Decoded> {
         loop {
@@ -230,6 +245,7 @@ impl FrameCodec {
     }
 
     fn read(&mut self, src: &mut BytesMut) -> Option<Decoded> {
+        self.missing = None;
         let total = u32_at(src, 0)?;
         let total_bytes = total as usize;
         if total_bytes < FRAME_BYTES_MIN {
@@ -246,9 +262,11 @@ impl FrameCodec {
         }
         if src.len() < total_bytes {
             let missing = total_bytes - src.len();
-            src.reserve(missing.min(src.len().max(GROWTH_BYTES_MIN)));
+            src.reserve(missing.min(src.len().max(GROWTH_BYTES_MIN).max(self.largest)));
+            self.missing = NonZeroUsize::new(missing).filter(|_| total_bytes >= OWN_BUFFER_BYTES_MIN);
             return None;
         }
+        self.largest = self.largest.max(total_bytes);
         Some(take(src, fixed))
     }
 
@@ -297,13 +315,20 @@ impl FrameCodec {
 
 /// Takes a frame that is whole and whose lengths agree.
 fn take(src: &mut BytesMut, fixed: FixedPart) -> Decoded {
-    let FixedPart { total: _, message_type, sequence } = fixed;
+    let FixedPart { total, message_type, sequence } = fixed;
     src.advance(16);
     let timestamp = Timestamp::from_millis(src.get_i64());
     let properties_bytes = src.get_u32() as usize;
-    let block = src.split_to(properties_bytes).freeze();
-    let body_bytes = src.get_u32() as usize;
-    let body = src.split_to(body_bytes).freeze();
+    let body_bytes = total as usize - FRAME_BYTES_MIN - properties_bytes;
+    let (block, body) = if total as usize >= OWN_BUFFER_BYTES_MIN {
+        let block = Bytes::copy_from_slice(&src[..properties_bytes]);
+        src.advance(properties_bytes + BODY_LENGTH_BYTES);
+        (block, take_front(src, body_bytes))
+    } else {
+        let block = src.split_to(properties_bytes).freeze();
+        src.advance(BODY_LENGTH_BYTES);
+        (block, src.split_to(body_bytes).freeze())
+    };
     let fault = match (FrameType::from_wire(message_type), Properties::from_wire(block)) {
         (Some(kind), Ok(properties)) => {
             return Decoded::Frame(Frame { kind, sequence, timestamp, properties, body });
@@ -312,6 +337,11 @@ fn take(src: &mut BytesMut, fixed: FixedPart) -> Decoded {
         (Some(_), Err(fault)) => FrameFault::Properties(fault),
     };
     Decoded::Malformed(Malformed { sequence, message_type, fault })
+}
+
+/// The first bytes of a buffer; all of them take the buffer along, so that nothing else refers to it.
+fn take_front(src: &mut BytesMut, bytes: usize) -> Bytes {
+    if src.len() == bytes { std::mem::take(src).freeze() } else { src.split_to(bytes).freeze() }
 }
 
 fn u32_at(src: &BytesMut, at: usize) -> Option<u32> {

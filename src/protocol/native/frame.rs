@@ -25,6 +25,9 @@ pub const FRAME_BYTES_MIN: usize = 32;
 /// Bytes before the properties.
 pub(super) const FIXED_BYTES: usize = 28;
 
+/// Bytes of the length before the body.
+pub(super) const BODY_LENGTH_BYTES: usize = 4;
+
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u32)]
@@ -114,6 +117,12 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// Takes out the batch that a PUBLISH_BATCH carries, so that nothing else refers to it; nothing from other frames.
+    #[must_use]
+    pub fn take_batch(&mut self) -> Bytes {
+        if self.kind == FrameType::PublishBatch { std::mem::take(&mut self.body) } else { Bytes::new() }
+    }
+
     /// Appends the frame to `dst`.
     ///
     /// # Errors

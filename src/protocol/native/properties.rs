@@ -38,13 +38,12 @@ impl Properties {
     /// [`MalformedProperties`] says which rule is broken.
     pub fn from_wire(block: Bytes) -> Result<Properties, MalformedProperties> {
         let text = str::from_utf8(&block).map_err(|_| MalformedProperties::NotUtf8)?;
-        if let Some(pairs) = text.strip_suffix('\0') {
-            let whole = |pair: &str| pair.find('=').is_some_and(|at| at > 0);
-            if !pairs.split('\0').all(whole) {
-                return Err(MalformedProperties::NoKey);
-            }
-        } else if !text.is_empty() {
+        if !text.is_empty() && !text.ends_with('\0') {
             return Err(MalformedProperties::Unterminated);
+        }
+        let mut pairs = PropertyPairs { rest: text };
+        if pairs.by_ref().any(|(key, _)| key.is_empty()) || !pairs.rest.is_empty() {
+            return Err(MalformedProperties::NoKey);
         }
         Ok(Properties { block })
     }
@@ -100,7 +99,7 @@ impl<'a> IntoIterator for &'a Properties {
 }
 
 /// The pairs of a block, in order.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct PropertyPairs<'a> {
     rest: &'a str,
 }
@@ -108,10 +107,16 @@ pub struct PropertyPairs<'a> {
 impl<'a> Iterator for PropertyPairs<'a> {
     type Item = (&'a str, &'a str);
 
+    /// Looks at each byte once. Dividing at `=` and NUL, which stand for themselves wherever they stand in UTF-8, gives
+    /// text again.
+    #[inline]
     fn next(&mut self) -> Option<(&'a str, &'a str)> {
-        let (pair, rest) = self.rest.split_once('\0')?;
-        self.rest = rest;
-        pair.split_once('=')
+        let bytes = self.rest.as_bytes();
+        let divider = bytes.iter().position(|byte| matches!(byte, b'=' | 0)).filter(|at| bytes[*at] == b'=')?;
+        let end = divider + bytes[divider..].iter().position(|byte| *byte == 0)?;
+        let (key, value) = (&self.rest[..divider], &self.rest[divider + 1..end]);
+        self.rest = &self.rest[end + 1..];
+        Some((key, value))
     }
 }
 

@@ -295,7 +295,7 @@ fn publish(frame: &Frame) -> Result<PublishRequest<'_>, RequestError> {
         id: steering.id.filter(|id| !id.is_empty()),
         ack,
         value: &frame.body,
-        pairs: frame.properties.iter(),
+        pairs: if steering.has_headers { frame.properties.iter() } else { PropertyPairs::default() },
     })
 }
 

@@ -7,7 +7,7 @@ use crate::disk::faulty::{OpKind, Rule};
 
 #[test]
 fn what_may_wait_to_be_written_is_bounded() {
-    let rig = Rig::new(PartitionOptions { pending_bytes_max: 300, ..options() });
+    let rig = Rig::with_memory(options(), 1 << 20, 300);
     let mut taken = 0;
     let refused = loop {
         match rig.append(taken, AckLevel::Durable) {
@@ -73,7 +73,7 @@ fn nobody_waits_for_space_that_will_never_come() {
 
 #[test]
 fn a_batch_larger_than_the_bound_passes_alone() {
-    let rig = Rig::new(PartitionOptions { pending_bytes_max: 10, unsynced_bytes_max: 10, ..options() });
+    let rig = Rig::with_memory(PartitionOptions { unsynced_bytes_max: 10, ..options() }, 1 << 20, 10);
     for token in 0..3 {
         rig.append(token, AckLevel::Durable).unwrap();
         assert!(matches!(rig.append(9, AckLevel::Durable), Err(AppendError::QueueFull(_))));
@@ -150,4 +150,28 @@ fn upkeep_rolls_deletes_and_keeps_what_is_not_committed() {
     rig.append(7, AckLevel::Durable).unwrap();
     rig.settle();
     rig.check_contiguous();
+}
+
+/// A thousand partitions may not hold back a thousand times what one may.
+#[test]
+fn what_waits_to_be_written_is_bounded_for_all_partitions_together() {
+    let rig = Rig::with_memory(options(), 1 << 20, 300);
+    let (other, other_queue) = rig.another_partition(1, false);
+    let (internal, internal_queue) = rig.another_partition(2, true);
+    while rig.append(1, AckLevel::None).is_ok() {}
+    let one = || produced(1, "other", None);
+    let refused = other.append(one(), AckLevel::None, None, at(0)).unwrap_err();
+    assert!(matches!(refused, AppendError::QueueFull(_)), "{refused}");
+    internal.append(one(), AckLevel::None, None, at(0)).unwrap();
+    assert!(other.poll_space(&rig.waker("space")).is_pending());
+    rig.events.take();
+    rig.run(Work::Write);
+    assert_eq!(rig.events.take(), ["space"]);
+    assert!(other.poll_space(&rig.waker("space")).is_ready());
+    other.append(one(), AckLevel::None, None, at(0)).unwrap();
+    assert!(rig.context.pending.used() > 0);
+    drop((other, internal));
+    other_queue.0.lock().clear();
+    internal_queue.0.lock().clear();
+    assert_eq!(rig.context.pending.used(), 0, "what goes with its partition is given back");
 }

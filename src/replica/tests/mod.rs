@@ -116,10 +116,14 @@ struct Rig {
 
 fn options() -> PartitionOptions {
     PartitionOptions {
-        log: LogOptions { segment_bytes: 1 << 20, segment_age_ms: 1_000_000, index_interval_bytes: 300 },
+        log: LogOptions {
+            segment_bytes: 1 << 20,
+            segment_age_ms: 1_000_000,
+            index_interval_bytes: 300,
+            zeros_ahead_bytes: 700,
+        },
         sync: SyncPolicy::Always,
         retention: RetentionPolicy::default(),
-        pending_bytes_max: 1 << 20,
         unsynced_bytes_max: 1 << 20,
         inline_write_bytes_max: 0,
         producers: ProducerLimits { producers_max: 100, expiry_ms: 10_000 },
@@ -133,7 +137,7 @@ fn start(options: PartitionOptions) -> PartitionStart {
     PartitionStart { name, topic_id: TopicId::new(uuid::Uuid::from_u128(7)), files, options }
 }
 
-fn context(disk: &FaultyDisk, queue: &Arc<Held>, tail_bytes: usize) -> ReplicaContext {
+fn context(disk: &FaultyDisk, queue: &Arc<Held>, tail_bytes: usize, pending_bytes: u64) -> ReplicaContext {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     disk.create_dir_all(Path::new("/data")).unwrap();
     let reserve = SpaceReserve::open(Arc::clone(&disk), PathBuf::from("/data"), RESERVE_BYTES, at(0)).unwrap();
@@ -141,26 +145,41 @@ fn context(disk: &FaultyDisk, queue: &Arc<Held>, tail_bytes: usize) -> ReplicaCo
         log: LogContext { disk, handles: Arc::new(HandleCache::new(4)) },
         queue: Arc::clone(queue) as Arc<dyn WorkQueue>,
         tails: Arc::new(TailBudget::new(tail_bytes)),
+        pending: Arc::new(PendingBudget::new(pending_bytes)),
         reserve: Arc::new(reserve),
     }
 }
 
 impl Rig {
     fn new(options: PartitionOptions) -> Rig {
-        Rig::with_tail(options, 1 << 20)
+        Rig::with_memory(options, 1 << 20, 1 << 20)
     }
 
     fn with_tail(options: PartitionOptions, tail_bytes: usize) -> Rig {
+        Rig::with_memory(options, tail_bytes, 1 << 20)
+    }
+
+    fn with_memory(options: PartitionOptions, tail_bytes: usize, pending_bytes: u64) -> Rig {
         let (disk, queue) = (FaultyDisk::new(), Arc::new(Held::default()));
-        let context = context(&disk, &queue, tail_bytes);
+        let context = context(&disk, &queue, tail_bytes, pending_bytes);
         let partition = Partition::create(context.clone(), start(options), at(0)).unwrap();
         Rig { disk, queue, events: Events::default(), context, options, partition }
+    }
+
+    /// One more partition beside it, with a queue of its own.
+    fn another_partition(&self, number: u32, is_internal: bool) -> (Arc<Partition>, Arc<Held>) {
+        let mut other = start(PartitionOptions { is_internal, ..options() });
+        other.name.partition = PartitionIndex(number);
+        other.files = PartitionFiles::new(PathBuf::from(format!("/data/events_p{number}")));
+        let queue = Arc::new(Held::default());
+        let context = ReplicaContext { queue: queue.clone(), ..self.context.clone() };
+        (Partition::create(context, other, at(0)).unwrap(), queue)
     }
 
     /// The partition opened on another disk.
     fn reopen(&self, disk: FaultyDisk, checkpoint: Option<Checkpoint>) -> (Rig, OpenReport) {
         let queue = Arc::new(Held::default());
-        let context = context(&disk, &queue, 1 << 20);
+        let context = context(&disk, &queue, 1 << 20, 1 << 20);
         let (partition, report) = Partition::open(context.clone(), start(self.options), checkpoint, at(0)).unwrap();
         (Rig { disk, queue, events: Events::default(), context, options: self.options, partition }, report)
     }

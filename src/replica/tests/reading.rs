@@ -51,12 +51,7 @@ fn tail_and_files_tell_the_same() {
 #[test]
 fn partitions_share_one_budget() {
     let rig = Rig::with_tail(options(), 3_000);
-    let mut other = start(options());
-    other.name.partition = PartitionIndex(1);
-    other.files = PartitionFiles::new(PathBuf::from("/data/events_p1"));
-    let busy_queue = Arc::new(Held::default());
-    let busy = ReplicaContext { queue: busy_queue.clone(), ..rig.context.clone() };
-    let busy = Partition::create(busy, other, at(0)).unwrap();
+    let (busy, busy_queue) = rig.another_partition(1, false);
     for token in 0..8 {
         rig.append(token, AckLevel::None).unwrap();
     }

@@ -143,12 +143,14 @@ settings! {
         retention_bytes: u64 = "0", integer(0, 9_223_372_036_854_775_807);
         /// Bytes of memory for the newest records of all partitions together.
         tail_bytes: usize = "33554432", integer(0, 68_719_476_736);
-        /// Bytes of a partition that may wait to be written before its producers are slowed.
+        /// Bytes of all partitions together that may wait to be written before their producers are slowed.
         pending_bytes: usize = "16777216", integer(65_536, 4_294_967_296);
         /// Bytes of a partition that may be written but not synced before its producers are slowed.
         unsynced_bytes: u64 = "67108864", integer(65_536, 68_719_476_736);
         /// Largest group of records that a connection's own thread writes; 0 leaves every write to the writer threads.
         inline_write_bytes: usize = "65536", integer(0, 16_777_216);
+        /// Zeros written at a time ahead of a log that is synced after every few records, which makes those syncs faster; 0: none.
+        preallocate_bytes: u64 = "262144", integer(0, 16_777_216);
         /// Threads that fsync.
         sync_threads: usize = "8", integer(1, 64);
         /// Threads that write.

@@ -80,7 +80,7 @@ fn many_topics_in_turn_keep_their_order() {
 #[test]
 fn a_full_batch_says_so_and_a_full_queue_keeps_it() {
     let mut options = options();
-    options.partition.pending_bytes_max = 1_000;
+    options.pending_bytes = 1_000;
     let rig = try_open(&FaultyDisk::new(), 1, options).unwrap();
     rig.create("events", 1, 10);
     let mut publisher = Publisher::new(&rig);

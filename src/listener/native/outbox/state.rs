@@ -23,6 +23,13 @@ const BUFFER_KEPT_BYTES: usize = 16 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::listener::native) struct Place(pub(super) u64);
 
+impl Place {
+    /// The place so many behind this one.
+    pub(in crate::listener::native) fn behind(self, places: usize) -> Place {
+        Place(self.0 + places as u64)
+    }
+}
+
 /// One subscription of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::listener::native) struct SubscriptionId(pub(super) u64);

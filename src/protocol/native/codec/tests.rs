@@ -246,3 +246,37 @@ proptest! {
         decode(&bytes, step);
     }
 }
+
+/// Read as the codec asks for it, a large frame has its buffer for itself: its body can be changed where it lies.
+#[test]
+fn a_large_frame_gets_a_buffer_of_its_own() {
+    let limits = FrameLimits::for_messages(1 << 20);
+    let mut codec = FrameCodec::new(limits);
+    let mut src = BytesMut::new();
+    for body_bytes in [OWN_BUFFER_BYTES_MIN, 1 << 20, 100_000] {
+        let properties = Properties::from_pairs([("topic", "t")]).expect("valid");
+        let body = Bytes::from(vec![7; body_bytes]);
+        let frame = Frame { kind: FrameType::PublishBatch, sequence: 1, timestamp: Timestamp::NONE, properties, body };
+        let mut encoded = BytesMut::new();
+        frame.encode(&mut encoded).expect("short enough");
+        src.extend_from_slice(&encoded.split_to(5_000));
+        while !encoded.is_empty() {
+            assert_eq!(codec.next(&mut src), None);
+            let missing = codec.missing().expect("a large frame is under way").get();
+            assert_eq!(missing, encoded.len());
+            src.extend_from_slice(&encoded.split_to(missing.min(300_000)));
+        }
+        let Some(Decoded::Frame(mut decoded)) = codec.next(&mut src) else { panic!("a frame of {body_bytes} bytes") };
+        assert_eq!((&decoded, codec.missing()), (&frame, None));
+        let at = decoded.body.as_ptr();
+        let owned = decoded.take_batch().try_into_mut().expect("nobody else refers to it");
+        assert_eq!(owned.as_ptr(), at);
+    }
+}
+
+#[test]
+fn small_frames_ask_for_nothing() {
+    let mut codec = FrameCodec::new(FrameLimits::for_messages(1 << 20));
+    let mut src = BytesMut::from(&[0, 0, 0x80, 0, 0, 0, 0, 1][..]);
+    assert_eq!((codec.next(&mut src), codec.missing()), (None, None));
+}

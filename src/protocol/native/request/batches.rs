@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::steering::{Steering, own_number};
 use super::{AckLevel, Frame, RequestError, ack_level};
 use crate::types::{Offset, PartitionIndex, Timestamp, TopicName};
-use bytes::Bytes;
 
 /// Bytes of batches that a FETCH asks for at most.
 pub const FETCH_BYTES_MAX: u64 = 16 << 20;
@@ -44,7 +43,7 @@ pub struct CommitRequest<'a> {
     pub offset: Offset,
 }
 
-/// PUBLISH_BATCH. The frame's body is the batch.
+/// PUBLISH_BATCH. The frame's body is the batch, not yet checked.
 #[derive(Debug, Clone)]
 pub struct PublishBatchRequest<'a> {
     /// The topic's name, not yet checked: one that exists is valid.
@@ -53,8 +52,6 @@ pub struct PublishBatchRequest<'a> {
     pub partition: Option<PartitionIndex>,
     /// What the reply is to wait for; `None` leaves it to `storage.sync`.
     pub ack: Option<AckLevel>,
-    /// One record batch, not yet checked.
-    pub batch: &'a Bytes,
 }
 
 /// LIST_OFFSETS.
@@ -101,12 +98,7 @@ pub(super) fn commit(frame: &Frame) -> Result<CommitRequest<'_>, RequestError> {
 
 pub(super) fn publish_batch(frame: &Frame) -> Result<PublishBatchRequest<'_>, RequestError> {
     let steering = Steering::of(frame, &["wiber.ack"])?;
-    Ok(PublishBatchRequest {
-        topic: steering.topic()?,
-        partition: steering.partition()?,
-        ack: ack_level(&steering)?,
-        batch: &frame.body,
-    })
+    Ok(PublishBatchRequest { topic: steering.topic()?, partition: steering.partition()?, ack: ack_level(&steering)? })
 }
 
 pub(super) fn list_offsets(frame: &Frame) -> Result<ListOffsetsRequest<'_>, RequestError> {

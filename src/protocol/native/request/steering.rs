@@ -19,6 +19,8 @@ pub(super) struct Steering<'a> {
     pub(super) version: Option<&'a str>,
     pub(super) wiber_ack: Option<&'a str>,
     pub(super) wiber_start: Option<&'a str>,
+    /// Whether there are properties that a published record keeps as its headers.
+    pub(super) has_headers: bool,
 }
 
 impl<'a> Steering<'a> {
@@ -26,24 +28,39 @@ impl<'a> Steering<'a> {
     pub(super) fn of(frame: &'a Frame, own: &[&str]) -> Result<Steering<'a>, RequestError> {
         let mut steering = Steering::default();
         for (name, value) in &frame.properties {
-            match name {
-                "topic" => set_once(&mut steering.topic, "topic", value)?,
-                "client_id" => set_once(&mut steering.client_id, "client_id", value)?,
-                "partition" => set_once(&mut steering.partition, "partition", value)?,
-                "key" => set_once(&mut steering.key, "key", value)?,
-                "id" => set_once(&mut steering.id, "id", value)?,
-                "offset" => set_once(&mut steering.offset, "offset", value)?,
-                "auto_ack" => set_once(&mut steering.auto_ack, "auto_ack", value)?,
-                "version" => steering.version = Some(value),
-                _ if !name.starts_with("wiber.") => {}
-                _ if !own.contains(&name) => return Err(RequestError::Unknown(shortened(name))),
-                "wiber.ack" => set_once(&mut steering.wiber_ack, "wiber.ack", value)?,
-                "wiber.start" => set_once(&mut steering.wiber_start, "wiber.start", value)?,
-                // The request reads its own where it needs them.
-                _ => {}
+            match name.as_bytes() {
+                b"topic" => set_once(&mut steering.topic, "topic", value)?,
+                b"client_id" => {
+                    set_once(&mut steering.client_id, "client_id", value)?;
+                    steering.has_headers = true;
+                }
+                b"partition" => set_once(&mut steering.partition, "partition", value)?,
+                b"key" => set_once(&mut steering.key, "key", value)?,
+                b"id" => {
+                    set_once(&mut steering.id, "id", value)?;
+                    steering.has_headers = true;
+                }
+                b"offset" => set_once(&mut steering.offset, "offset", value)?,
+                b"auto_ack" => set_once(&mut steering.auto_ack, "auto_ack", value)?,
+                b"version" => steering.version = Some(value),
+                [b'w', b'i', b'b', b'e', b'r', b'.', ..] => steering.set_own(name, value, own)?,
+                _ => steering.has_headers = true,
             }
         }
         Ok(steering)
+    }
+
+    /// One of the `wiber.*` names.
+    fn set_own(&mut self, name: &str, value: &'a str, own: &[&str]) -> Result<(), RequestError> {
+        if !own.contains(&name) {
+            return Err(RequestError::Unknown(shortened(name)));
+        }
+        match name {
+            "wiber.ack" => set_once(&mut self.wiber_ack, "wiber.ack", value),
+            "wiber.start" => set_once(&mut self.wiber_start, "wiber.start", value),
+            // The request reads its own where it needs them.
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn topic(&self) -> Result<&'a str, RequestError> {
