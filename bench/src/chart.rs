@@ -152,7 +152,8 @@ mod tests {
         results.contenders[1].title = "a <b> & \"c\"".to_owned();
         let svg = draw(&results);
         check_well_formed(&svg);
-        let bars = results.rows.iter().filter(|row| row.shape != Shape::Latency).map(|row| row.cells.len()).sum::<usize>();
+        let bars =
+            results.rows.iter().filter(|row| row.shape != Shape::Latency).map(|row| row.cells.len()).sum::<usize>();
         assert_eq!(svg.matches("<rect").count(), bars + results.contenders.len());
         assert!(svg.contains("1.78M (8.1x redis)") && svg.contains("prefers-color-scheme: dark"));
     }

@@ -93,7 +93,8 @@ pub(crate) fn build(rivals: &[Rival]) -> Result<()> {
             eprintln!("{}: {}", rival.name, words.join(" "));
             let mut command = Command::new(&words[0]);
             // Cargo tells its own settings to what it runs; a build of another crate must not have them.
-            for (name, _) in env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR")
+            for (name, _) in
+                env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR")
             {
                 command.env_remove(name);
             }

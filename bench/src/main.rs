@@ -12,12 +12,14 @@ mod load;
 mod machine;
 mod options;
 mod process;
+mod progress;
 mod results;
 mod rival;
 mod run;
 mod server;
 mod statistics;
 mod table;
+mod warm;
 mod workload;
 mod workspace;
 

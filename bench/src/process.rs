@@ -9,17 +9,38 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 /// CPU seconds spent and MiB resident, summed over a process group; nothing where there is no such group.
 pub(crate) fn group_usage(group: u32) -> Option<(f64, f64)> {
-    let (mut ticks, mut kibibytes, mut found) = (0_u64, 0_u64, false);
+    let (mut ticks, mut resident, mut found) = (0_u64, 0_u64, false);
     for process in processes() {
         let Some(stat) = read(process, "stat") else { continue };
         let Some(stat) = Stat::parse(&stat) else { continue };
         if stat.group == group {
             found = true;
             ticks += stat.ticks;
-            kibibytes += read(process, "status").as_deref().and_then(resident).unwrap_or(0);
+            resident += read(process, "status").and_then(|status| kibibytes(&status, "VmRSS:")).unwrap_or(0);
         }
     }
-    found.then(|| (ticks as f64 / TICKS_PER_SECOND, kibibytes as f64 / 1024.0))
+    found.then(|| (ticks as f64 / TICKS_PER_SECOND, resident as f64 / 1024.0))
+}
+
+/// From now on [`group_peak_mib`] counts from what is resident now.
+pub(crate) fn reset_peaks(group: u32) {
+    for process in members(group) {
+        // Where the kernel refuses, the peak is that of the whole life.
+        let _ = fs::write(format!("/proc/{process}/clear_refs"), "5");
+    }
+}
+
+/// The most MiB that were resident at once in each process of a group, added up; nothing where there is no such group.
+pub(crate) fn group_peak_mib(group: u32) -> Option<f64> {
+    let peaks = members(group).filter_map(|process| kibibytes(&read(process, "status")?, "VmHWM:"));
+    let kibibytes = peaks.sum::<u64>();
+    (kibibytes > 0).then_some(kibibytes as f64 / 1024.0)
+}
+
+fn members(group: u32) -> impl Iterator<Item = u32> {
+    processes().filter(move |&process| {
+        read(process, "stat").as_deref().and_then(Stat::parse).is_some_and(|stat| stat.group == group)
+    })
 }
 
 /// The living processes whose environment has `mark` (`NAME=path`, or a path below it), but not this one.
@@ -64,8 +85,8 @@ impl<'a> Stat<'a> {
     }
 }
 
-fn resident(status: &str) -> Option<u64> {
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+fn kibibytes(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find(|line| line.starts_with(name))?;
     line.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
@@ -84,8 +105,9 @@ mod tests {
     #[test]
     fn this_process_is_found() {
         let own = read(std::process::id(), "stat").unwrap();
-        let (_, memory) = group_usage(Stat::parse(&own).unwrap().group).unwrap();
-        assert!(memory > 0.0);
+        let group = Stat::parse(&own).unwrap().group;
+        let (_, memory) = group_usage(group).unwrap();
+        assert!(memory > 0.0 && group_peak_mib(group).unwrap() > 0.0);
         assert!(lives(std::process::id()));
     }
 }

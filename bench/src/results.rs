@@ -11,6 +11,9 @@ use crate::workload::{Class, Shape, Target, Workload};
 /// The name of the rival all ratios are of.
 pub(crate) const OURS: &str = "wiber";
 
+/// The most memory Wiber's server may have under any of the loads.
+pub(crate) const PEAK_MIB: f64 = 128.0;
+
 /// One load on one server.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Measurement {
@@ -21,6 +24,9 @@ pub(crate) struct Measurement {
     pub(crate) rival: String,
     /// Before it.
     pub(crate) load_average: String,
+    /// The most memory the server's processes had while it was loaded, storing what is to be read included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) server_peak_mib: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) report: Option<Report>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,7 +63,7 @@ pub(crate) struct Cell {
     pub(crate) p99_us: Option<Summary>,
     /// Of the server, for a million messages.
     pub(crate) cpu_s_per_million: Option<Summary>,
-    pub(crate) rss_mib: Option<Summary>,
+    pub(crate) peak_mib: Option<Summary>,
     pub(crate) errors: u64,
 }
 
@@ -75,6 +81,8 @@ pub(crate) struct Row {
     pub(crate) ratio: Option<Summary>,
     pub(crate) target: Target,
     pub(crate) reached: Option<bool>,
+    /// Whether Wiber's server stays within the CPU and the memory it is allowed; nothing where neither was measured.
+    pub(crate) cost_reached: Option<bool>,
 }
 
 impl Row {
@@ -89,7 +97,8 @@ pub(crate) fn rows(workloads: &[Workload], contenders: &[Contender], measurement
     for class in Class::ALL {
         for workload in workloads {
             let Some(target) = workload.target(class) else { continue };
-            let of_row = |measurement: &&Measurement| measurement.class == class && measurement.workload == workload.name;
+            let of_row =
+                |measurement: &&Measurement| measurement.class == class && measurement.workload == workload.name;
             let measured: Vec<&Measurement> = measurements.iter().filter(of_row).collect();
             let cells: Vec<Cell> = contenders.iter().filter_map(|contender| cell(&contender.name, &measured)).collect();
             if cells.is_empty() {
@@ -105,34 +114,38 @@ pub(crate) fn rows(workloads: &[Workload], contenders: &[Contender], measurement
                 ratio: None,
                 target: target.clone(),
                 reached: None,
+                cost_reached: None,
             };
             compare(&mut row, &rows, &measured, measurements);
             row.reached = reached(&row);
+            row.cost_reached = cost_reached(&row);
             rows.push(row);
         }
     }
     rows
 }
 
+fn of_rival<'a>(measured: &'a [&Measurement], rival: &'a str) -> impl Iterator<Item = &'a Measurement> {
+    measured.iter().copied().filter(move |measurement| measurement.rival == rival)
+}
+
 fn reports<'a>(measured: &'a [&Measurement], rival: &'a str) -> impl Iterator<Item = (u32, &'a Report)> {
-    let of_rival = measured.iter().filter(move |measurement| measurement.rival == rival);
-    of_rival.filter_map(|measurement| Some((measurement.run, measurement.report.as_ref()?)))
+    of_rival(measured, rival).filter_map(|measurement| Some((measurement.run, measurement.report.as_ref()?)))
 }
 
 fn cell(rival: &str, measured: &[&Measurement]) -> Option<Cell> {
     let summary = |of: &dyn Fn(&Report) -> Option<f64>| {
         Summary::of(reports(measured, rival).filter_map(|(_, report)| of(report)))
     };
-    let per_million = |report: &Report| {
-        (report.messages > 0).then_some(report.server_cpu_s? * 1e6 / report.messages as f64)
-    };
+    let per_million =
+        |report: &Report| (report.messages > 0).then_some(report.server_cpu_s? * 1e6 / report.messages as f64);
     Some(Cell {
         rival: rival.to_owned(),
         messages_per_s: summary(&|report| Some(report.messages_per_s))?,
         p50_us: summary(&|report| report.p50_us),
         p99_us: summary(&|report| report.p99_us),
         cpu_s_per_million: summary(&per_million),
-        rss_mib: summary(&|report| report.server_rss_mib),
+        peak_mib: Summary::of(of_rival(measured, rival).filter_map(|one| one.server_peak_mib)),
         errors: reports(measured, rival).map(|(_, report)| report.errors).sum(),
     })
 }
@@ -192,6 +205,13 @@ fn reached(row: &Row) -> Option<bool> {
     (!verdicts.is_empty()).then(|| verdicts.into_iter().all(|verdict| verdict))
 }
 
+fn cost_reached(row: &Row) -> Option<bool> {
+    let ours = row.cell(OURS)?;
+    let within = |limit: Option<f64>, found: Option<Summary>| Some(found?.median <= limit?);
+    let verdicts = [within(row.target.cpu_s, ours.cpu_s_per_million), within(Some(PEAK_MIB), ours.peak_mib)];
+    verdicts.into_iter().flatten().reduce(|one, two| one && two)
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -210,7 +230,7 @@ pub(crate) mod tests {
             p50_us: Some(p50),
             p99_us: Some(p50 * 3.0),
             server_cpu_s: Some(0.5),
-            server_rss_mib: Some(64.0),
+            server_rss_mib: Some(60.0),
             ..Report::default()
         };
         Measurement {
@@ -219,6 +239,7 @@ pub(crate) mod tests {
             workload: workload.to_owned(),
             rival: rival.to_owned(),
             load_average: "0 0 0".to_owned(),
+            server_peak_mib: Some(64.0),
             report: Some(report),
             failure: None,
         }
@@ -232,7 +253,8 @@ pub(crate) mod tests {
     #[test]
     fn ratios_are_of_the_best_rival_of_the_same_class() {
         let mut measured = Vec::new();
-        for (run, (ours, nats, redis)) in [(200.0, 90.0, 100.0), (300.0, 80.0, 100.0), (250.0, 500.0, 100.0)].iter().enumerate()
+        for (run, (ours, nats, redis)) in
+            [(200.0, 90.0, 100.0), (300.0, 80.0, 100.0), (250.0, 500.0, 100.0)].iter().enumerate()
         {
             for (rival, rate) in [("wiber", ours), ("nats", nats), ("redis", redis)] {
                 measured.push(measurement(run as u32 + 1, Class::Written, "publish-1k-batch-1", rival, *rate, 1.0));
@@ -269,6 +291,17 @@ pub(crate) mod tests {
         let expected =
             [("publish-1k-batch-1", None), ("publishers-100", Some(true)), ("partitions-1000-large", Some(false))];
         assert_eq!(reached, expected);
+    }
+
+    #[test]
+    fn costs_are_judged_apart() {
+        let cheap = measurement(1, Class::Written, "publish-1k-batch-1", "wiber", 1.0, 1.0);
+        let mut large = cheap.clone();
+        large.server_peak_mib = Some(1000.0);
+        for (measured, expected) in [(cheap, true), (large, false)] {
+            let row = &rows_of(&["publish-1k-batch-1"], &[measured])[0];
+            assert_eq!((row.reached, row.cost_reached), (None, Some(expected)));
+        }
     }
 
     #[test]

@@ -118,7 +118,7 @@ impl Rival {
         directories.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
         for program in &self.programs {
             let found = directories.iter().map(|directory| directory.join(program)).find(|path| path.is_file());
-            let Some(found) = found else { bail!("{program} is not there; get it with --install ({})", self.hint) };
+            let Some(found) = found else { bail!("{program} is not there; get it with 'install' ({})", self.hint) };
             placeholders.set(program, &found.to_string_lossy());
         }
         Ok(placeholders)

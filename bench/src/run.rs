@@ -10,10 +10,13 @@ use crate::chart;
 use crate::install;
 use crate::machine::{Machine, load_average};
 use crate::options::RunOptions;
+use crate::process::{group_peak_mib, reset_peaks};
+use crate::progress::{Progress, START_S, point_s, short_time};
 use crate::results::{Contender, Measurement, Results, rows};
 use crate::rival::{self, Placeholders, Rival};
 use crate::server::Server;
 use crate::table::{self, short};
+use crate::warm::warm;
 use crate::workload::{self, Class, Shape, Workload};
 use crate::workspace::{Workspace, interrupted};
 
@@ -52,12 +55,11 @@ pub(crate) fn run(options: &RunOptions) -> Result<()> {
     if results.machine.file_system == "tmpfs" {
         eprintln!("! {} is in memory: nothing is durable there; give --data", parent.display());
     }
+    let mut progress = reckon(options, &workloads, &present);
     for run in 1..=options.runs {
         for &class in options.class.classes() {
-            let of_class: Vec<&Workload> = workloads.iter().filter(|one| one.target(class).is_some()).collect();
-            if !of_class.is_empty() {
-                Turn { run, class, options, present: &present, workspace: &workspace }.measure(&of_class, &mut results);
-            }
+            let turn = Turn { run, class, options, present: &present, workspace: &workspace };
+            turn.measure(&of_class(&workloads, class), &mut results, &mut progress);
             results.rows = rows(&workloads, &results.contenders, &results.measurements);
             write(&options.out, &results)?;
         }
@@ -66,6 +68,27 @@ pub(crate) fn run(options: &RunOptions) -> Result<()> {
     eprintln!("written to {}: results.json, table.txt, chart.svg", options.out.display());
     let failures = results.measurements.iter().filter(|one| one.failure.is_some()).count();
     if failures > 0 { Err(anyhow::anyhow!("{failures} measurements failed")) } else { Ok(()) }
+}
+
+fn of_class(workloads: &[Workload], class: Class) -> Vec<&Workload> {
+    workloads.iter().filter(|workload| workload.target(class).is_some()).collect()
+}
+
+/// How long all of it will take, said once beforehand.
+fn reckon(options: &RunOptions, workloads: &[Workload], present: &[Present]) -> Progress {
+    let (mut points, mut seconds) = (0, 0.0);
+    for &class in options.class.classes() {
+        for one in present.iter().filter(|one| one.rival.class(class).is_some()) {
+            seconds += START_S;
+            for workload in of_class(workloads, class).into_iter().filter(|workload| workload.is_for(&one.rival)) {
+                points += 1;
+                seconds += point_s(workload, options.seconds);
+            }
+        }
+    }
+    let (points, seconds) = (points * options.runs as usize, seconds * f64::from(options.runs));
+    eprintln!("{points} points in {} runs, about {}", options.runs, short_time(seconds));
+    Progress::new(points, seconds)
 }
 
 fn look(rivals: Vec<Rival>) -> (Vec<Present>, Vec<String>) {
@@ -109,12 +132,17 @@ struct Turn<'a> {
 }
 
 impl<'a> Turn<'a> {
-    fn measure(&self, workloads: &[&Workload], results: &mut Results) {
+    fn measure(&self, workloads: &[&Workload], results: &mut Results, progress: &mut Progress) {
+        if workloads.is_empty() {
+            return;
+        }
         // Another one begins in each run, so that no server is always measured after the same one.
-        let mut order: Vec<&Present> = self.present.iter().filter(|one| one.rival.class(self.class).is_some()).collect();
+        let mut order: Vec<&Present> =
+            self.present.iter().filter(|one| one.rival.class(self.class).is_some()).collect();
         let shift = (self.run as usize - 1) % order.len().max(1);
         order.rotate_left(shift);
         let mut servers: Vec<Option<Server<'a>>> = order.iter().map(|one| self.start(one)).collect();
+        progress.passed(START_S * order.len() as f64);
         for workload in workloads {
             for (present, server) in order.iter().zip(&mut servers) {
                 if !workload.is_for(&present.rival) {
@@ -126,6 +154,8 @@ impl<'a> Turn<'a> {
                     *server = self.start(present);
                 }
                 let measurement = self.measure_one(workload, present, server.as_ref());
+                progress.point_passed(point_s(workload, self.options.seconds));
+                self.say(workload, &measurement, progress);
                 results.measurements.push(measurement);
             }
         }
@@ -149,12 +179,16 @@ impl<'a> Turn<'a> {
     fn measure_one(&self, workload: &Workload, present: &Present, server: Option<&Server<'_>>) -> Measurement {
         // What earlier loads left to be written is written now, not at the expense of the next one's syncs.
         rustix::fs::sync();
+        if let Err(error) = warm(self.workspace.directory()) {
+            eprintln!("! memory is not warmed: {error}");
+        }
         let mut measurement = Measurement {
             run: self.run,
             class: self.class,
             workload: workload.name.clone(),
             rival: present.rival.name.clone(),
             load_average: load_average(),
+            server_peak_mib: None,
             report: None,
             failure: None,
         };
@@ -162,7 +196,9 @@ impl<'a> Turn<'a> {
             None => Err(anyhow::anyhow!("the server did not start")),
             Some(server) => {
                 server.thaw();
+                reset_peaks(server.group());
                 let loaded = server.load(workload, self.options.seconds);
+                measurement.server_peak_mib = group_peak_mib(server.group());
                 server.freeze();
                 loaded
             }
@@ -171,11 +207,10 @@ impl<'a> Turn<'a> {
             Ok(report) => measurement.report = Some(report),
             Err(error) => measurement.failure = Some(format!("{error:#}")),
         }
-        self.say(workload, &measurement);
         measurement
     }
 
-    fn say(&self, workload: &Workload, measurement: &Measurement) {
+    fn say(&self, workload: &Workload, measurement: &Measurement, progress: &Progress) {
         let said = match (&measurement.report, &measurement.failure) {
             (Some(report), _) if workload.shape == Shape::Latency => {
                 let time = |time: Option<f64>| time.map_or_else(|| "-".to_owned(), |time| format!("{time:.0}"));
@@ -187,7 +222,8 @@ impl<'a> Turn<'a> {
         };
         if !interrupted() {
             let (run, runs, class) = (self.run, self.options.runs, self.class.name());
-            eprintln!("run {run}/{runs} {class} {:<24} {:<10} {said}", workload.name, measurement.rival);
+            let (name, rival, progress) = (&workload.name, &measurement.rival, progress.say());
+            eprintln!("run {run}/{runs} {class} {name:<24} {rival:<10} {said:<22} [{progress}]");
         }
     }
 }

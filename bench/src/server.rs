@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -65,7 +65,7 @@ impl<'a> Server<'a> {
         }
         let log = File::create(directory.join(LOG))?;
         command.current_dir(&directory).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
-        let child = command.spawn().with_context(|| format!("cannot start {}", rival.title))?;
+        let child = workspace.spawn(&mut command)?;
         placeholders.set("pid", &child.id().to_string());
         let mut server = Self { rival, class, workspace, directory, placeholders, child };
         server.wait_ready(ports[0])?;
@@ -94,7 +94,8 @@ impl<'a> Server<'a> {
         }
         let words = self.placeholders.fill_all(&self.rival.ready)?;
         let mut probe = self.workspace.command(&words, &self.directory)?;
-        Ok(probe.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?.success())
+        probe.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(self.workspace.spawn(&mut probe)?.wait()?.success())
     }
 
     /// Puts it under a load and takes the report.
@@ -105,7 +106,8 @@ impl<'a> Server<'a> {
         words.extend(self.placeholders.fill_all(&settings.arguments)?);
         let mut command = self.workspace.command(&words, &self.directory)?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let output = run(command, Duration::from_secs_f64(seconds) + LOAD_EXTRA)
+        let child = self.workspace.spawn(&mut command)?;
+        let output = finish(child, Duration::from_secs_f64(seconds) + LOAD_EXTRA)
             .with_context(|| format!("'{}'", words.join(" ")))?;
         serde_json::from_str(output.trim()).with_context(|| format!("'{}' did not print a report", words.join(" ")))
     }
@@ -113,6 +115,11 @@ impl<'a> Server<'a> {
     /// Whether it still runs.
     pub(crate) fn lives(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// The process group of its processes.
+    pub(crate) fn group(&self) -> u32 {
+        self.child.id()
     }
 
     /// Takes all CPU from it.
@@ -147,9 +154,8 @@ impl Drop for Server<'_> {
     }
 }
 
-/// Runs a command to its end, with a bound, and gives what it printed.
-fn run(mut command: Command, time_max: Duration) -> Result<String> {
-    let mut child = command.spawn()?;
+/// Waits for the end of a process, with a bound, and gives what it printed.
+fn finish(mut child: Child, time_max: Duration) -> Result<String> {
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let (text, complaint) = std::thread::scope(|scope| {
         let complaint = scope.spawn(|| read(stderr));

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::results::{Cell, Results, Row};
+use crate::results::{Cell, PEAK_MIB, Results, Row};
 use crate::statistics::Summary;
 use crate::workload::{Class, Shape, Target};
 
@@ -18,7 +18,11 @@ pub(crate) fn render(results: &Results) -> String {
         text.push_str(&align(&figures(results, &rows)));
         let costs = costs(results, &rows);
         if costs.len() > 1 {
-            let _ = writeln!(text, "\n{}: server CPU for a million messages, and its memory", class.name());
+            let _ = writeln!(
+                text,
+                "\n{}: the server's CPU for a million messages, and the most memory it had",
+                class.name()
+            );
             text.push_str(&align(&costs));
         }
     }
@@ -55,29 +59,44 @@ fn figures(results: &Results, rows: &[&Row]) -> Vec<Vec<String>> {
     let mut lines = vec![head(results, "workload", &["ratio", "to", "at least", ""])];
     for row in rows {
         let mut line = vec![row.workload.clone()];
-        line.extend(results.contenders.iter().map(|contender| {
-            row.cell(&contender.name).map_or_else(|| "-".to_owned(), |cell| figure(row.shape, cell))
-        }));
+        line.extend(
+            results.contenders.iter().map(|contender| {
+                row.cell(&contender.name).map_or_else(|| "-".to_owned(), |cell| figure(row.shape, cell))
+            }),
+        );
         line.push(row.ratio.map_or_else(|| "-".to_owned(), ratio));
         line.push(row.against.clone().unwrap_or_else(|| "-".to_owned()));
         line.push(target(&row.target));
-        line.push(row.reached.map_or("", |reached| if reached { "reached" } else { "MISSED" }).to_owned());
+        line.push(verdict(row.reached).to_owned());
         lines.push(line);
     }
     lines
 }
 
 fn costs(results: &Results, rows: &[&Row]) -> Vec<Vec<String>> {
-    let mut lines = vec![head(results, "workload", &[])];
-    for row in rows.iter().filter(|row| row.cells.iter().any(|cell| cell.cpu_s_per_million.is_some())) {
+    let mut lines = vec![head(results, "workload", &["at most", ""])];
+    for row in rows.iter().filter(|row| row.cells.iter().any(|cell| cell.cpu_s_per_million.or(cell.peak_mib).is_some()))
+    {
         let mut line = vec![row.workload.clone()];
         line.extend(results.contenders.iter().map(|contender| {
-            let cost = row.cell(&contender.name).and_then(|cell| Some((cell.cpu_s_per_million?, cell.rss_mib?)));
-            cost.map_or_else(|| "-".to_owned(), |(cpu, rss)| format!("{:.2} s, {:.0} MiB", cpu.median, rss.median))
+            let cell = row.cell(&contender.name);
+            let median = |summary: Option<Summary>| summary.map(|summary| summary.median);
+            cell.map_or_else(|| "-".to_owned(), |cell| cost(median(cell.cpu_s_per_million), median(cell.peak_mib)))
         }));
+        line.push(cost(row.target.cpu_s, Some(PEAK_MIB)));
+        line.push(verdict(row.cost_reached).to_owned());
         lines.push(line);
     }
     lines
+}
+
+fn cost(cpu_s: Option<f64>, peak_mib: Option<f64>) -> String {
+    let parts = [cpu_s.map(|cpu| format!("{cpu:.2} s")), peak_mib.map(|peak| format!("{peak:.0} MiB"))];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn verdict(reached: Option<bool>) -> &'static str {
+    reached.map_or("", |reached| if reached { "reached" } else { "MISSED" })
 }
 
 fn head(results: &Results, first: &str, last: &[&str]) -> Vec<String> {
@@ -120,7 +139,13 @@ pub(crate) fn short(number: f64) -> String {
         number if number >= 1000.0 => (number / 1e3, "k"),
         number => (number, ""),
     };
-    let digits = if scaled >= 100.0 || unit.is_empty() { 0 } else if scaled >= 10.0 { 1 } else { 2 };
+    let digits = if scaled >= 100.0 || unit.is_empty() {
+        0
+    } else if scaled >= 10.0 {
+        1
+    } else {
+        2
+    };
     format!("{scaled:.digits$}{unit}")
 }
 
@@ -185,7 +210,7 @@ pub(crate) mod tests {
             "publish-1k-batch-1  1.78M (1.78M-1.78M)  -     219k (219k-219k)  8.11 (8.11-8.11)  redis  1.7x",
             "latency-10k         55 / 166 us",
             "60 / 200 us  reached",
-            "0.50 s, 64 MiB",
+            "0.50 s, 64 MiB  -     0.50 s, 64 MiB  0.60 s, 128 MiB  reached",
             "! rabbitmq is skipped: not there",
             "! durable publish-1k-batch-1 nats run 1: no answer <for> 30 s",
         ] {

@@ -74,6 +74,9 @@ pub(crate) struct Target {
     pub(crate) p50_us: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) p99_us: Option<f64>,
+    /// CPU the server may take for a million messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cpu_s: Option<f64>,
 }
 
 /// One row of the table.

@@ -6,11 +6,12 @@ use std::ffi::OsString;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, id};
+use std::process::{Child, Command, id};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::process;
@@ -20,8 +21,13 @@ const MARK: &str = "WIBER_BENCH_RUN";
 const PREFIX: &str = "wiber-bench-";
 /// How long killed processes may take to be gone.
 const GONE_MAX: Duration = Duration::from_secs(20);
+/// How often in a row none of them may be found until all are gone.
+const LOOKS: u32 = 3;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// Held while a process is started or a directory is made, and for good once the run is interrupted: nothing may appear
+/// behind the back of whoever clears away.
+static MAKING: Mutex<()> = Mutex::new(());
 
 /// Whether the run was interrupted, and every failure since is but a consequence.
 pub(crate) fn interrupted() -> bool {
@@ -46,8 +52,11 @@ impl Workspace {
         let doomed = directory.clone();
         ctrlc::set_handler(move || {
             INTERRUPTED.store(true, Ordering::SeqCst);
+            let _making = making();
             eprintln!("\ninterrupted: killing the servers and deleting their data");
-            let _ = clear(&doomed);
+            if let Err(error) = clear(&doomed) {
+                eprintln!("{} could not be cleared: {error:#}; the next run tries again", doomed.display());
+            }
             std::process::exit(130);
         })?;
         Ok(Self { directory, next: AtomicU32::new(0) })
@@ -55,6 +64,7 @@ impl Workspace {
 
     /// A directory nothing was in before.
     pub(crate) fn fresh(&self, name: &str) -> Result<PathBuf> {
+        let _making = making();
         let number = self.next.fetch_add(1, Ordering::SeqCst);
         let directory = self.directory.join(format!("{number}-{name}"));
         fs::create_dir_all(&directory)?;
@@ -69,6 +79,19 @@ impl Workspace {
         Ok(command)
     }
 
+    /// Starts a command; an interrupted run starts nothing more.
+    pub(crate) fn spawn(&self, command: &mut Command) -> Result<Child> {
+        let _making = making();
+        ensure!(!interrupted(), "interrupted");
+        let program = command.get_program().to_string_lossy().into_owned();
+        command.spawn().with_context(|| format!("cannot start {program}"))
+    }
+
+    /// Where all of it is.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Kills what belongs to `directory` and deletes it.
     pub(crate) fn clear(&self, directory: &Path) -> Result<()> {
         clear(directory)
@@ -81,6 +104,10 @@ impl Drop for Workspace {
             eprintln!("{} could not be cleared: {error:#}", self.directory.display());
         }
     }
+}
+
+fn making() -> MutexGuard<'static, ()> {
+    MAKING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Kills what runs that are dead have left running, and deletes their data.
@@ -100,11 +127,11 @@ fn clear(directory: &Path) -> Result<()> {
     let mut mark = OsString::from(format!("{MARK}="));
     mark.push(directory);
     let since = Instant::now();
-    loop {
+    let mut found_none = 0;
+    // A process in the midst of becoming another program shows no environment, so that one look is not enough.
+    while found_none < LOOKS {
         let processes = process::marked(&mark);
-        if processes.is_empty() {
-            break;
-        }
+        found_none = if processes.is_empty() { found_none + 1 } else { 0 };
         for process in processes {
             if let Some(pid) = i32::try_from(process).ok().and_then(Pid::from_raw) {
                 let _ = kill_process(pid, Signal::KILL);
@@ -124,7 +151,13 @@ fn clear(directory: &Path) -> Result<()> {
 /// So many ports of 127.0.0.1 that nobody listens on now.
 pub(crate) fn free_ports(count: usize) -> Result<Vec<u16>> {
     let listeners = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>()?;
-    Ok(listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?.iter().map(|at| at.port()).collect())
+    Ok(listeners
+        .iter()
+        .map(TcpListener::local_addr)
+        .collect::<Result<Vec<_>, _>>()?
+        .iter()
+        .map(|at| at.port())
+        .collect())
 }
 
 #[cfg(test)]
@@ -143,8 +176,7 @@ mod tests {
     fn a_marked_process_and_its_children_are_killed() {
         let directory = std::env::temp_dir().join(format!("wiber-bench-test-{}", id()));
         fs::create_dir_all(&directory).unwrap();
-        let mut child =
-            Command::new("sh").args(["-c", "sleep 600 & sleep 600"]).env(MARK, &directory).spawn().unwrap();
+        let mut child = Command::new("sh").args(["-c", "sleep 600 & sleep 600"]).env(MARK, &directory).spawn().unwrap();
         let mut mark = OsString::from(format!("{MARK}="));
         mark.push(&directory);
         while process::marked(&mark).len() < 3 {

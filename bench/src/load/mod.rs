@@ -6,8 +6,8 @@ mod nats_consumer;
 mod payload;
 mod rabbitmq;
 mod rabbitmq_frames;
-pub(crate) mod report;
 mod redis;
+pub(crate) mod report;
 mod shapes;
 mod wire;
 

@@ -334,7 +334,9 @@ mod tests {
 
     #[test]
     fn an_operation_is_understood_only_whole() {
-        for whole in [&b"MSG a.b 1 2\r\nhi\r\n"[..], b"MSG a.b 1 back 2\r\nhi\r\n", b"HMSG a.b 1 back 4 6\r\nH\r\n\0hi\r\n"] {
+        for whole in
+            [&b"MSG a.b 1 2\r\nhi\r\n"[..], b"MSG a.b 1 back 2\r\nhi\r\n", b"HMSG a.b 1 back 4 6\r\nH\r\n\0hi\r\n"]
+        {
             for end in 0..whole.len() {
                 assert!(operation(&whole[..end]).unwrap().is_none());
             }

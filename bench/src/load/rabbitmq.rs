@@ -77,9 +77,8 @@ impl Target for RabbitMq {
     fn consumer(&self, partition: usize) -> Result<Box<dyn Consumer>> {
         let mut session = Session::connect(&self.address)?;
         let (stream, credits) = (self.stream(partition), self.credits);
-        session.request(SUBSCRIBE, |frame| {
-            frame.u8(SUBSCRIPTION).string(&stream).u16(OFFSET_FIRST).u16(credits).u32(0)
-        })?;
+        session
+            .request(SUBSCRIBE, |frame| frame.u8(SUBSCRIPTION).string(&stream).u16(OFFSET_FIRST).u16(credits).u32(0))?;
         Ok(Box::new(RabbitConsumer { wire: session.wire }))
     }
 

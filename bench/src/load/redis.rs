@@ -166,8 +166,16 @@ struct RedisConsumer {
 
 impl RedisConsumer {
     fn ask(&mut self) -> Result<()> {
-        let words: [&[u8]; 8] =
-            [b"XREAD", b"COUNT", self.count.as_bytes(), b"BLOCK", BLOCK_MS.as_bytes(), b"STREAMS", &self.key, &self.last];
+        let words: [&[u8]; 8] = [
+            b"XREAD",
+            b"COUNT",
+            self.count.as_bytes(),
+            b"BLOCK",
+            BLOCK_MS.as_bytes(),
+            b"STREAMS",
+            &self.key,
+            &self.last,
+        ];
         command(self.wire.output(), words.len(), &words);
         self.asked = true;
         self.wire.flush()

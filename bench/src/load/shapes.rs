@@ -100,8 +100,7 @@ pub(crate) fn mixed(target: &dyn Target, arguments: &LoadArguments) -> Result<Re
                 let publisher = target.publisher(partition, arguments.batch)?;
                 publish_one(publisher, stage, arguments, until, Some(expected))
             }));
-            readers
-                .push(scope.spawn(move || consume_one(stage, arguments, || target.consumer(partition), expected)));
+            readers.push(scope.spawn(move || consume_one(stage, arguments, || target.consumer(partition), expected)));
         }
         let written = join_all(writers)?;
         let mut read = join_all(readers)?;
