@@ -1,7 +1,6 @@
 //! NATS JetStream: a file stream with one replica for each partition. Messages are published without waiting for each
-//! acknowledgement, and every acknowledgement is counted. `--tune atomic` sends each batch as one atomic batch.
-
-use std::collections::VecDeque;
+//! acknowledgement, and every acknowledgement is counted. A batch is what is sent at once; the batches that NATS knows of
+//! (atomic ones, fast ingest) were tried and brought nothing, see the README.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
@@ -10,15 +9,11 @@ use super::nats_consumer::NatsConsumer;
 use super::wire::{Wire, line, number, push_number};
 use super::{Acknowledged, Consumer, LoadArguments, Publisher, Target};
 
-/// Messages an atomic batch may have at most.
-const ATOMIC_MAX: usize = 1000;
-
 /// A NATS server.
 #[derive(Debug)]
 pub(crate) struct Nats {
     address: String,
     stream: String,
-    atomic: bool,
     pull: usize,
     push: bool,
 }
@@ -28,7 +23,6 @@ impl Nats {
         Self {
             address: arguments.address(),
             stream: format!("BENCH{}", std::process::id()),
-            atomic: arguments.tuned("atomic"),
             pull: arguments.tuned_number("pull").unwrap_or(5000),
             push: arguments.tuned("push"),
         }
@@ -46,29 +40,16 @@ impl Target for Nats {
             let name = self.stream(partition);
             let config = json!({
                 "name": name, "subjects": [name], "storage": "file", "retention": "limits", "num_replicas": 1,
-                "allow_atomic": self.atomic, "allow_direct": true, "discard": "old",
+                "allow_direct": true, "discard": "old",
             });
             session.request(&format!("STREAM.CREATE.{name}"), &config)?;
         }
         Ok(())
     }
 
-    fn publisher(&self, partition: usize, batch: usize) -> Result<Box<dyn Publisher>> {
+    fn publisher(&self, partition: usize, _batch: usize) -> Result<Box<dyn Publisher>> {
         let mut session = Session::connect(&self.address)?;
         let subject = self.stream(partition);
-        if self.atomic && batch > 1 {
-            ensure!(batch <= ATOMIC_MAX, "an atomic batch has {ATOMIC_MAX} messages at most");
-            let inbox = session.inbox.clone();
-            return Ok(Box::new(AtomicPublisher {
-                session,
-                subject,
-                inbox,
-                batch_number: 0,
-                held: Vec::new(),
-                lengths: Vec::new(),
-                waiting: VecDeque::new(),
-            }));
-        }
         let prefix = format!("PUB {subject} {} ", session.inbox).into_bytes();
         session.wire.flush()?;
         Ok(Box::new(NatsPublisher { session, prefix }))
@@ -207,34 +188,6 @@ pub(crate) fn operation(bytes: &[u8]) -> Result<Option<Operation<'_>>> {
     Ok(Some(Operation::Message(Delivered { reply, headers, payload, length: body + total + 2 })))
 }
 
-/// Counts the acknowledgements that have come, each for `weight` messages.
-fn take_acknowledgements(session: &mut Session, wait: bool, weights: &mut dyn FnMut() -> u64) -> Result<Acknowledged> {
-    let mut news = Acknowledged::default();
-    loop {
-        while let Some(Operation::Message(message)) = session.next()? {
-            // Where a publish is stored, the answer is {"stream":…,"seq":…}.
-            let stored = message.payload.windows(6).any(|part| part == b"\"seq\":");
-            let opened = message.payload.is_empty() && message.headers.is_empty();
-            let length = message.length;
-            session.wire.take(length);
-            if opened {
-                continue;
-            }
-            let weight = weights();
-            news.answered += weight;
-            news.refused += if stored { 0 } else { weight };
-        }
-        if news.answered > 0 {
-            return Ok(news);
-        }
-        if wait {
-            session.wire.fill_surely()?;
-        } else if !session.wire.fill_now()? {
-            return Ok(news);
-        }
-    }
-}
-
 struct NatsPublisher {
     session: Session,
     prefix: Vec<u8>,
@@ -260,71 +213,25 @@ impl Publisher for NatsPublisher {
     }
 
     fn acknowledged(&mut self, wait: bool) -> Result<Acknowledged> {
-        take_acknowledgements(&mut self.session, wait, &mut || 1)
-    }
-}
-
-/// Publishes atomic batches: headers number the messages of a batch, and the last one commits it.
-struct AtomicPublisher {
-    session: Session,
-    subject: String,
-    inbox: String,
-    batch_number: u64,
-    /// Payloads of the batch.
-    held: Vec<u8>,
-    lengths: Vec<usize>,
-    /// Messages of each batch that is not yet answered.
-    waiting: VecDeque<u64>,
-}
-
-impl AtomicPublisher {
-    fn send(&mut self) -> Result<()> {
-        let count = self.lengths.len();
-        let mut at = 0;
-        for (index, &length) in self.lengths.iter().enumerate() {
-            let last = index + 1 == count;
-            let headers = format!(
-                "NATS/1.0\r\nNats-Batch-Id: {}-{}\r\nNats-Batch-Sequence: {}\r\n{}\r\n",
-                self.inbox,
-                self.batch_number,
-                index + 1,
-                if last { "Nats-Batch-Commit: 1\r\n" } else { "" }
-            );
-            let reply = if last { self.inbox.as_str() } else { "" };
-            let output = self.session.wire.output();
-            let head = format!("HPUB {} {reply} {} {}\r\n", self.subject, headers.len(), headers.len() + length);
-            output.extend_from_slice(head.as_bytes());
-            output.extend_from_slice(headers.as_bytes());
-            output.extend_from_slice(&self.held[at..at + length]);
-            output.extend_from_slice(b"\r\n");
-            at += length;
-            self.session.wire.flush_if_large()?;
+        let mut news = Acknowledged::default();
+        loop {
+            while let Some(Operation::Message(message)) = self.session.next()? {
+                // Where a publish is stored, the answer is {"stream":…,"seq":…}.
+                let stored = message.payload.windows(6).any(|part| part == b"\"seq\":");
+                let length = message.length;
+                self.session.wire.take(length);
+                news.answered += 1;
+                news.refused += u64::from(!stored);
+            }
+            if news.answered > 0 {
+                return Ok(news);
+            }
+            if wait {
+                self.session.wire.fill_surely()?;
+            } else if !self.session.wire.fill_now()? {
+                return Ok(news);
+            }
         }
-        self.waiting.push_back(count as u64);
-        self.batch_number += 1;
-        self.held.clear();
-        self.lengths.clear();
-        Ok(())
-    }
-}
-
-impl Publisher for AtomicPublisher {
-    fn push(&mut self, payload: &[u8]) -> Result<()> {
-        self.held.extend_from_slice(payload);
-        self.lengths.push(payload.len());
-        Ok(())
-    }
-
-    fn end_batch(&mut self) -> Result<()> {
-        self.send()
-    }
-
-    fn flush(&mut self) -> Result<()> {
-        self.session.wire.flush()
-    }
-
-    fn acknowledged(&mut self, wait: bool) -> Result<Acknowledged> {
-        take_acknowledgements(&mut self.session, wait, &mut || self.waiting.pop_front().unwrap_or(0))
     }
 }
 
