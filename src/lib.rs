@@ -3,7 +3,7 @@
 //! The layers, from the bottom: [`types`] and [`record`]; [`disk`], the one module that touches files; [`log`], a
 //! partition's segments on disk; [`inspect`], the same seen offline; [`replica`], a partition as a replicated log; [`broker`], topics and their life;
 //! [`protocol`], pure codecs; [`listener`], sockets; [`server`], the composition root. [`client`] and [`cli`] stand
-//! beside the server and share only `protocol`, `record` and `types`. ARCHITECTURE.md is the map.
+//! beside the server and share only `protocol`, `record` and `types`; [`load`] is what measuring takes. ARCHITECTURE.md is the map.
 
 pub mod client;
 pub mod protocol;
@@ -12,6 +12,8 @@ pub mod types;
 
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "cli")]
+pub mod load;
 
 #[cfg(feature = "server")]
 pub mod broker;

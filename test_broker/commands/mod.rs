@@ -1,5 +1,6 @@
 //! What `wiber-client` says: the lines that users and their scripts read, and how it ends.
 
+mod bench;
 mod files;
 mod readme;
 mod subscribing;

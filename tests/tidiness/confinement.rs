@@ -17,8 +17,9 @@ const CONFINED: &[Confined] = &[
     Confined {
         what: "files",
         paths: &["std::fs", "std::os::unix::fs", "rustix::fs", "tokio::fs"],
-        // The command lines read the files their user names; the configuration and the server's own log are no data.
-        home: &["src/disk/", "src/cli/", "src/server/config", "src/server/logging"],
+        // The command lines read the files their user names; the configuration and the server's own log are no data; what a
+        // process uses the operating system tells in files.
+        home: &["src/disk/", "src/cli/", "src/load/server_usage.rs", "src/server/config", "src/server/logging"],
     },
     Confined {
         what: "sockets",
@@ -31,7 +32,7 @@ const CONFINED: &[Confined] = &[
         what: "clocks",
         paths: &["std::time::Instant::now", "std::time::SystemTime::now", "time::OffsetDateTime::now_utc"],
         // The client stamps what it sends, in a process where nobody hands it the time.
-        home: &["src/server/runtime", "src/cli/", "src/client/connection.rs"],
+        home: &["src/server/runtime", "src/cli/", "src/client/connection.rs", "src/load/clock.rs"],
     },
     Confined {
         what: "chance",
@@ -42,7 +43,7 @@ const CONFINED: &[Confined] = &[
     Confined {
         what: "the asynchronous runtime",
         paths: &["tokio"],
-        home: &["src/listener/", "src/client/", "src/server/", "src/cli/"],
+        home: &["src/listener/", "src/client/", "src/server/", "src/cli/", "src/load/pacer.rs"],
     },
 ];
 

@@ -35,6 +35,11 @@ pub(super) enum Failure {
     Interrupted { topic: String, missing: u64 },
     #[error("cannot read {path:?}: {source}")]
     Input { path: PathBuf, source: io::Error },
+    /// A run that gave no result, or one that is not right.
+    #[error("bench: {0}")]
+    Bench(String),
+    #[error("cannot write {path:?}: {source}")]
+    File { path: PathBuf, source: io::Error },
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
     #[error("cannot wait for signals: {0}")]
@@ -90,7 +95,8 @@ impl Failure {
             Failure::BadLine { .. } => Some("The lines before it were published, this one and what follows were not."),
             Failure::Interrupted { .. } => Some("Those records may be stored or not: read the topic's end to see."),
             Failure::Input { .. } => Some("Name a file that can be read, or '-' for standard input."),
-            Failure::Output(_) | Failure::Signal(_) | Failure::Runtime(_) => None,
+            Failure::File { .. } => Some("Name a file that can be written."),
+            Failure::Bench(_) | Failure::Output(_) | Failure::Signal(_) | Failure::Runtime(_) => None,
         }
     }
 
@@ -105,6 +111,8 @@ impl Failure {
             Failure::BadLine { .. }
             | Failure::Interrupted { .. }
             | Failure::Input { .. }
+            | Failure::Bench(_)
+            | Failure::File { .. }
             | Failure::Output(_)
             | Failure::Signal(_)
             | Failure::Runtime(_) => 1,
@@ -122,6 +130,8 @@ impl Failure {
             | Failure::BadLine { .. }
             | Failure::Interrupted { .. }
             | Failure::Input { .. }
+            | Failure::Bench(_)
+            | Failure::File { .. }
             | Failure::Output(_)
             | Failure::Signal(_)
             | Failure::Runtime(_) => None,

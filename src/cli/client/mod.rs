@@ -4,6 +4,7 @@
 //! 1 failed, 2 wrong usage, 3 no broker reached, 4 topic or partition not found.
 
 mod address;
+mod bench;
 mod completions;
 mod failure;
 mod health;
@@ -71,6 +72,7 @@ enum Command {
     Subscribe(subscribe::Subscribe),
     Topics(topics::Topics),
     Health(health::Health),
+    Bench(Box<bench::Bench>),
     Completions(completions::Completions),
 }
 
@@ -103,7 +105,10 @@ pub fn main() -> ExitCode {
 }
 
 fn start(arguments: Arguments) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = match &arguments.command {
+        Command::Bench(bench) => bench.runtime(),
+        _ => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+    };
     let runtime = runtime.map_err(Failure::Runtime)?;
     let mut out = io::BufWriter::with_capacity(64 << 10, io::stdout().lock());
     let done = runtime.block_on(run(arguments, &mut out));
@@ -127,6 +132,7 @@ async fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failure> {
         Command::Subscribe(command) => Box::pin(command.run(&context, out)).await,
         Command::Topics(command) => command.run(&context, out).await,
         Command::Health(command) => command.run(&context, out).await,
+        Command::Bench(command) => Box::pin(command.run(&context, out)).await,
         Command::Completions(command) => command.run(out),
     }
 }

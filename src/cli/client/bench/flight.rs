@@ -1,0 +1,135 @@
+//! Messages sent together to one partition, until the last of their answers has come.
+
+use crate::client::{ClientError, Delivery, Publishing};
+use crate::load::Recorder;
+
+/// Messages under way.
+pub(super) struct Flight {
+    /// When the first was sent, or meant to be, and the time between two of them.
+    first_ns: u64,
+    interval_ns: f64,
+    pub(super) partition: u32,
+    /// The sequence of the first.
+    sequence: u64,
+    answers: Answers,
+    /// How many answers are taken.
+    taken: usize,
+    pub(super) acknowledged: u64,
+    /// The sequence behind the last that was acknowledged.
+    pub(super) acknowledged_end: u64,
+    pub(super) failure: Option<ClientError>,
+}
+
+enum Answers {
+    Batch(Vec<Delivery>),
+    Single(Publishing),
+}
+
+impl Flight {
+    /// `spare` is where the answers of a batch are kept.
+    pub(super) fn new(
+        first_ns: u64,
+        interval_ns: f64,
+        partition: u32,
+        sequence: u64,
+        spare: Option<Vec<Delivery>>,
+    ) -> Flight {
+        Flight {
+            first_ns,
+            interval_ns,
+            partition,
+            sequence,
+            answers: Answers::Batch(spare.unwrap_or_default()),
+            taken: 0,
+            acknowledged: 0,
+            acknowledged_end: 0,
+            failure: None,
+        }
+    }
+
+    /// When a message of it was sent, or meant to be.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "nanoseconds of a run, never negative")]
+    pub(super) fn time_ns(&self, index: u64) -> u64 {
+        self.first_ns + (self.interval_ns * index as f64) as u64
+    }
+
+    /// The next message was handed over.
+    pub(super) fn sent(&mut self, delivery: Delivery) {
+        if let Answers::Batch(deliveries) = &mut self.answers {
+            deliveries.push(delivery);
+        }
+    }
+
+    /// Its only message was handed over.
+    pub(super) fn sent_single(&mut self, publishing: Publishing) {
+        self.answers = Answers::Single(publishing);
+    }
+
+    /// Waits for all answers. Can be dropped and called again.
+    pub(super) async fn settle(&mut self) {
+        loop {
+            let answer = match &mut self.answers {
+                Answers::Batch(deliveries) => match deliveries.get_mut(self.taken) {
+                    Some(delivery) => delivery.await.err(),
+                    None => return,
+                },
+                Answers::Single(_) if self.taken > 0 => return,
+                Answers::Single(publishing) => publishing.await.err(),
+            };
+            self.take(answer);
+        }
+    }
+
+    /// Takes the answers that are there; whether that is all.
+    pub(super) fn try_settle(&mut self) -> bool {
+        loop {
+            let answer = match &mut self.answers {
+                Answers::Batch(deliveries) => match deliveries.get(self.taken) {
+                    Some(delivery) => delivery.try_result().map(Result::err),
+                    None => return true,
+                },
+                Answers::Single(_) if self.taken > 0 => return true,
+                Answers::Single(publishing) => publishing.try_result().map(Result::err),
+            };
+            match answer {
+                Some(answer) => self.take(answer),
+                None => return false,
+            }
+        }
+    }
+
+    fn take(&mut self, failed: Option<ClientError>) {
+        self.taken += 1;
+        match failed {
+            None => {
+                self.acknowledged += 1;
+                self.acknowledged_end = self.sequence + self.taken as u64;
+            }
+            Some(error) => {
+                self.failure.get_or_insert(error);
+            }
+        }
+    }
+
+    /// Records how long those acknowledged took until now.
+    pub(super) fn record(&self, now_ns: u64, latencies: &mut Recorder) {
+        if self.interval_ns == 0.0 {
+            latencies.record(now_ns.saturating_sub(self.first_ns), self.acknowledged);
+            return;
+        }
+        for index in 0..self.acknowledged {
+            latencies.record(now_ns.saturating_sub(self.time_ns(index)), 1);
+        }
+    }
+
+    /// Gives back where its answers were kept.
+    pub(super) fn take_spare(&mut self) -> Option<Vec<Delivery>> {
+        match &mut self.answers {
+            Answers::Batch(deliveries) => {
+                deliveries.clear();
+                Some(std::mem::take(deliveries))
+            }
+            Answers::Single(_) => None,
+        }
+    }
+}
