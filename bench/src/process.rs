@@ -1,4 +1,4 @@
-//! What `/proc` says of processes: the CPU and the memory of a group, and which processes carry a mark in their
+//! What `/proc` says of processes: the CPU and the memory of a group, who belongs to it, and who carries a mark in the
 //! environment. Clock ticks are taken as 100 a second, which every Linux has shown to programs for decades.
 
 use std::ffi::OsStr;
@@ -49,6 +49,20 @@ pub(crate) fn marked(mark: &OsStr) -> Vec<u32> {
     processes().filter(|&process| process != ours && environment_has(process, mark) && lives(process)).collect()
 }
 
+/// When a process was started, in ticks since the machine was.
+pub(crate) fn started(process: u32) -> Option<u64> {
+    Some(Stat::parse(&read(process, "stat")?)?.started)
+}
+
+/// The living members of the group whose first process was started at `started`: where that number belongs to a process
+/// of another start, the group is another one, and not meant.
+pub(crate) fn living_members(group: u32, started_at: u64) -> Vec<u32> {
+    if started(group).is_some_and(|started| started != started_at) {
+        return Vec::new();
+    }
+    members(group).filter(|&process| lives(process)).collect()
+}
+
 /// Whether a process lives and is no zombie.
 pub(crate) fn lives(process: u32) -> bool {
     read(process, "stat").as_deref().and_then(Stat::parse).is_some_and(|stat| stat.state != "Z")
@@ -74,6 +88,7 @@ struct Stat<'a> {
     state: &'a str,
     group: u32,
     ticks: u64,
+    started: u64,
 }
 
 impl<'a> Stat<'a> {
@@ -81,7 +96,8 @@ impl<'a> Stat<'a> {
     fn parse(text: &'a str) -> Option<Self> {
         let fields: Vec<&str> = text[text.rfind(')')? + 1..].split_ascii_whitespace().collect();
         let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-        Some(Self { state: fields.first()?, group: fields.get(2)?.parse().ok()?, ticks })
+        let started = fields.get(19)?.parse().ok()?;
+        Some(Self { state: fields.first()?, group: fields.get(2)?.parse().ok()?, ticks, started })
     }
 }
 
@@ -96,9 +112,9 @@ mod tests {
 
     #[test]
     fn a_name_may_hold_anything() {
-        let text = "7 (a) b (c) S 1 42 42 0 -1 4194304 9 0 0 0 120 30 0 0 20 0 1 0 5 6 7";
+        let text = "7 (a) b (c) S 1 42 42 0 -1 4194304 9 0 0 0 120 30 0 0 20 0 1 0 5 6 7 8";
         let stat = Stat::parse(text).unwrap();
-        assert_eq!((stat.state, stat.group, stat.ticks), ("S", 42, 150));
+        assert_eq!((stat.state, stat.group, stat.ticks, stat.started), ("S", 42, 150, 5));
         assert!(Stat::parse("7 (a").is_none());
     }
 

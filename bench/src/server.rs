@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -64,8 +63,8 @@ impl<'a> Server<'a> {
             command.env(name, placeholders.fill(value)?);
         }
         let log = File::create(directory.join(LOG))?;
-        command.current_dir(&directory).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
-        let child = workspace.spawn(&mut command)?;
+        command.current_dir(&directory).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let child = workspace.spawn_group(&mut command, &directory)?;
         placeholders.set("pid", &child.id().to_string());
         let mut server = Self { rival, class, workspace, directory, placeholders, child };
         server.wait_ready(ports[0])?;

@@ -1,10 +1,12 @@
 //! The directory of one run, and the processes that belong to it. Every process it starts carries the directory in its
-//! environment, so that all of them are found again, however they were forked; whatever ends this program, they are
-//! killed and the directory is deleted, if not by this program then by the next.
+//! environment, and servers are process groups which are written down: so all of them are found again, however they were
+//! forked, and even those that overwrite their environment with a title. Whatever ends this program, they are killed and
+//! the directory is deleted, if not by this program then by the next.
 
 use std::ffi::OsString;
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, id};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -19,6 +21,8 @@ use crate::process;
 /// The variable of the environment with the directory of the run.
 const MARK: &str = "WIBER_BENCH_RUN";
 const PREFIX: &str = "wiber-bench-";
+/// In the directory of a server: its process group, and when that was started.
+const GROUP: &str = "group";
 /// How long killed processes may take to be gone.
 const GONE_MAX: Duration = Duration::from_secs(20);
 /// How often in a row none of them may be found until all are gone.
@@ -87,6 +91,17 @@ impl Workspace {
         command.spawn().with_context(|| format!("cannot start {program}"))
     }
 
+    /// Starts the command of a server as a process group of its own, which belongs to `directory`.
+    pub(crate) fn spawn_group(&self, command: &mut Command, directory: &Path) -> Result<Child> {
+        let child = self.spawn(command.process_group(0))?;
+        let group = child.id();
+        // One that has ended already has nothing that could be killed by it.
+        if let Some(started) = process::started(group) {
+            fs::write(directory.join(GROUP), format!("{group} {started}"))?;
+        }
+        Ok(child)
+    }
+
     /// Where all of it is.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
@@ -126,11 +141,15 @@ fn clear_leftovers(parent: &Path) -> Result<()> {
 fn clear(directory: &Path) -> Result<()> {
     let mut mark = OsString::from(format!("{MARK}="));
     mark.push(directory);
+    let groups = groups(directory);
     let since = Instant::now();
     let mut found_none = 0;
     // A process in the midst of becoming another program shows no environment, so that one look is not enough.
     while found_none < LOOKS {
-        let processes = process::marked(&mark);
+        let mut processes = process::marked(&mark);
+        for (group, started) in &groups {
+            processes.extend(process::living_members(*group, *started));
+        }
         found_none = if processes.is_empty() { found_none + 1 } else { 0 };
         for process in processes {
             if let Some(pid) = i32::try_from(process).ok().and_then(Pid::from_raw) {
@@ -146,6 +165,17 @@ fn clear(directory: &Path) -> Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// The groups written down in `directory` and in the directories in it.
+fn groups(directory: &Path) -> Vec<(u32, u64)> {
+    let inside = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    let read = |directory: PathBuf| {
+        let text = fs::read_to_string(directory.join(GROUP)).ok()?;
+        let (group, started) = text.split_once(' ')?;
+        Some((group.parse().ok()?, started.parse().ok()?))
+    };
+    inside.chain([directory.to_owned()]).filter_map(read).collect()
 }
 
 /// So many ports of 127.0.0.1 that nobody listens on now.
@@ -172,19 +202,41 @@ mod tests {
         assert_eq!(ports.len(), 8);
     }
 
-    #[test]
-    fn a_marked_process_and_its_children_are_killed() {
-        let directory = std::env::temp_dir().join(format!("wiber-bench-test-{}", id()));
-        fs::create_dir_all(&directory).unwrap();
-        let mut child = Command::new("sh").args(["-c", "sleep 600 & sleep 600"]).env(MARK, &directory).spawn().unwrap();
-        let mut mark = OsString::from(format!("{MARK}="));
-        mark.push(&directory);
-        while process::marked(&mark).len() < 3 {
+    fn check_cleared(name: &str, mark: bool, group: bool) {
+        let directory = std::env::temp_dir().join(format!("wiber-bench-{name}-{}", id()));
+        fs::create_dir_all(directory.join("0-server")).unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 600 & sleep 600"]).process_group(0);
+        if mark {
+            command.env(MARK, directory.join("0-server"));
+        }
+        let mut child = command.spawn().unwrap();
+        let started = process::started(child.id()).unwrap();
+        if group {
+            fs::write(directory.join("0-server").join(GROUP), format!("{} {started}", child.id())).unwrap();
+        }
+        while process::living_members(child.id(), started).len() < 3 {
             std::thread::yield_now();
         }
         clear(&directory).unwrap();
         child.wait().unwrap();
-        assert!(process::marked(&mark).is_empty());
+        assert!(process::living_members(child.id(), started).is_empty());
         assert!(!directory.exists());
+    }
+
+    #[test]
+    fn marked_processes_and_groups_written_down_are_killed() {
+        check_cleared("mark", true, false);
+        check_cleared("group", false, true);
+    }
+
+    #[test]
+    fn a_group_of_another_start_is_spared() {
+        let mut child = Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
+        let started = process::started(child.id()).unwrap();
+        assert_eq!(process::living_members(child.id(), started), [child.id()]);
+        assert!(process::living_members(child.id(), started + 1).is_empty());
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }
