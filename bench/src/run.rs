@@ -45,7 +45,7 @@ pub(crate) fn run(options: &RunOptions) -> Result<()> {
     fs::create_dir_all(&options.out).with_context(|| format!("cannot make {}", options.out.display()))?;
     let mut results = Results {
         machine: Machine::look(&parent.canonicalize()?),
-        contenders: present.iter().map(|one| contender(one)).collect(),
+        contenders: present.iter().map(contender).collect(),
         skipped,
         runs: options.runs,
         seconds: options.seconds,

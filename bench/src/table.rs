@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::results::{Cell, PEAK_MIB, Results, Row};
+use crate::results::{Cell, Measurement, PEAK_MIB, Results, Row};
 use crate::statistics::Summary;
 use crate::workload::{Class, Shape, Target};
 
@@ -41,7 +41,7 @@ fn header(results: &Results) -> String {
     let versions: Vec<String> =
         results.contenders.iter().map(|contender| format!("{} {}", contender.title, contender.version)).collect();
     format!(
-        "{}\n{}, {} processors ({}), {} GiB, data on {}; load before: {}\n\
+        "{}\n{}, {} processors ({}), {} GiB, data on {}; load average {} at the start, {} before the points\n\
          Messages per second, median of {} runs of {} s taken in turn (least-most); server and load share the machine.\n",
         versions.join(", "),
         machine.kernel,
@@ -50,9 +50,17 @@ fn header(results: &Results) -> String {
         machine.memory_gib,
         machine.file_system,
         machine.load_average,
+        loads(results),
         results.runs,
         results.seconds,
     )
+}
+
+/// The least and the most of the load averages over a minute before each point. The servers' own work is in them.
+fn loads(results: &Results) -> String {
+    let first = |one: &Measurement| one.load_average.split(' ').next()?.parse().ok();
+    let loads = Summary::of(results.measurements.iter().filter_map(first));
+    loads.map_or_else(|| "unknown".to_owned(), |loads| format!("{:.1} to {:.1}", loads.min, loads.max))
 }
 
 fn figures(results: &Results, rows: &[&Row]) -> Vec<Vec<String>> {
@@ -206,7 +214,7 @@ pub(crate) mod tests {
         let text = render(&results());
         for part in [
             "WIBER 1.0, NATS 1.0, REDIS 1.0",
-            "2 processors (a & b), 23.4 GiB, data on ext4; load before: 0.10 0.20 0.30",
+            "2 processors (a & b), 23.4 GiB, data on ext4; load average 0.10 0.20 0.30 at the start, 0.0 to 0.0 before",
             "publish-1k-batch-1  1.78M (1.78M-1.78M)  -     219k (219k-219k)  8.11 (8.11-8.11)  redis  1.7x",
             "latency-10k         55 / 166 us",
             "60 / 200 us  reached",

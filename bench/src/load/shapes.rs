@@ -78,7 +78,9 @@ pub(crate) fn consume(target: &dyn Target, arguments: &LoadArguments) -> Result<
         let threads: Vec<_> = (0..arguments.consumers)
             .map(|partition| {
                 let stage = &stage;
-                scope.spawn(move || consume_one(stage, arguments, || target.consumer(partition), &Expected::new(each)))
+                scope.spawn(move || {
+                    consume_one(stage, arguments, || target.consumer(partition), &Expected::new(each), None)
+                })
             })
             .collect();
         join_all(threads)
@@ -100,7 +102,9 @@ pub(crate) fn mixed(target: &dyn Target, arguments: &LoadArguments) -> Result<Re
                 let publisher = target.publisher(partition, arguments.batch)?;
                 publish_one(publisher, stage, arguments, until, Some(expected))
             }));
-            readers.push(scope.spawn(move || consume_one(stage, arguments, || target.consumer(partition), expected)));
+            readers.push(
+                scope.spawn(move || consume_one(stage, arguments, || target.consumer(partition), expected, None)),
+            );
         }
         let written = join_all(writers)?;
         let mut read = join_all(readers)?;
@@ -111,20 +115,28 @@ pub(crate) fn mixed(target: &dyn Target, arguments: &LoadArguments) -> Result<Re
 }
 
 /// One producer at a fixed rate and one reader. Times count from when a message was due, so that a message kept waiting
-/// by the one before it is not forgiven.
+/// by the one before it is not forgiven. Those of the first messages are not counted, as `wiber-client bench` does not
+/// count them either.
 pub(crate) fn latency(target: &dyn Target, arguments: &LoadArguments) -> Result<Report> {
-    let total = arguments.messages.unwrap_or((arguments.duration * arguments.rate as f64) as u64);
+    let counted = arguments.messages.unwrap_or((arguments.duration * arguments.rate as f64) as u64);
+    let warm_up = warm_up(arguments.rate, counted);
+    let total = warm_up + counted;
     let stage = Stage::new(arguments, 2);
     let expected = Expected::new(total);
     let recorder = thread::scope(|scope| {
         let writer = scope.spawn(|| publish_at_rate(target.publisher(0, 1)?, &stage, arguments, total));
-        let reader = scope.spawn(|| consume_one(&stage, arguments, || target.consumer(0), &expected));
+        let reader = scope.spawn(|| consume_one(&stage, arguments, || target.consumer(0), &expected, Some(warm_up)));
         let refused = join_all(vec![writer])?;
         let mut read = join_all(vec![reader])?;
         read.errors += refused.errors;
         Ok::<_, anyhow::Error>(read)
     })?;
     Ok(stage.report(&recorder))
+}
+
+/// How many messages go before those that are counted: a tenth of them, and no more than one second's worth.
+fn warm_up(rate: u64, counted: u64) -> u64 {
+    rate.min(counted / 10)
 }
 
 /// What the threads of a measurement share: the moment all begin, and the server's CPU before it.
@@ -296,10 +308,10 @@ fn consume_one(
     arguments: &LoadArguments,
     connect: impl FnOnce() -> Result<Box<dyn Consumer>>,
     expected: &Expected,
+    timed_from: Option<u64>,
 ) -> Result<Recorder> {
     let payload = stage.payload();
     let mut recorder = Recorder::new();
-    let timed = arguments.shape == Shape::Latency;
     // Servers that push begin when the reader connects, so that a reader of stored messages connects when time runs.
     let mut consumer = if arguments.shape == Shape::Consume {
         stage.begin();
@@ -314,7 +326,7 @@ fn consume_one(
         let read = consumer.read(&mut |bytes| {
             let due = payload.check(bytes, number)?;
             number += 1;
-            if timed {
+            if timed_from.is_some_and(|from| number > from) {
                 recorder.took(payload.now().saturating_sub(due));
             }
             Ok(())
