@@ -85,10 +85,6 @@ impl LoadArguments {
         format!("{}:{}", self.host, self.port)
     }
 
-    fn tuned(&self, name: &str) -> bool {
-        self.tune.iter().any(|tune| tune == name)
-    }
-
     /// The number after `name=`.
     fn tuned_number(&self, name: &str) -> Option<usize> {
         self.tune.iter().find_map(|tune| tune.strip_prefix(name)?.strip_prefix('=')?.parse().ok())

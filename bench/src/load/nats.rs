@@ -14,18 +14,11 @@ use super::{Acknowledged, Consumer, LoadArguments, Publisher, Target};
 pub(crate) struct Nats {
     address: String,
     stream: String,
-    pull: usize,
-    push: bool,
 }
 
 impl Nats {
     pub(crate) fn new(arguments: &LoadArguments) -> Self {
-        Self {
-            address: arguments.address(),
-            stream: format!("BENCH{}", std::process::id()),
-            pull: arguments.tuned_number("pull").unwrap_or(5000),
-            push: arguments.tuned("push"),
-        }
+        Self { address: arguments.address(), stream: format!("BENCH{}", std::process::id()) }
     }
 
     fn stream(&self, partition: usize) -> String {
@@ -57,7 +50,7 @@ impl Target for Nats {
 
     fn consumer(&self, partition: usize) -> Result<Box<dyn Consumer>> {
         let session = Session::connect(&self.address)?;
-        Ok(Box::new(NatsConsumer::new(session, &self.stream(partition), self.pull, self.push)?))
+        Ok(Box::new(NatsConsumer::new(session, &self.stream(partition))?))
     }
 
     fn delete(&self, partitions: usize) -> Result<()> {
