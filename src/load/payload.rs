@@ -6,7 +6,8 @@
 //! ```
 //!
 //! All little-endian. The sequence counts the messages of a producer in a partition from 0; the time is the one on the
-//! run's clock at which the message was sent, or meant to be; it alone is not verified. Messages shorter than the header hold its beginning.
+//! run's clock at which the message was sent, or meant to be; it alone is not verified. Messages shorter than the header
+//! hold its beginning.
 
 use bytes::BufMut;
 
@@ -51,14 +52,10 @@ impl Header {
         })
     }
 
-    fn to_bytes(self) -> [u8; HEADER_BYTES] {
-        let mut bytes = [0; HEADER_BYTES];
-        bytes[..8].copy_from_slice(&self.sequence.to_le_bytes());
-        bytes[8..16].copy_from_slice(&self.time_ns.to_le_bytes());
-        bytes[16..20].copy_from_slice(&self.run.0.to_le_bytes());
-        bytes[20..22].copy_from_slice(&self.producer.to_le_bytes());
-        bytes[22..].copy_from_slice(&MAGIC.to_le_bytes());
-        bytes
+    /// As three words, each little-endian: to put together smaller pieces takes longer than to copy the rest of a message.
+    fn words(self) -> [u64; 3] {
+        let rest = u64::from(self.run.0) | u64::from(self.producer) << 32 | u64::from(MAGIC) << 48;
+        [self.sequence, self.time_ns, rest]
     }
 }
 
@@ -91,12 +88,13 @@ impl Payload {
 
     /// Appends a message to a buffer: `size` bytes.
     pub fn write(&self, producer: u16, sequence: u64, time_ns: u64, buffer: &mut impl BufMut) {
-        let header = Header { sequence, time_ns, run: self.run, producer }.to_bytes();
+        let words = Header { sequence, time_ns, run: self.run, producer }.words();
         let Some(filler_bytes) = self.size.checked_sub(HEADER_BYTES) else {
-            buffer.put_slice(&header[..self.size]);
+            let header = words.map(u64::to_le_bytes);
+            buffer.put_slice(&header.as_flattened()[..self.size]);
             return;
         };
-        buffer.put_slice(&header);
+        words.into_iter().for_each(|word| buffer.put_u64_le(word));
         buffer.put_slice(self.filler.slice(sequence, filler_bytes).unwrap_or_default());
     }
 }

@@ -35,10 +35,12 @@ fn check_report(report: &Value, messages: u64, size: u64) {
     assert_eq!((&report["messages"], &report["bytes"]), (&messages.into(), &(messages * size).into()), "{report}");
     assert_eq!(report["errors"], 0, "{report}");
     let number = |name: &str| report[name].as_f64().unwrap_or_else(|| panic!("{name} in {report}"));
-    let agree = |a: f64, b: f64| (a - b).abs() <= 0.01 * b + 0.1;
-    assert!(number("seconds") > 0.0, "{report}");
-    assert!(agree(number("messages_per_s") * number("seconds"), messages as f64), "{report}");
-    assert!(agree(number("mb_per_s") * number("seconds") * 1e6, (messages * size) as f64), "{report}");
+    let seconds = number("seconds");
+    assert!(seconds > 0.0, "{report}");
+    // As closely as the numbers' own digits allow.
+    let agree = |rate: f64, step: f64, count: f64| (rate - count / seconds).abs() <= step + 0.01 * rate;
+    assert!(agree(number("messages_per_s"), 0.1, messages as f64), "{report}");
+    assert!(agree(number("mb_per_s"), 0.001, (messages * size) as f64 / 1e6), "{report}");
     assert!(number("server_cpu_s") >= 0.0 && number("server_rss_mib") > 0.0, "{report}");
 }
 
@@ -57,12 +59,12 @@ fn topics(server: &Server) -> Vec<String> {
     names.map(|topic| topic["topic"].as_str().expect("a name").to_owned()).collect()
 }
 
-/// How many records a topic holds; none where there is no such topic.
+/// How many records a topic holds, also those whose sync nobody waited for; none where there is no such topic.
 fn stored(server: &Server, topic: &str) -> u64 {
     let ran = client(server, &["topics", "describe", topic, "-o", "json"]);
     let Ok(described) = serde_json::from_slice::<Value>(&ran.out) else { return 0 };
     let partitions = described["partitions"].as_array().expect("partitions").iter();
-    partitions.map(|partition| partition["high_watermark"].as_u64().unwrap_or(0)).sum()
+    partitions.map(|partition| partition["log_end"].as_u64().unwrap_or(0)).sum()
 }
 
 /// A workload with its options: what it is to report, and what the topic holds afterwards.
@@ -91,6 +93,7 @@ fn what_is_counted_is_what_is_stored() {
         case(&["publish", "-n", "500", "--rate", "5k", "--batch", "10"], 500, 1024),
         Case { stored: 1_300, ..case(&["publish", "-n", "1000", "--warmup", "300"], 1_000, 1024) },
         case(&["consume", "-n", "5k"], 5_000, 1024),
+        case(&["consume", "-n", "3k", "--ack", "leader"], 3_000, 1024),
         case(&["consume", "-n", "1000", "--single", "--size", "40"], 1_000, 40),
         case(&["consume", "-n", "1000", "--consumers", "2", "--partitions", "5"], 1_000, 1024),
         Case { stored: 1_000, ..case(&["consume", "-n", "1000", "--consumers", "3"], 3_000, 1024) },

@@ -105,9 +105,10 @@ pub fn main() -> ExitCode {
 }
 
 fn start(arguments: Arguments) -> Result<(), Failure> {
-    let runtime = match &arguments.command {
-        Command::Bench(bench) => bench.runtime(),
-        _ => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+    let runtime = if let Command::Bench(bench) = &arguments.command {
+        bench.runtime()
+    } else {
+        tokio::runtime::Builder::new_current_thread().enable_all().build()
     };
     let runtime = runtime.map_err(Failure::Runtime)?;
     let mut out = io::BufWriter::with_capacity(64 << 10, io::stdout().lock());

@@ -97,12 +97,15 @@ impl Bench {
         }
     }
 
-    /// A runtime with a thread for each connection, as far as there are processors.
+    /// A runtime with a thread for each processor; with a single one where there is a single connection, whose tasks would
+    /// only wake each other across threads.
     pub(super) fn runtime(&self) -> io::Result<Runtime> {
         let (workload, options) = self.parts();
-        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let threads = options.connections(workload).min(processors).max(1);
-        Builder::new_multi_thread().worker_threads(threads).enable_all().build()
+        let mut builder = Builder::new_multi_thread();
+        if options.connections(workload) == 1 {
+            builder.worker_threads(1);
+        }
+        builder.enable_all().build()
     }
 
     pub(super) async fn run(self, context: &Context, out: &mut dyn Write) -> Result<(), Failure> {

@@ -124,6 +124,7 @@ const BATCH: u32 = 1_000;
 const LATENCY_RATE: f64 = 10_000.0;
 const LATENCY_SECONDS: f64 = 10.0;
 const SINGLES_IN_FLIGHT: u32 = 1_000;
+#[expect(clippy::cast_possible_truncation, reason = "a handful")]
 const BATCHES_IN_FLIGHT: u32 = IN_FLIGHT_MAX as u32;
 /// Longer than any full batch takes to be filled.
 const LINGER: Duration = Duration::from_secs(1);

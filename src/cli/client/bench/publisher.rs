@@ -223,12 +223,11 @@ impl Publisher {
             self.tally.sent += 1;
             match &self.sink {
                 Sink::Batches(producer) => {
-                    let record = ProducerRecord::new(message);
-                    // The only partition need not be named: a move less for each record.
-                    let record = match self.shared.partitions {
-                        1 => record,
-                        _ => record.partition(PartitionIndex(flight.partition)),
-                    };
+                    let mut record = ProducerRecord::new(message);
+                    // The only partition need not be named.
+                    if self.shared.partitions > 1 {
+                        record = record.partition(PartitionIndex(flight.partition));
+                    }
                     flight.sent(producer.send(&self.shared.topic, record).await?);
                 }
                 Sink::Singles(client, patterns) => {

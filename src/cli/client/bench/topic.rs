@@ -46,14 +46,14 @@ impl Topic {
         self.is_ours
     }
 
-    /// How many messages each partition holds.
+    /// How many messages each partition holds. Under `--ack leader` some may wait for their sync yet: readers wait with them.
     pub(super) async fn held(&self, client: &Client) -> Result<Vec<u64>, Failure> {
         let mut held = Vec::new();
         for partition in 0..self.partitions {
             let offsets = client.list_offsets(&self.name, PartitionIndex(partition), &OffsetsQuery::default()).await;
             let offsets = offsets
                 .map_err(|source| Failure::Request { doing: format!("look at topic '{}'", self.name), source })?;
-            held.push(offsets.high_watermark.get().saturating_sub(offsets.log_start.get()));
+            held.push(offsets.log_end.get().saturating_sub(offsets.log_start.get()));
         }
         Ok(held)
     }
