@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn the_nearest_mount_counts() {
         let mounts = "/dev/vda / ext4 rw 0 0\ntmpfs /tmp tmpfs rw 0 0\n/dev/vdb /tmp/data xfs rw 0 0\n";
-        for (path, kind) in [("/home/a", "ext4"), ("/tmp/a", "tmpfs"), ("/tmp/data/a", "xfs"), ("/tmpfoo", "ext4")] {
+        for (path, kind) in [("/srv/a", "ext4"), ("/tmp/a", "tmpfs"), ("/tmp/data/a", "xfs"), ("/tmpfoo", "ext4")] {
             assert_eq!(file_system(mounts, Path::new(path)), kind);
         }
         assert_eq!(file_system("", Path::new("/")), "unknown");
