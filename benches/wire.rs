@@ -1,4 +1,5 @@
-//! The broker over its native protocol: `cargo bench --bench wire [-- single|batches|memory|start] [seconds=N]`.
+//! The broker over its native protocol: `cargo bench --bench wire [-- single|batches|memory|start]`, and to narrow it
+//! down `seconds=N repetitions=N sync=always|interval bytes=N in_flight=N batch_bytes=N buffer_bytes=N`.
 //!
 //! A real `wiber-server` on a fresh directory, and the client library in this process, on loopback. Every publish is
 //! acknowledged before it counts; `durable` rows run under `storage.sync=always`, `written` rows under `interval`, each
@@ -23,8 +24,8 @@ use wiber::client::{
     Subscriber, SubscriberOptions,
 };
 
-/// Repetitions of every row.
-const REPETITIONS: usize = 3;
+/// Records between two looks at the clock.
+const LOOK_EVERY: u64 = 64;
 /// Connections that do nothing, for the row of their memory.
 const IDLE_CONNECTIONS: usize = 10_000;
 /// Starts measured.
@@ -33,17 +34,16 @@ const TOPIC: &str = "bench";
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
-    let seconds = arguments.iter().find_map(|argument| argument.strip_prefix("seconds=")).unwrap_or("2").parse()?;
-    let span = Duration::from_secs_f64(seconds);
+    let load = Load::new(&arguments)?;
     let asked: Vec<_> = arguments.iter().filter(|argument| !argument.contains('=')).collect();
     let runs = |name: &str| asked.is_empty() || asked.iter().any(|asked| *asked == name);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    for sync in ["always", "interval"] {
+    for sync in load.syncs.clone() {
         if runs("single") {
-            runtime.block_on(single(sync, span))?;
+            runtime.block_on(runtime.spawn(single(sync.clone(), load.clone())))??;
         }
         if runs("batches") {
-            runtime.block_on(batches(sync, span))?;
+            runtime.block_on(runtime.spawn(batches(sync, load.clone())))??;
         }
     }
     if runs("memory") {
@@ -53,6 +53,35 @@ fn main() -> Result<()> {
         start()?;
     }
     Ok(())
+}
+
+/// What the rows of `single` and `batches` do.
+#[derive(Clone)]
+struct Load {
+    span: Duration,
+    repetitions: usize,
+    syncs: Vec<String>,
+    bytes: Vec<usize>,
+    in_flight: Vec<u32>,
+    batch_bytes: usize,
+    buffer_bytes: usize,
+}
+
+impl Load {
+    fn new(arguments: &[String]) -> Result<Load> {
+        let given = |name: &str| arguments.iter().find_map(|argument| argument.strip_prefix(name)?.strip_prefix('='));
+        let defaults = ProducerOptions::default();
+        let sync = given("sync").map(str::to_owned);
+        Ok(Load {
+            span: Duration::from_secs_f64(given("seconds").unwrap_or("2").parse()?),
+            repetitions: given("repetitions").unwrap_or("3").parse()?,
+            syncs: sync.map_or_else(|| vec!["always".to_owned(), "interval".to_owned()], |sync| vec![sync]),
+            bytes: given("bytes").map_or(Ok(vec![1024, 100]), |bytes| bytes.parse().map(|bytes| vec![bytes]))?,
+            in_flight: given("in_flight").map_or(Ok(vec![1, 100, 1000]), |count| count.parse().map(|n| vec![n]))?,
+            batch_bytes: given("batch_bytes").map_or(Ok(defaults.batch_bytes), str::parse)?,
+            buffer_bytes: given("buffer_bytes").map_or(Ok(defaults.buffer_bytes), str::parse)?,
+        })
+    }
 }
 
 /// A server on a fresh directory; killed and removed when it is dropped.
@@ -111,14 +140,25 @@ impl Server {
         Ok((field("VmRSS:")?, field("VmHWM:")?))
     }
 
-    /// Processor time used so far, in seconds.
-    fn cpu(&self) -> Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let (_, rest) = stat.rsplit_once(')').context("an odd stat")?;
-        let fields: Vec<&str> = rest.split_whitespace().collect();
-        let ticks: f64 = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
-        Ok(ticks / 100.0)
+    /// Processor time used so far, by the server and by this process.
+    fn cpu(&self) -> Result<Cpu> {
+        Ok(Cpu { server: processor_seconds(&self.child.id().to_string())?, client: processor_seconds("self")? })
     }
+}
+
+/// Processor time of the two sides, in seconds.
+#[derive(Clone, Copy)]
+struct Cpu {
+    server: f64,
+    client: f64,
+}
+
+fn processor_seconds(process: &str) -> Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    let (_, rest) = stat.rsplit_once(')').context("an odd stat")?;
+    let fields: Vec<&str> = rest.split_whitespace().collect();
+    let ticks: f64 = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
+    Ok(ticks / 100.0)
 }
 
 impl Drop for Server {
@@ -128,22 +168,23 @@ impl Drop for Server {
     }
 }
 
-/// What a row measured: records a second, and the server's processor time for a million.
+/// What a row measured: records a second, and the processor time for a million.
 struct Rate {
     per_second: f64,
-    cpu: f64,
+    cpu: Cpu,
 }
 
 fn print_row(name: &str, bytes: usize, rates: &mut [Rate]) {
     rates.sort_by(|a, b| a.per_second.total_cmp(&b.per_second));
     let median = &rates[rates.len() / 2];
     println!(
-        "{name:<52} {:>11.0}/s {:>8.1} MB/s  ({:.0} to {:.0}), server {:.2} s CPU per million",
+        "{name:<52} {:>11.0}/s {:>8.1} MB/s  ({:.0} to {:.0}), CPU s per million: server {:.3}, client {:.3}",
         median.per_second,
         median.per_second * bytes as f64 / 1e6,
         rates[0].per_second,
         rates[rates.len() - 1].per_second,
-        median.cpu,
+        median.cpu.server,
+        median.cpu.client,
     );
 }
 
@@ -152,16 +193,17 @@ fn label(sync: &str) -> &'static str {
 }
 
 /// Single-message frames: published with a window in flight, then read back one DATA frame each.
-async fn single(sync: &str, span: Duration) -> Result<()> {
-    for bytes in [1024, 100] {
-        for in_flight in [1, 100, 1000] {
+async fn single(sync: String, load: Load) -> Result<()> {
+    let sync = sync.as_str();
+    for bytes in load.bytes {
+        for in_flight in load.in_flight.iter().copied() {
             let (mut published, mut read) = (Vec::new(), Vec::new());
-            for _ in 0..REPETITIONS {
+            for _ in 0..load.repetitions {
                 let server = Server::start(sync)?;
                 let options = ClientOptions { window_frames: in_flight, window_bytes: 64 << 20, ..server.options() };
                 let client = Client::connect(options).await?;
                 client.create_topic(TOPIC, Some(1), None).await?;
-                let (count, rate) = publish_single(&server, &client, bytes, in_flight, span).await?;
+                let (count, rate) = publish_single(&server, &client, bytes, in_flight, load.span).await?;
                 published.push(rate);
                 if in_flight == 1000 {
                     read.push(read_single(&server, &client, count).await?);
@@ -186,9 +228,11 @@ async fn publish_single(
 ) -> Result<(u64, Rate)> {
     let payload = bytes::Bytes::from(vec![b'x'; bytes]);
     let mut waiting = std::collections::VecDeque::new();
-    let (cpu, began) = (server.cpu()?, Instant::now());
+    let (before, began) = (server.cpu()?, Instant::now());
     let mut count = 0_u64;
-    while began.elapsed() < span {
+    let mut sent = 0_u64;
+    while !sent.is_multiple_of(LOOK_EVERY) || began.elapsed() < span {
+        sent += 1;
         waiting.push_back(client.publish(TOPIC, NewRecord::new(payload.clone())).await?);
         if waiting.len() >= in_flight as usize
             && let Some(oldest) = waiting.pop_front()
@@ -201,29 +245,30 @@ async fn publish_single(
         rest.await?;
         count += 1;
     }
-    Ok((count, rate(count, began, server.cpu()? - cpu)))
+    Ok((count, rate(count, began, server.cpu()?, before)))
 }
 
 async fn read_single(server: &Server, client: &Client, count: u64) -> Result<Rate> {
-    let (cpu, began) = (server.cpu()?, Instant::now());
+    let (before, began) = (server.cpu()?, Instant::now());
     let mut subscription = client.subscribe(TOPIC, SubscribeOptions::default()).await?;
     for expected in 0..count {
         let message = subscription.next().await.context("the subscription ended")??;
         ensure!(message.offset().get() == expected, "offset {} where {expected} was due", message.offset());
     }
-    Ok(rate(count, began, server.cpu()? - cpu))
+    Ok(rate(count, began, server.cpu()?, before))
 }
 
 /// Whole batches: the library's producer, then its subscriber.
-async fn batches(sync: &str, span: Duration) -> Result<()> {
+async fn batches(sync: String, load: Load) -> Result<()> {
+    let sync = sync.as_str();
     let mut resident = 0.0_f64;
-    for bytes in [1024, 100] {
+    for bytes in load.bytes.clone() {
         let (mut published, mut read) = (Vec::new(), Vec::new());
-        for _ in 0..REPETITIONS {
+        for _ in 0..load.repetitions {
             let server = Server::start(sync)?;
             let client = Client::connect(server.options()).await?;
             client.create_topic(TOPIC, Some(1), None).await?;
-            let (count, rate) = publish_batches(&server, bytes, span).await?;
+            let (count, rate) = publish_batches(&server, bytes, &load).await?;
             published.push(rate);
             read.push(read_batches(&server, count).await?);
             resident = resident.max(server.resident()?.1);
@@ -235,14 +280,21 @@ async fn batches(sync: &str, span: Duration) -> Result<()> {
     Ok(())
 }
 
-async fn publish_batches(server: &Server, bytes: usize, span: Duration) -> Result<(u64, Rate)> {
-    let options = ProducerOptions { client: server.options(), ..ProducerOptions::default() };
+async fn publish_batches(server: &Server, bytes: usize, load: &Load) -> Result<(u64, Rate)> {
+    let options = ProducerOptions {
+        client: server.options(),
+        batch_bytes: load.batch_bytes,
+        buffer_bytes: load.buffer_bytes,
+        ..ProducerOptions::default()
+    };
     let producer = Producer::new(options).await?;
     let payload = bytes::Bytes::from(vec![b'x'; bytes]);
     let mut waiting = std::collections::VecDeque::new();
-    let (cpu, began) = (server.cpu()?, Instant::now());
+    let (before, began) = (server.cpu()?, Instant::now());
     let mut count = 0_u64;
-    while began.elapsed() < span {
+    let mut sent = 0_u64;
+    while !sent.is_multiple_of(LOOK_EVERY) || began.elapsed() < load.span {
+        sent += 1;
         waiting.push_back(producer.send(TOPIC, ProducerRecord::new(payload.clone())).await?);
         if waiting.len() >= 100_000
             && let Some(oldest) = waiting.pop_front()
@@ -256,23 +308,27 @@ async fn publish_batches(server: &Server, bytes: usize, span: Duration) -> Resul
         rest.await?;
         count += 1;
     }
-    Ok((count, rate(count, began, server.cpu()? - cpu)))
+    Ok((count, rate(count, began, server.cpu()?, before)))
 }
 
 async fn read_batches(server: &Server, count: u64) -> Result<Rate> {
     let options =
         SubscriberOptions { client: server.options(), partitions: Partitions::All, ..SubscriberOptions::default() };
-    let (cpu, began) = (server.cpu()?, Instant::now());
+    let (before, began) = (server.cpu()?, Instant::now());
     let mut subscriber = Subscriber::subscribe(options, TOPIC).await?;
     for expected in 0..count {
         let record = subscriber.next().await.context("the subscription ended")??;
         ensure!(record.offset.get() == expected, "offset {} where {expected} was due", record.offset);
     }
-    Ok(rate(count, began, server.cpu()? - cpu))
+    Ok(rate(count, began, server.cpu()?, before))
 }
 
-fn rate(count: u64, began: Instant, cpu: f64) -> Rate {
-    Rate { per_second: count as f64 / began.elapsed().as_secs_f64(), cpu: cpu * 1e6 / count.max(1) as f64 }
+fn rate(count: u64, began: Instant, now: Cpu, before: Cpu) -> Rate {
+    let per_million = |seconds: f64| seconds * 1e6 / count.max(1) as f64;
+    Rate {
+        per_second: count as f64 / began.elapsed().as_secs_f64(),
+        cpu: Cpu { server: per_million(now.server - before.server), client: per_million(now.client - before.client) },
+    }
 }
 
 /// Memory of an idle server, and with many connections that do nothing.

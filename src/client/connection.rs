@@ -1,85 +1,39 @@
-//! The task that owns a connection's socket: it numbers requests, matches replies, hands out pushed records.
+//! The task that owns a connection's socket: it writes what handles asked for, matches replies, hands out pushed records.
 //!
 //! Neither side of the socket waits for the other: requests are still written while a slow reader of a subscription
 //! keeps the task from reading. The broker's own heartbeats need no answer: that TCP takes them is sign of life enough.
 //! A broker that has been silent for long is asked for one, and given up where it stays silent.
 
-use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use bytes::Buf;
+use tokio::io::AsyncReadExt;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::error::ClientError;
+use super::incoming::Incoming;
 use super::message::Message;
 use super::outgoing::Outgoing;
-use super::publish::Permits;
+use super::pending::{Answer, Pending, ReplyTo};
+use super::publish::{Position, position};
+use super::receipts::{self, Landing, Ticket};
+use super::requests::{Request, Requests, write};
+use super::stored;
+use super::topics::about;
 use crate::protocol::native::{Decoded, Frame, FrameCodec, FrameLimits, FrameType, Properties};
 use crate::types::{PartitionIndex, Timestamp};
-
-/// Bytes waiting to be written at which no further request is taken.
-const OUTGOING_BYTES_MAX: usize = 1 << 20;
 
 /// Looks at the clock within the time a broker may be silent.
 const LOOKS: u32 = 4;
 
-/// Room for one read from the socket; below the smaller figure it is made anew.
-const READ_BYTES: usize = 64 << 10;
-const READ_BYTES_MIN: usize = 8 << 10;
-
 /// What a broker may send: far more than any shipped limit.
 const LIMITS: FrameLimits =
     FrameLimits { properties_bytes_max: 64 << 20, body_bytes_max: 256 << 20, batch_bytes_max: 256 << 20 };
-
-/// What a handle asks of the connection.
-#[derive(Debug)]
-pub(super) enum Command {
-    /// Send a request.
-    Request {
-        kind: FrameType,
-        properties: Properties,
-        body: Bytes,
-        /// Where its reply goes; `None` where there will be none.
-        reply: Option<ReplyTo>,
-        /// Where the records go once the reply says success.
-        route: Option<Route>,
-        /// The room it takes until it is answered.
-        permits: Option<Permits>,
-    },
-    /// Acknowledge a record.
-    Ack { sequence: u64, properties: Properties },
-}
-
-/// Where a reply goes. Where the connection ends before, what it would have gone to is dropped.
-#[derive(Debug)]
-pub(super) enum ReplyTo {
-    /// To whoever waits for this one.
-    Waiter(oneshot::Sender<Result<Frame, ClientError>>),
-    /// To a queue, with a token that says which request it answers.
-    Queue(mpsc::UnboundedSender<Answer>, u64),
-}
-
-/// A reply in a queue.
-#[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) token: u64,
-    pub(super) result: Result<Frame, ClientError>,
-}
-
-impl ReplyTo {
-    fn send(self, result: Result<Frame, ClientError>) {
-        // Whoever asked may have stopped waiting.
-        match self {
-            ReplyTo::Waiter(waiter) => drop(waiter.send(result)),
-            ReplyTo::Queue(queue, token) => drop(queue.send(Answer { token, result })),
-        }
-    }
-}
 
 /// Where the BATCH frames of a connection go. Bounded in bytes: while there is no room nothing more is read.
 #[derive(Debug, Clone)]
@@ -125,24 +79,27 @@ impl BatchSink {
 /// Where the records of a partition go.
 #[derive(Debug)]
 pub(super) struct Route {
-    pub(super) topic: String,
-    pub(super) partition: PartitionIndex,
+    /// The topic and the partition, as the properties of each of its frames begin.
+    pub(super) address: Properties,
     pub(super) sender: mpsc::Sender<Message>,
 }
 
-/// A request whose reply has not come.
-struct Pending {
-    reply: ReplyTo,
-    route: Option<Route>,
-    _permits: Option<Permits>,
+impl Route {
+    pub(super) fn new(
+        topic: &str,
+        partition: PartitionIndex,
+        sender: mpsc::Sender<Message>,
+    ) -> Result<Route, ClientError> {
+        Ok(Route { address: about(topic, &[("partition", partition.to_string())])?, sender })
+    }
 }
 
 /// The connection as its task sees it.
 pub(super) struct Connection {
     reader: OwnedReadHalf,
-    writer: OwnedWriteHalf,
-    commands: mpsc::Receiver<Command>,
-    end: Arc<OnceLock<String>>,
+    writer: Arc<OwnedWriteHalf>,
+    /// What is being written.
+    writing: Outgoing,
     /// How long a broker that owes a reply may be silent.
     silence_max: Duration,
     session: Session,
@@ -150,17 +107,19 @@ pub(super) struct Connection {
 
 /// What is under way on a connection; knows no socket.
 struct Session {
+    requests: Arc<Requests>,
     codec: FrameCodec,
-    incoming: BytesMut,
-    outgoing: Outgoing,
-    last_sequence: u64,
-    pending: HashMap<u64, Pending>,
+    incoming: Incoming,
+    /// Replies that were not yet matched with their requests, by number, and those that were.
+    replies: Vec<(u64, Frame)>,
+    answered: Vec<(Pending, Frame)>,
+    /// The same, of publishes that are stored.
+    stored: Vec<(u64, Position)>,
+    landings: Vec<(Ticket, Landing)>,
     routes: Vec<Route>,
     batches: Option<BatchSink>,
     /// What its reader has no room for; until it has, nothing more is read.
     blocked: Option<Blocked>,
-    /// Looks at the clock since the last byte came.
-    silent_looks: u32,
 }
 
 /// What came and has no room.
@@ -178,29 +137,28 @@ enum Waiting {
 
 impl Connection {
     pub(super) fn new(
-        stream: TcpStream,
-        commands: mpsc::Receiver<Command>,
-        end: Arc<OnceLock<String>>,
+        reader: OwnedReadHalf,
+        writer: Arc<OwnedWriteHalf>,
+        requests: Arc<Requests>,
         silence_max: Duration,
         batches: Option<BatchSink>,
     ) -> Connection {
-        let (reader, writer) = stream.into_split();
         Connection {
             reader,
             writer,
-            commands,
-            end,
+            writing: Outgoing::default(),
             silence_max,
             session: Session {
+                requests,
                 codec: FrameCodec::new(LIMITS),
-                incoming: BytesMut::with_capacity(16 << 10),
-                outgoing: Outgoing::default(),
-                last_sequence: 0,
-                pending: HashMap::new(),
+                incoming: Incoming::new(batches.as_ref().map_or(0, |sink| sink.bytes_max as usize)),
+                replies: Vec::new(),
+                answered: Vec::new(),
+                stored: Vec::new(),
+                landings: Vec::new(),
                 routes: Vec::new(),
                 batches,
                 blocked: None,
-                silent_looks: 0,
             },
         }
     }
@@ -213,55 +171,56 @@ impl Connection {
             Err(error) => error.to_string(),
         };
         // Before the replies' channels close, so that whoever waits on one finds the reason.
-        self.end.get_or_init(|| reason);
+        self.session.requests.end.get_or_init(|| reason);
     }
 
     async fn serve(&mut self) -> Result<(), ClientError> {
-        let mut commands_open = true;
         let look_every = (self.silence_max / LOOKS).max(Duration::from_millis(1));
         let mut looks = interval_at(Instant::now() + look_every, look_every);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let requests = Arc::clone(&self.session.requests);
         loop {
-            let session = &mut self.session;
-            let idle = session.pending.is_empty() && !session.outgoing.has_remaining();
-            if !commands_open && idle {
-                drop(self.writer.shutdown().await);
+            if requests.take_outgoing(&mut self.writing) {
                 return Ok(());
             }
-            let takes_commands = commands_open && session.outgoing.remaining() < OUTGOING_BYTES_MAX;
+            let session = &mut self.session;
             let is_blocked = session.blocked.is_some();
             let waiting = session.waiting();
-            if session.incoming.capacity() - session.incoming.len() < READ_BYTES_MIN {
-                session.incoming.reserve(READ_BYTES);
-            }
+            session.incoming.make_room();
             tokio::select! {
-                command = self.commands.recv(), if takes_commands => match command {
-                    Some(command) => {
-                        session.take(command)?;
-                        while session.outgoing.remaining() < OUTGOING_BYTES_MAX
-                            && let Ok(command) = self.commands.try_recv()
-                        {
-                            session.take(command)?;
-                        }
-                    }
-                    None => commands_open = false,
-                },
-                read = self.reader.read_buf(&mut session.incoming), if !is_blocked => {
+                written = write_all(&self.writer, &mut self.writing), if self.writing.has_remaining() => {
+                    written.map_err(closed)?;
+                }
+                read = self.reader.read_buf(&mut session.incoming.bytes), if !is_blocked => {
                     if read.map_err(closed)? == 0 {
                         return Err(closed("the broker hung up"));
                     }
-                    session.silent_looks = 0;
+                    requests.silent_looks.store(0, Ordering::Relaxed);
                     session.decode()?;
                 }
-                written = self.writer.write_buf(&mut session.outgoing), if session.outgoing.has_remaining() => {
-                    written.map_err(closed)?;
-                }
+                () = requests.wake.notified() => {}
                 _ = looks.tick() => session.look(self.silence_max)?,
                 () = room(waiting), if is_blocked => {
                     session.unblock();
                     session.decode()?;
                 }
             }
+        }
+    }
+}
+
+impl Drop for Connection {
+    /// However the task ends: nobody waits for ever.
+    fn drop(&mut self) {
+        self.session.requests.close();
+    }
+}
+
+async fn write_all(socket: &OwnedWriteHalf, outgoing: &mut Outgoing) -> io::Result<()> {
+    loop {
+        match write(socket, outgoing) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.writable().await?,
+            written => return written,
         }
     }
 }
@@ -276,79 +235,52 @@ async fn room(waiting: Waiting) {
 }
 
 impl Session {
-    /// Numbers a request and appends it to what is to be written.
-    fn take(&mut self, command: Command) -> Result<(), ClientError> {
-        match command {
-            Command::Ack { sequence, properties } => {
-                self.outgoing.frame(FrameType::Ack, sequence, now(), &properties, Bytes::new())
-            }
-            Command::Request { kind, properties, body, reply, route, permits } => {
-                self.last_sequence += 1;
-                let sequence = self.last_sequence;
-                self.outgoing.frame(kind, sequence, now(), &properties, body)?;
-                if let Some(reply) = reply {
-                    let pending = Pending { reply, route, _permits: permits };
-                    if self.pending.is_empty() {
-                        // A broker that owed nothing was free to be silent.
-                        self.silent_looks = 0;
-                    }
-                    self.pending.insert(sequence, pending);
-                }
-                Ok(())
-            }
-        }
-    }
-
     /// Counts a look at the clock: a silent broker is asked for a heartbeat, one that owes a reply is given up. While
     /// nothing is read the silence is ours.
     fn look(&mut self, silence_max: Duration) -> Result<(), ClientError> {
         if self.blocked.is_some() {
-            self.silent_looks = 0;
+            self.requests.silent_looks.store(0, Ordering::Relaxed);
             return Ok(());
         }
-        self.silent_looks += 1;
-        if self.silent_looks <= LOOKS {
+        if self.requests.silent_looks.fetch_add(1, Ordering::Relaxed) < LOOKS {
             return Ok(());
         }
-        if !self.pending.is_empty() {
+        if !self.requests.owes_nothing() {
             let seconds = silence_max.as_secs_f64();
             return Err(closed(format_args!("the broker has been silent for {seconds} s")));
         }
         let (reply, _) = oneshot::channel();
-        self.take(Command::Request {
-            kind: FrameType::Heartbeat,
-            properties: Properties::EMPTY,
-            body: Bytes::new(),
-            reply: Some(ReplyTo::Waiter(reply)),
-            route: None,
-            permits: None,
-        })
+        let reply = Some(ReplyTo::Waiter(reply));
+        self.requests.try_send(&mut Request::new(FrameType::Heartbeat, &Properties::EMPTY, reply))?;
+        Ok(())
     }
 
     /// Deals with every whole frame there is, until a reader has no room.
     fn decode(&mut self) -> Result<(), ClientError> {
         while self.blocked.is_none() {
-            match self.codec.next(&mut self.incoming) {
+            if let Some(stored) = stored::read(&self.incoming.bytes) {
+                self.incoming.bytes.advance(stored.frame_bytes);
+                self.stored.push((stored.sequence, stored.position));
+                continue;
+            }
+            match self.codec.next(&mut self.incoming.bytes) {
                 None => break,
                 Some(Decoded::Frame(frame)) if frame.kind == FrameType::Data => self.deliver(frame)?,
-                Some(Decoded::Frame(frame)) if frame.kind == FrameType::Batch => self.deliver_batch(frame),
-                Some(Decoded::Frame(frame)) => self.answer(frame),
+                Some(Decoded::Frame(frame)) if frame.kind == FrameType::Batch => self.deliver_batch(frame)?,
+                Some(Decoded::Frame(frame)) => self.replies.push((frame.sequence, frame)),
                 Some(Decoded::Malformed(malformed)) => return Err(protocol(&malformed)),
                 Some(Decoded::TooLarge(too_large)) => return Err(protocol(&too_large)),
                 Some(Decoded::Fatal(fatal)) => return Err(protocol(&fatal)),
             }
         }
-        Ok(())
+        self.answer_all()
     }
 
     fn deliver(&mut self, frame: Frame) -> Result<(), ClientError> {
-        let topic = frame.properties.get("topic").unwrap_or_default();
-        let partition = frame.properties.get("partition").unwrap_or_default();
-        let partition = partition.parse().map(PartitionIndex);
-        let at = self
-            .routes
-            .iter()
-            .position(|route| route.topic == topic && partition.as_ref().is_ok_and(|p| *p == route.partition));
+        // The reply to its subscription may have come just before.
+        self.answer_all()?;
+        let properties = frame.properties.as_wire();
+        let at = self.routes.iter().position(|route| properties.starts_with(route.address.as_wire()));
         let Some(at) = at else {
             return Ok(());
         };
@@ -365,12 +297,14 @@ impl Session {
         Ok(())
     }
 
-    fn deliver_batch(&mut self, frame: Frame) {
+    fn deliver_batch(&mut self, frame: Frame) -> Result<(), ClientError> {
+        self.answer_all()?;
         if let Some(sink) = &self.batches
             && let Err(frame) = sink.push(frame)
         {
             self.blocked = Some(Blocked::Batch(sink.clone(), frame));
         }
+        Ok(())
     }
 
     fn waiting(&self) -> Waiting {
@@ -395,27 +329,57 @@ impl Session {
         };
     }
 
-    /// Matches a reply with its request. A frame that answers nothing, such as the broker's heartbeat, is dropped.
-    fn answer(&mut self, frame: Frame) {
-        let Some(pending) = self.pending.remove(&frame.sequence) else {
+    /// Matches replies with their requests. A frame that answers nothing, such as the broker's heartbeat, is dropped.
+    fn answer_all(&mut self) -> Result<(), ClientError> {
+        if !self.stored.is_empty() {
+            let bytes = self.requests.stored(&mut self.stored, &mut self.landings)?;
+            let frames = self.landings.len();
+            receipts::land(&mut self.landings);
+            self.requests.window.give_back(frames, bytes);
+        }
+        if self.replies.is_empty() {
+            return Ok(());
+        }
+        let mut answered = std::mem::take(&mut self.answered);
+        self.requests.answered(&mut self.replies, &mut answered);
+        let (mut frames, mut bytes) = (0, 0);
+        for (pending, reply) in answered.drain(..) {
+            if let Some(window_bytes) = pending.window_bytes {
+                frames += 1;
+                bytes += window_bytes as usize;
+            }
+            self.answer(pending, reply);
+        }
+        self.answered = answered;
+        receipts::land(&mut self.landings);
+        self.requests.window.give_back(frames, bytes);
+        for (_, frame) in self.replies.drain(..) {
             // A refusal of what was not asked tells of the end of a subscription.
-            if let (Some(sink), Some(error)) = (&self.batches, ClientError::of_ack(&frame)) {
+            if let Some(sink) = &self.batches
+                && let Some(error) = ClientError::of_ack(&frame)
+            {
                 drop(sink.queue.send(Pushed::Ended(error)));
             }
-            return;
-        };
-        let answer = match ClientError::of_ack(&frame) {
-            Some(refused) => Err(refused),
-            None => {
-                if let Some(route) = pending.route {
-                    let same = |other: &Route| other.topic == route.topic && other.partition == route.partition;
-                    self.routes.retain(|other| !same(other));
-                    self.routes.push(route);
-                }
-                Ok(frame)
+        }
+        Ok(())
+    }
+
+    /// Tells whoever asked. They may have stopped waiting.
+    fn answer(&mut self, pending: Pending, reply: Frame) {
+        let result = ClientError::of_ack(&reply).map_or(Ok(reply), Err);
+        if let (Some(route), Ok(_)) = (pending.route, &result) {
+            self.routes.retain(|other| other.address != route.address);
+            self.routes.push(*route);
+        }
+        match pending.reply {
+            ReplyTo::Publisher(ticket) => {
+                let position = result.and_then(|reply| position(&reply));
+                let landing = position.map_or_else(|error| Landing::Failed(Box::new(error)), Landing::Stored);
+                self.landings.push((ticket, landing));
             }
-        };
-        pending.reply.send(answer);
+            ReplyTo::Waiter(waiter) => drop(waiter.send(result)),
+            ReplyTo::Queue(queue, token) => drop(queue.send(Answer { token, result })),
+        }
     }
 }
 
@@ -431,6 +395,6 @@ fn protocol(fault: &dyn std::error::Error) -> ClientError {
 #[expect(clippy::disallowed_methods, reason = "the client stands beside the server; nothing replays it")]
 pub(super) fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let millis = since.map_or(0, |since| since.as_millis());
-    Timestamp::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
+    let millis = since.map_or(0, |since| since.as_secs() * 1_000 + u64::from(since.subsec_millis()));
+    Timestamp::from_millis(millis.cast_signed())
 }

@@ -56,17 +56,22 @@ mod admin;
 mod chance;
 mod connection;
 mod error;
+mod incoming;
 mod message;
 mod outgoing;
+mod pending;
 mod producer;
 mod publish;
 mod reading;
+mod receipts;
 mod record;
+mod requests;
+mod stored;
 mod subscriber;
 mod subscription;
 mod topics;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -75,8 +80,10 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::protocol::native::{Frame, FrameType, Properties};
-use connection::{BatchSink, Command, Connection, ReplyTo, Route};
+use connection::{BatchSink, Connection, Route};
+use pending::ReplyTo;
 use publish::Window;
+use requests::{Handle, Pairs, Request, Requests};
 
 pub use crate::protocol::native::{AckLevel, ErrorCode, StartAt};
 pub use crate::record::{Compression, RecordHeader};
@@ -135,9 +142,7 @@ impl Default for ClientOptions {
 #[derive(Debug, Clone)]
 pub struct Client {
     options: Arc<ClientOptions>,
-    commands: mpsc::Sender<Command>,
-    end: Arc<OnceLock<String>>,
-    window: Window,
+    connection: Arc<Handle>,
     task: AbortHandle,
 }
 
@@ -165,13 +170,14 @@ impl Client {
         };
         // Without it, small requests wait for the acknowledgement of earlier ones; where it fails they just do.
         drop(stream.set_nodelay(true));
-        let (commands, queue) = mpsc::channel(COMMANDS_AHEAD);
-        let end = Arc::new(OnceLock::new());
-        let connection = Connection::new(stream, queue, Arc::clone(&end), options.request_timeout, batches);
-        let task = tokio::spawn(connection.run()).abort_handle();
         let window = Window::new(options.window_frames, options.window_bytes);
+        let (reader, writer) = stream.into_split();
+        let writer = Arc::new(writer);
+        let requests = Arc::new(Requests::new(Arc::clone(&writer), window, options.request_timeout));
+        let connection = Connection::new(reader, writer, Arc::clone(&requests), options.request_timeout, batches);
+        let task = tokio::spawn(connection.run()).abort_handle();
         let patience = options.connect_timeout;
-        let client = Client { options: Arc::new(options), commands, end, window, task };
+        let client = Client { options: Arc::new(options), connection: Arc::new(Handle(requests)), task };
         match timeout(patience, client.heartbeat()).await {
             Ok(answered) => answered.map(|()| client),
             Err(_) => Err(ClientError::TimedOut { after: patience }),
@@ -206,22 +212,26 @@ impl Client {
     /// # Errors
     /// [`ClientError::Invalid`] for properties that no frame can carry, [`ClientError::Closed`].
     pub async fn publish(&self, topic: &str, record: NewRecord) -> Result<Publishing, ClientError> {
-        let (properties, body) = record.into_parts(topic, self.options.client_id.as_deref())?;
-        let bytes = properties.as_wire().len() + body.len();
-        let permits = self.window.room_for(bytes).await;
-        let unanswered = properties.get("wiber.ack") == Some(AckLevel::None.as_str());
-        let (reply, answer) = oneshot::channel();
-        let command = Command::Request {
-            kind: FrameType::Publish,
-            properties,
-            body,
-            reply: (!unanswered).then_some(ReplyTo::Waiter(reply)),
-            route: None,
-            permits: Some(permits),
-        };
-        self.send(command).await?;
-        let answer = (!unanswered).then_some(answer);
-        Ok(Publishing::new(answer, self.options.request_timeout, Arc::clone(&self.end)))
+        let requests = self.requests();
+        let client_id = self.options.client_id.as_deref();
+        let bytes = record.pairs(topic, client_id).map(|(name, value)| name.len() + value.len() + 2).sum::<usize>();
+        let room = requests.window.room_for(bytes + record.body().len()).await.ok_or_else(|| requests.closed())?;
+        let (ticket, receipt) = (!record.is_unanswered()).then(|| requests.receipt()).unzip();
+        requests
+            .send(Request {
+                kind: FrameType::Publish,
+                properties: Pairs::OfRecord { topic, client_id, record: &record },
+                body: record.body().clone(),
+                sequence: None,
+                reply: ticket.map(ReplyTo::Publisher),
+                route: None,
+                window_bytes: Some(room.bytes()),
+            })
+            .await?;
+        if receipt.is_some() {
+            room.keep();
+        }
+        Ok(Publishing::new(receipt))
     }
 
     /// Subscribes to one partition of a topic.
@@ -236,7 +246,7 @@ impl Client {
         pairs.push(("auto_ack", options.auto_ack.to_string()));
         let properties = topics::about(topic, &pairs)?;
         let (sender, messages) = mpsc::channel(self.options.messages_ahead.max(1));
-        let route = Route { topic: topic.to_owned(), partition: options.partition, sender };
+        let route = Route::new(topic, options.partition, sender)?;
         let reply = self.request(FrameType::Subscribe, properties, Some(route)).await?;
         let start_offset = error::number(&reply, "start_offset")?;
         Ok(Subscription::new(self.clone(), topic, options.partition, start_offset, messages))
@@ -253,7 +263,7 @@ impl Client {
 
     /// Whether the connection is gone.
     fn is_closed(&self) -> bool {
-        self.commands.is_closed()
+        self.requests().is_over()
     }
 
     /// Ends the connection at once, with everything under way.
@@ -268,32 +278,22 @@ impl Client {
         properties: Properties,
         route: Option<Route>,
     ) -> Result<Frame, ClientError> {
+        let requests = self.requests();
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Request {
-            kind,
-            properties,
-            body: bytes::Bytes::new(),
-            reply: Some(ReplyTo::Waiter(reply)),
-            route,
-            permits: None,
-        })
-        .await?;
+        let request = Request::new(kind, &properties, Some(ReplyTo::Waiter(reply)));
+        requests.send(Request { route: route.map(Box::new), ..request }).await?;
         let after = self.options.request_timeout;
         match timeout(after, answer).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(ClientError::closed(&self.end)),
+            Ok(Err(_)) => Err(requests.closed()),
             Err(_) => Err(ClientError::TimedOut { after }),
         }
     }
 
-    async fn send(&self, command: Command) -> Result<(), ClientError> {
-        let sent = self.commands.send(command).await;
-        sent.map_err(|_| ClientError::closed(&self.end))
+    fn requests(&self) -> &Requests {
+        &self.connection.0
     }
 }
-
-/// Requests handed to the connection's task but not yet taken by it.
-const COMMANDS_AHEAD: usize = 256;
 
 /// The property that says where a subscription starts.
 fn start_pairs(start: StartAt) -> Option<(&'static str, String)> {

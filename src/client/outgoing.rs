@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::error::ClientError;
-use crate::protocol::native::{FrameType, FrameWriter, Properties};
+use crate::protocol::native::{EncodeError, FrameType, FrameWriter};
 use crate::types::Timestamp;
 
 /// Bodies from this size on are not copied.
@@ -32,20 +32,20 @@ impl Outgoing {
         kind: FrameType,
         sequence: u64,
         now: Timestamp,
-        properties: &Properties,
-        body: Bytes,
+        properties: impl FnOnce(&mut FrameWriter<'_>) -> Result<(), EncodeError>,
+        body: &Bytes,
     ) -> Result<(), ClientError> {
         let start = self.tail.len();
         let mut frame = FrameWriter::new(&mut self.tail, kind, sequence, now);
-        frame.raw_properties(properties.as_wire());
+        properties(&mut frame)?;
         if body.len() < APART_BYTES_MIN {
-            return Ok(frame.finish(&body)?);
+            return Ok(frame.finish(body)?);
         }
         frame.finish(b"")?;
         let head = &mut self.tail[start..];
         let Some(total) = u32::try_from(head.len() + body.len()).ok() else {
             self.tail.truncate(start);
-            return Err(crate::protocol::native::EncodeError::TooLong.into());
+            return Err(EncodeError::TooLong.into());
         };
         // Shorter than the total, which fits.
         let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
@@ -54,7 +54,7 @@ impl Outgoing {
         head[body_length_at..].copy_from_slice(&length.to_be_bytes());
         let head = self.tail.split().freeze();
         self.parts_bytes += head.len() + body.len();
-        self.parts.extend([head, body]);
+        self.parts.extend([head, body.clone()]);
         Ok(())
     }
 }
@@ -92,7 +92,7 @@ impl Buf for Outgoing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::native::{Decoded, FrameCodec, FrameLimits};
+    use crate::protocol::native::{Decoded, FrameCodec, FrameLimits, Properties};
 
     #[test]
     fn frames_of_every_size_come_out_whole_and_in_order() {
@@ -102,7 +102,8 @@ mod tests {
         for (sequence, size) in (0..).zip(sizes) {
             let body = Bytes::from(vec![7; size]);
             let now = Timestamp::from_millis(1);
-            outgoing.frame(FrameType::PublishBatch, sequence, now, &properties, body).expect("fits");
+            let write = |frame: &mut FrameWriter<'_>| frame.property("topic", "t");
+            outgoing.frame(FrameType::PublishBatch, sequence, now, write, &body).expect("fits");
         }
         let mut written = BytesMut::new();
         while outgoing.has_remaining() {

@@ -3,16 +3,15 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Sleep, sleep};
 
 use super::error::{self, ClientError};
-use crate::protocol::native::{AckLevel, Frame, Properties};
+use super::receipts::Receipt;
+use crate::protocol::native::{AckLevel, Frame};
 use crate::types::{Offset, PartitionIndex};
 
 /// A record to be published.
@@ -60,11 +59,26 @@ impl NewRecord {
         self
     }
 
-    pub(super) fn into_parts(self, topic: &str, client_id: Option<&str>) -> Result<(Properties, Bytes), ClientError> {
-        let own = self.properties.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+    /// The properties of its frame.
+    pub(super) fn pairs<'a>(
+        &'a self,
+        topic: &'a str,
+        client_id: Option<&'a str>,
+    ) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let own = self.properties.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let client_id = client_id.map(|id| ("client_id", id));
-        let pairs = [("topic", topic)].into_iter().chain(client_id).chain(own);
-        Ok((Properties::from_pairs(pairs)?, self.body))
+        [("topic", topic)].into_iter().chain(client_id).chain(own)
+    }
+
+    /// Its payload.
+    pub(super) fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// Whether it asks for no reply.
+    pub(super) fn is_unanswered(&self) -> bool {
+        let ack = self.properties.iter().find(|(name, _)| name == "wiber.ack");
+        ack.is_some_and(|(_, level)| level == AckLevel::None.as_str())
     }
 }
 
@@ -81,30 +95,20 @@ pub struct Position {
 ///
 /// Dropping it does not take the record back. The request timeout runs from the moment it is first awaited.
 pub struct Publishing {
-    answer: Option<oneshot::Receiver<Result<Frame, ClientError>>>,
-    patience: Duration,
+    receipt: Option<Receipt>,
     deadline: Option<Pin<Box<Sleep>>>,
-    end: Arc<OnceLock<String>>,
 }
 
 impl Publishing {
-    pub(super) fn new(
-        answer: Option<oneshot::Receiver<Result<Frame, ClientError>>>,
-        patience: Duration,
-        end: Arc<OnceLock<String>>,
-    ) -> Publishing {
-        Publishing { answer, patience, deadline: None, end }
+    pub(super) fn new(receipt: Option<Receipt>) -> Publishing {
+        Publishing { receipt, deadline: None }
     }
 
     /// The result where it is there already.
     pub fn try_result(&mut self) -> Option<Result<Option<Position>, ClientError>> {
-        let Some(answer) = &mut self.answer else {
-            return Some(Ok(None));
-        };
-        match answer.try_recv() {
-            Ok(answer) => Some(position(answer)),
-            Err(oneshot::error::TryRecvError::Empty) => None,
-            Err(oneshot::error::TryRecvError::Closed) => Some(Err(ClientError::closed(&self.end))),
+        match &self.receipt {
+            Some(receipt) => receipt.try_result().map(|result| result.map(Some)),
+            None => Some(Ok(None)),
         }
     }
 }
@@ -114,20 +118,15 @@ impl Future for Publishing {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let Some(answer) = &mut this.answer else {
+        let Some(receipt) = &this.receipt else {
             return Poll::Ready(Ok(None));
         };
-        match Pin::new(answer).poll(cx) {
-            Poll::Ready(Ok(answer)) => return Poll::Ready(position(answer)),
-            Poll::Ready(Err(_)) => return Poll::Ready(Err(ClientError::closed(&this.end))),
-            Poll::Pending => {}
+        if let Poll::Ready(result) = receipt.poll(cx.waker()) {
+            return Poll::Ready(result.map(Some));
         }
-        let patience = this.patience;
-        let deadline = this.deadline.get_or_insert_with(|| Box::pin(sleep(patience)));
-        match deadline.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(ClientError::TimedOut { after: patience })),
-            Poll::Pending => Poll::Pending,
-        }
+        let after = receipt.patience();
+        let deadline = this.deadline.get_or_insert_with(|| Box::pin(sleep(after)));
+        deadline.as_mut().poll(cx).map(|()| Err(ClientError::TimedOut { after }))
     }
 }
 
@@ -137,42 +136,71 @@ impl fmt::Debug for Publishing {
     }
 }
 
-fn position(answer: Result<Frame, ClientError>) -> Result<Option<Position>, ClientError> {
-    let reply = answer?;
-    let offset: u64 = error::number(&reply, "offset")?;
-    let offset = Offset::new(offset).ok_or_else(|| ClientError::Protocol(format!("offset {offset}")))?;
-    Ok(Some(Position { partition: PartitionIndex(error::number(&reply, "partition")?), offset }))
+/// The position that the reply to a publish tells.
+pub(super) fn position(reply: &Frame) -> Result<Position, ClientError> {
+    let offset = error::offset(reply, "offset")?;
+    Ok(Position { partition: PartitionIndex(error::number(reply, "partition")?), offset })
 }
 
 /// The room for publishes in flight, counted in frames and in bytes.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Window {
-    frames: Arc<Semaphore>,
-    bytes: Arc<Semaphore>,
+    frames: Semaphore,
+    bytes: Semaphore,
     bytes_max: u32,
 }
 
 /// The room one publish takes; given back when it is dropped.
 #[derive(Debug)]
-#[expect(dead_code, reason = "held for their release")]
-pub(super) struct Permits(Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>);
+pub(super) struct Room<'a> {
+    frame: SemaphorePermit<'a>,
+    bytes: SemaphorePermit<'a>,
+}
+
+impl Room<'_> {
+    /// How many bytes it is.
+    pub(super) fn bytes(&self) -> u32 {
+        u32::try_from(self.bytes.num_permits()).unwrap_or(u32::MAX)
+    }
+
+    /// Keeps it taken, until it is given back by [`Window::give_back`].
+    pub(super) fn keep(self) {
+        self.frame.forget();
+        self.bytes.forget();
+    }
+}
 
 impl Window {
     pub(super) fn new(frames_max: u32, bytes_max: u32) -> Window {
         let (frames_max, bytes_max) = (frames_max.max(1), bytes_max.max(1));
-        Window {
-            frames: Arc::new(Semaphore::new(frames_max as usize)),
-            bytes: Arc::new(Semaphore::new(bytes_max as usize)),
-            bytes_max,
-        }
+        Window { frames: Semaphore::new(frames_max as usize), bytes: Semaphore::new(bytes_max as usize), bytes_max }
     }
 
-    /// Waits until a publish of this size fits. One larger than the window takes all of it.
-    pub(super) async fn room_for(&self, bytes: usize) -> Permits {
+    /// Waits until a publish of this size fits. One larger than the window takes all of it. `None` where the connection
+    /// is over.
+    pub(super) async fn room_for(&self, bytes: usize) -> Option<Room<'_>> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.bytes_max);
-        // The semaphores are never closed, so neither wait can fail.
-        let frame = Arc::clone(&self.frames).acquire_owned().await.ok();
-        let bytes = Arc::clone(&self.bytes).acquire_many_owned(bytes).await.ok();
-        Permits(frame, bytes)
+        // Nobody is overtaken: while anybody waits, there is no permit to be had.
+        let frame = match self.frames.try_acquire() {
+            Ok(frame) => frame,
+            Err(_) => self.frames.acquire().await.ok()?,
+        };
+        let bytes = match self.bytes.try_acquire_many(bytes) {
+            Ok(bytes) => bytes,
+            Err(_) => self.bytes.acquire_many(bytes).await.ok()?,
+        };
+        Some(Room { frame, bytes })
+    }
+
+    /// Gives back the room of publishes that are answered.
+    pub(super) fn give_back(&self, frames: usize, bytes: usize) {
+        self.frames.add_permits(frames);
+        self.bytes.add_permits(bytes);
+    }
+
+    /// The connection is over: nobody waits for room any more.
+    pub(super) fn close(&self) {
+        self.frames.close();
+        self.bytes.close();
     }
 }

@@ -6,7 +6,8 @@ use super::error::ClientError;
 use crate::record::{Batch, RecordHeader, Records, verify};
 use crate::types::{Offset, PartitionIndex, Timestamp, TopicName};
 
-/// One record. Key, value and headers are slices of the batch it came in: keeping one keeps its batch in memory.
+/// One record. Key, value and headers are slices of the memory it came in: keeping one keeps its batch, and those read
+/// with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// Its topic.
@@ -52,6 +53,7 @@ impl BatchReader {
         }
     }
 
+    #[inline]
     fn read(&mut self) -> Result<Option<Record>, ClientError> {
         loop {
             if let Some(records) = &mut self.current {
@@ -87,6 +89,7 @@ impl BatchReader {
         }
     }
 
+    #[inline]
     fn own(&self, record: crate::record::Record) -> Record {
         Record {
             topic: self.topic.clone(),
@@ -103,6 +106,7 @@ impl BatchReader {
 impl Iterator for BatchReader {
     type Item = Result<Record, ClientError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.is_damaged {
             return None;

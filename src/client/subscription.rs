@@ -2,8 +2,8 @@
 
 use tokio::sync::mpsc;
 
-use super::connection::Command;
 use super::error::ClientError;
+use super::requests::Request;
 use super::{Client, Message, given};
 use crate::protocol::native::{FrameType, Properties, StartAt};
 use crate::types::{Offset, PartitionIndex};
@@ -64,7 +64,7 @@ impl Subscription {
             return None;
         }
         self.ended = true;
-        Some(Err(ClientError::closed(&self.client.end)))
+        Some(Err(self.client.requests().closed()))
     }
 
     /// The next record where it is there already.
@@ -78,9 +78,8 @@ impl Subscription {
     /// [`ClientError::Closed`].
     pub async fn ack(&self, message: &Message) -> Result<(), ClientError> {
         let properties = self.address()?;
-        let sequence = message.offset().get();
-        let command = Command::Ack { sequence, properties };
-        self.client.send(command).await
+        let sequence = Some(message.offset().get());
+        self.client.requests().send(Request { sequence, ..Request::new(FrameType::Ack, &properties, None) }).await
     }
 
     /// Ends the subscription: the broker sends nothing of it any more.

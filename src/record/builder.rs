@@ -4,7 +4,7 @@
 
 use std::io;
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 
 use super::admission::ProducedBatch;
 use super::batch::checksum;
@@ -48,10 +48,17 @@ impl BatchBuilder {
     /// A builder without records. Allocates with the first one.
     #[must_use]
     pub fn new(options: BuilderOptions) -> BatchBuilder {
+        BatchBuilder::new_in(options, BytesMut::new())
+    }
+
+    /// A builder without records that begins in an empty buffer, and allocates where that is too small.
+    #[must_use]
+    pub fn new_in(options: BuilderOptions, buffer: BytesMut) -> BatchBuilder {
+        debug_assert!(buffer.is_empty());
         BatchBuilder {
             options,
             attributes: Attributes::compressed(options.compression),
-            buffer: BytesMut::new(),
+            buffer,
             records_count: 0,
             base_timestamp: Timestamp::NONE,
             max_timestamp: Timestamp::NONE,
@@ -193,6 +200,10 @@ impl BatchBuilder {
         prefix.push_length(value);
         self.buffer.extend_from_slice(prefix.as_slice());
         self.buffer.extend_from_slice(value.unwrap_or_default());
+        if headers.is_empty() {
+            self.buffer.put_u8(0);
+            return;
+        }
         let mut count = Scratch::<LENGTH_BYTES_MAX>::new();
         count.push(headers.len() as i64);
         self.buffer.extend_from_slice(count.as_slice());

@@ -60,6 +60,7 @@ impl Records {
         Ok(Records { header: *header, rest, index: 0, delta_min: 0, ended: false })
     }
 
+    #[inline]
     fn read(&mut self) -> Result<Record, RecordDefect> {
         let mut rest: &[u8] = &self.rest;
         let raw = next_record(&mut rest)?;
@@ -70,6 +71,7 @@ impl Records {
         Ok(record)
     }
 
+    #[inline]
     fn build(&self, raw: &RawRecord<'_>) -> Result<Record, RecordDefect> {
         let delta = raw.offset_delta;
         let in_order = (self.delta_min..=self.header.last_offset_delta.cast_signed()).contains(&delta);
@@ -91,6 +93,7 @@ impl Records {
         })
     }
 
+    #[inline]
     fn timestamp(&self, delta: i64) -> Result<Timestamp, RecordDefect> {
         match self.header.attributes.timestamp_type() {
             TimestampType::LogAppend => Ok(self.header.max_timestamp),
@@ -108,6 +111,7 @@ impl Records {
 impl Iterator for Records {
     type Item = Result<Record, RecordError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {
             return None;

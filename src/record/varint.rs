@@ -10,7 +10,7 @@ const VARINT_BYTES_MAX: usize = 5;
 const VARLONG_BYTES_MAX: usize = 10;
 
 /// Reads a varint of at most 5 bytes.
-#[inline]
+#[inline(always)]
 pub(super) fn read_i32(rest: &mut &[u8]) -> Result<i32, RecordDefect> {
     if let Some(raw) = read_short(rest) {
         return Ok(unzigzag32(raw));
@@ -21,7 +21,7 @@ pub(super) fn read_i32(rest: &mut &[u8]) -> Result<i32, RecordDefect> {
 }
 
 /// Reads a varlong of at most 10 bytes.
-#[inline]
+#[inline(always)]
 pub(super) fn read_i64(rest: &mut &[u8]) -> Result<i64, RecordDefect> {
     if let Some(raw) = read_short(rest) {
         return Ok(unzigzag32(raw).into());
@@ -111,7 +111,7 @@ impl<const N: usize> Scratch<N> {
 }
 
 /// The groups of a varint of one or two bytes: all but few of those in a batch.
-#[inline]
+#[inline(always)]
 fn read_short(rest: &mut &[u8]) -> Option<u32> {
     let (raw, tail) = match *rest {
         [first, tail @ ..] if *first < MORE => (u32::from(*first), tail),
@@ -122,6 +122,7 @@ fn read_short(rest: &mut &[u8]) -> Option<u32> {
     Some(raw)
 }
 
+#[cold]
 fn read_groups(rest: &mut &[u8], bytes_max: usize) -> Result<u64, RecordDefect> {
     let mut raw = 0_u64;
     for (index, byte) in rest.iter().take(bytes_max).enumerate() {

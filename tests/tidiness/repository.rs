@@ -22,7 +22,7 @@ impl TextFile {
 }
 
 /// Directories that hold nothing of ours; hidden ones are skipped but for [`HIDDEN`].
-const SKIPPED: &[&str] = &["target", "storage"];
+const SKIPPED: &[&str] = &["target", "storage", "bench/target", "bench/results"];
 const HIDDEN: &[&str] = &[".ci", ".github"];
 const EXTENSIONS: &[&str] = &["rs", "md", "toml", "json", "yml", "yaml", "sh", "py", "html", "js", "css"];
 

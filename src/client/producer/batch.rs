@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use super::delivery::{Outcome, Stored};
 use crate::client::ClientError;
 use crate::record::{BatchBuilder, BuilderOptions, ProducerStamp, restamp};
+use crate::types::Timestamp;
 
 /// A batch and who waits for it.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub(super) struct Batch {
     /// Counted up as batches are begun: of two of a partition, the smaller comes first.
     pub(super) id: u64,
     pub(super) created: Instant,
+    /// The same, for the records.
+    pub(super) time: Timestamp,
     /// Bytes of the buffer it takes.
     pub(super) reserved: usize,
     /// Whether an attempt was never answered, so that it may be stored.
@@ -35,17 +38,24 @@ enum Content {
 }
 
 impl Batch {
-    pub(super) fn new(id: u64, created: Instant, options: BuilderOptions) -> Batch {
+    /// A batch without records, to be built in an empty buffer.
+    pub(super) fn new(
+        id: u64,
+        (created, time): (Instant, Timestamp),
+        options: BuilderOptions,
+        buffer: BytesMut,
+    ) -> Batch {
         Batch {
             id,
             created,
+            time,
             reserved: 0,
             is_in_doubt: false,
             stamp: None,
             place: 0,
             outcome: Arc::new(Outcome::default()),
             records_count: 0,
-            content: Content::Open(BatchBuilder::new(options)),
+            content: Content::Open(BatchBuilder::new_in(options, buffer)),
         }
     }
 
@@ -92,6 +102,14 @@ impl Batch {
                 }
                 Ok(bytes.clone())
             }
+        }
+    }
+
+    /// Leaves it without its bytes: it is through.
+    pub(super) fn take_bytes(&mut self) -> Bytes {
+        match &mut self.content {
+            Content::Open(_) => Bytes::new(),
+            Content::Sealed { bytes, .. } => std::mem::take(bytes),
         }
     }
 }

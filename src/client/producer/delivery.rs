@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use crate::client::{ClientError, Position};
@@ -10,12 +10,10 @@ use crate::types::{Offset, PartitionIndex};
 
 /// What becomes of a batch.
 #[derive(Debug, Default)]
-pub(super) struct Outcome(Mutex<State>);
-
-#[derive(Debug, Default)]
-struct State {
-    result: Option<Result<Stored, ClientError>>,
-    wakers: Vec<Waker>,
+pub(super) struct Outcome {
+    result: OnceLock<Result<Stored, ClientError>>,
+    /// Who waits for it.
+    wakers: Mutex<Vec<Waker>>,
 }
 
 /// Where a batch was stored.
@@ -27,18 +25,30 @@ pub(super) struct Stored {
 }
 
 impl Outcome {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Says what became of the batch, to all who wait.
     pub(super) fn resolve(&self, result: Result<Stored, ClientError>) {
-        let mut state = self.lock();
-        debug_assert!(state.result.is_none(), "a batch ends once");
-        state.result = Some(result);
-        let wakers = std::mem::take(&mut state.wakers);
-        drop(state);
+        let is_first = self.result.set(result).is_ok();
+        debug_assert!(is_first, "a batch ends once");
+        let wakers = std::mem::take(&mut *self.wakers.lock().unwrap_or_else(PoisonError::into_inner));
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Has a waker called once there is a result; `at` is its place, where it has one. Where there is a result by now,
+    /// that.
+    fn wait(&self, waker: &Waker, at: &mut Option<usize>) -> Option<&Result<Stored, ClientError>> {
+        let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+        // Asked under the lock: the result comes first, and then the wakers are called.
+        if let Some(result) = self.result.get() {
+            return Some(result);
+        }
+        match *at {
+            Some(at) => wakers[at].clone_from(waker),
+            None => {
+                *at = Some(wakers.len());
+                wakers.push(waker.clone());
+            }
+        }
+        None
     }
 }
 
@@ -61,7 +71,7 @@ impl Delivery {
     /// The result where it is there already.
     #[must_use]
     pub fn try_result(&self) -> Option<Result<Position, ClientError>> {
-        self.outcome.lock().result.as_ref().map(|result| self.of_record(result))
+        self.outcome.result.get().map(|result| self.of_record(result))
     }
 
     fn of_record(&self, result: &Result<Stored, ClientError>) -> Result<Position, ClientError> {
@@ -75,17 +85,10 @@ impl Future for Delivery {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let mut state = this.outcome.lock();
-        if let Some(result) = &state.result {
-            return Poll::Ready(this.of_record(result));
+        let result = this.outcome.result.get();
+        match result.or_else(|| this.outcome.wait(cx.waker(), &mut this.waker)) {
+            Some(result) => Poll::Ready(this.of_record(result)),
+            None => Poll::Pending,
         }
-        match this.waker {
-            Some(at) => state.wakers[at].clone_from(cx.waker()),
-            None => {
-                this.waker = Some(state.wakers.len());
-                state.wakers.push(cx.waker().clone());
-            }
-        }
-        Poll::Pending
     }
 }

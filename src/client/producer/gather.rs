@@ -2,28 +2,33 @@
 //!
 //! A record is written straight into the open batch of its partition; nothing per record is sent between tasks.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod append;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::batch::{Batch, Ended};
+use super::buffers::Buffers;
 use super::delivery::Delivery;
 use super::options::{ProducerOptions, ProducerRecord};
+use super::topics::{Topic, Topics};
 use crate::client::ClientError;
 use crate::client::chance::Chance;
-use crate::client::connection::now;
 use crate::client::topics::TopicDescription;
-use crate::record::{BuilderOptions, Compression};
-use crate::types::{PartitionIndex, TopicName, partition_for_key};
+use crate::record::Compression;
+use crate::types::{PartitionIndex, TopicName};
 
 /// Bytes a record takes beside its parts, at most; a header takes less.
 const RECORD_BYTES: usize = 32;
 const HEADER_BYTES: usize = 10;
 /// Bytes reserved for the first batch of a partition.
 const CAPACITY_MIN: usize = 1 << 10;
+/// Bytes kept for batches that come, at most: enough for some of each size in flight.
+const SPARE_BYTES_MAX: usize = 4 << 20;
 
 /// The senders' side of a producer.
 #[derive(Debug)]
@@ -51,13 +56,14 @@ struct Limits {
 
 #[derive(Debug)]
 struct State {
-    topics: HashMap<Box<str>, Topic>,
+    topics: Topics,
     queues: Vec<Queue>,
     /// Batches that linger: until when, in which queue, which one. All linger equally long, so they end in order.
     lingering: VecDeque<(Instant, usize, u64)>,
     /// Queues with something to be sent that the task was not told of.
     ready: Vec<usize>,
     buffered_bytes: usize,
+    spare: Buffers,
     /// Senders that wait for room.
     waiting: usize,
     next_id: u64,
@@ -77,19 +83,6 @@ struct State {
 pub(super) struct Wanted {
     pub(super) topic: TopicName,
     pub(super) waiter: oneshot::Sender<Result<(), ClientError>>,
-}
-
-#[derive(Debug)]
-struct Topic {
-    name: TopicName,
-    /// Its queues, by partition.
-    queues: Vec<usize>,
-    /// Of those, how many it has now.
-    partitions: u32,
-    /// Whose turn it is.
-    turn: u32,
-    message_bytes_max: usize,
-    learned: Instant,
 }
 
 /// The batches of a partition that are not sent yet; the last may take more records.
@@ -126,11 +119,12 @@ impl Gather {
                 compression: options.compression,
             },
             state: Mutex::new(State {
-                topics: HashMap::new(),
+                topics: Topics::default(),
                 queues: Vec::new(),
                 lingering: VecDeque::new(),
                 ready: Vec::new(),
                 buffered_bytes: 0,
+                spare: Buffers::new(SPARE_BYTES_MAX.min(options.buffer_bytes)),
                 waiting: 0,
                 next_id: 0,
                 outstanding: BTreeSet::new(),
@@ -158,9 +152,26 @@ impl Gather {
         record: &ProducerRecord,
         patience: Duration,
     ) -> Result<Delivery, ClientError> {
+        match self.add(topic, record, false)? {
+            Added::Delivery(delivery) => Ok(delivery),
+            // Boxed, since hardly any record waits, and all would carry its room.
+            refused @ (Added::NoTopic | Added::NoPartition(_) | Added::NoRoom) => {
+                Box::pin(self.send_later(topic, record, patience, refused)).await
+            }
+        }
+    }
+
+    /// Waits for what was missing, and tries again.
+    async fn send_later(
+        &self,
+        topic: &str,
+        record: &ProducerRecord,
+        patience: Duration,
+        mut refused: Added,
+    ) -> Result<Delivery, ClientError> {
         let mut has_asked = false;
         loop {
-            match self.add(topic, record, false)? {
+            match refused {
                 Added::Delivery(delivery) => return Ok(delivery),
                 Added::NoPartition(error) if has_asked => return Err(error),
                 Added::NoTopic | Added::NoPartition(_) => {
@@ -173,6 +184,7 @@ impl Gather {
                     }
                 }
             }
+            refused = self.add(topic, record, false)?;
         }
     }
 
@@ -286,8 +298,8 @@ impl Gather {
         let mut state = self.lock();
         let state = &mut *state;
         let turn = (state.chance.next() >> 32) as u32;
-        let topic = state.topics.entry(name.as_str().into()).or_insert_with(|| Topic {
-            name,
+        let topic = state.topics.get_or_insert_with(&name, || Topic {
+            name: name.clone(),
             queues: Vec::new(),
             partitions,
             turn,
@@ -319,17 +331,18 @@ impl Gather {
     /// The topics learned before a time.
     pub(super) fn learned_before(&self, time: Instant) -> Vec<TopicName> {
         let state = self.lock();
-        let stale = state.topics.values().filter(|topic| topic.learned < time && topic.partitions > 0);
+        let stale = state.topics.iter().filter(|topic| topic.learned < time && topic.partitions > 0);
         stale.map(|topic| topic.name.clone()).collect()
     }
 
     /// Lets go of batches that are through, and tells those who wait.
-    pub(super) fn end(&self, ended: Vec<Ended>) {
+    pub(super) fn end(&self, mut ended: Vec<Ended>) {
         if ended.is_empty() {
             return;
         }
         let mut state = self.lock();
-        for ended in &ended {
+        for ended in &mut ended {
+            state.spare.give(ended.batch.take_bytes());
             state.outstanding.remove(&ended.batch.id);
             state.buffered_bytes -= ended.batch.reserved;
             if let Err(error) = &ended.result
@@ -434,26 +447,6 @@ impl Drop for WaitingSender<'_> {
     }
 }
 
-impl Topic {
-    /// The queue of a record.
-    fn choose(&mut self, record: &ProducerRecord) -> Result<usize, ClientError> {
-        let partition = match (record.partition, &record.key) {
-            (Some(partition), _) => partition,
-            (None, Some(key)) => partition_for_key(key, self.partitions),
-            (None, None) => {
-                self.turn = self.turn.wrapping_add(1) % self.partitions;
-                PartitionIndex(self.turn)
-            }
-        };
-        let queues = self.queues.get(..self.partitions as usize).unwrap_or(&self.queues);
-        queues.get(partition.0 as usize).copied().ok_or_else(|| ClientError::Refused {
-            code: Some(crate::protocol::native::ErrorCode::UnknownPartition),
-            name: crate::protocol::native::ErrorCode::UnknownPartition.to_string(),
-            error: format!("topic '{}' has no partition {partition}", self.name),
-        })
-    }
-}
-
 impl Queue {
     /// After a batch was taken out.
     fn tidy(&mut self) {
@@ -468,68 +461,4 @@ impl State {
         self.flush_before = self.next_id;
         self.ready.extend((0..self.queues.len()).filter(|&queue| !self.queues[queue].batches.is_empty()));
     }
-
-    fn append(
-        &mut self,
-        index: usize,
-        record: &ProducerRecord,
-        bytes: usize,
-        limit: usize,
-        limits: &Limits,
-        wake: &Notify,
-    ) -> Result<Delivery, ClientError> {
-        let queue = &mut self.queues[index];
-        let fits = |batch: &Batch| !queue.is_full && batch.bytes_len() + bytes <= limit;
-        let mut wakes = false;
-        if !queue.batches.back().is_some_and(fits) {
-            // The one before is as full as it gets.
-            wakes = !queue.batches.is_empty();
-            let options =
-                BuilderOptions { compression: limits.compression, producer: None, capacity: queue.capacity.max(bytes) };
-            let batch = Batch::new(self.next_id, Instant::now(), options);
-            if limits.linger.is_zero() {
-                wakes = true;
-            } else {
-                wakes |= self.lingering.is_empty();
-                self.lingering.push_back((batch.created + limits.linger, index, batch.id));
-            }
-            self.next_id += 1;
-            self.outstanding.insert(batch.id);
-            queue.batches.push_back(batch);
-            (queue.is_due, queue.is_full) = (limits.linger.is_zero(), false);
-        }
-        let Some(batch) = queue.batches.back_mut() else { return Err(ENDED) };
-        let place = batch.records_count();
-        if let Err(error) = fill(batch, record) {
-            if place == 0 {
-                self.outstanding.remove(&batch.id);
-                queue.batches.pop_back();
-                queue.tidy();
-            }
-            return Err(error);
-        }
-        batch.reserved += bytes;
-        self.buffered_bytes += bytes;
-        let delivery = Delivery::new(Arc::clone(&batch.outcome), place);
-        if batch.bytes_len() >= limit || place + 1 >= limits.batch_records {
-            (queue.is_due, queue.is_full) = (true, true);
-            wakes = true;
-        }
-        if wakes {
-            self.ready.push(index);
-            wake.notify_one();
-        }
-        Ok(delivery)
-    }
-}
-
-fn fill(batch: &mut Batch, record: &ProducerRecord) -> Result<(), ClientError> {
-    let Some(builder) = batch.builder() else { return Err(ENDED) };
-    let timestamp = record.timestamp.unwrap_or_else(now);
-    let (key, value) = (record.key.as_deref(), record.value.as_deref());
-    if record.headers.is_empty() {
-        return Ok(builder.append(timestamp, key, value, &[])?);
-    }
-    let headers: Vec<_> = record.headers.iter().map(|(name, value)| (&name[..], value.as_deref())).collect();
-    Ok(builder.append(timestamp, key, value, &headers)?)
 }

@@ -5,11 +5,13 @@
 //! `delivery_timeout`. The broker recognises a batch sent again by its sequence, so nothing is stored twice.
 
 mod batch;
+mod buffers;
 mod delivery;
 mod gather;
 mod lane;
 mod options;
 mod task;
+mod topics;
 
 use std::sync::Arc;
 use std::time::Duration;

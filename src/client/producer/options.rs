@@ -131,7 +131,8 @@ impl ProducerRecord {
         self
     }
 
-    /// Gives it a time; otherwise it has that of its sending.
+    /// Gives it a time; otherwise it has that of its sending, or, where batches linger for at most 2 ms, the time at
+    /// which the first record of its batch was handed over.
     #[must_use]
     pub fn timestamp(mut self, timestamp: Timestamp) -> ProducerRecord {
         self.timestamp = Some(timestamp);

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
@@ -17,7 +16,8 @@ use super::gather::{Gather, Wanted};
 use super::lane::{Identity, Lane, undelivered};
 use super::options::ProducerOptions;
 use crate::client::chance::{Backoff, Chance};
-use crate::client::connection::{Answer, Command, ReplyTo};
+use crate::client::pending::{Answer, ReplyTo};
+use crate::client::requests::Request;
 use crate::client::topics::about;
 use crate::client::{Client, ClientError, error, reading};
 use crate::protocol::native::{ErrorCode, Frame, FrameType, Properties};
@@ -103,18 +103,15 @@ impl Link {
     /// The next thing that happens on the connection; answers that came before its end come before it.
     async fn event(link: &mut Option<Link>) -> Event {
         let Some(link) = link else { return std::future::pending().await };
-        let commands = &link.client.commands;
+        let requests = link.client.requests();
         tokio::select! {
             biased;
             Some(answer) = link.answers.recv() => Event::Answer(answer),
-            () = commands.closed() => match link.answers.try_recv() {
+            () = requests.over() => match link.answers.try_recv() {
                 Ok(answer) => Event::Answer(answer),
                 Err(_) => Event::Lost,
             },
-            room = commands.reserve(), if link.is_full => {
-                drop(room);
-                Event::Room
-            }
+            () = requests.room(), if link.is_full => Event::Room,
         }
     }
 }
@@ -316,7 +313,7 @@ impl Task {
                 }
             }
             Event::Lost => {
-                let reason = self.link.as_ref().map(|link| ClientError::closed(&link.client.end));
+                let reason = self.link.as_ref().map(|link| link.client.requests().closed());
                 if let Some(error) = reason {
                     self.lose(&error);
                 }
@@ -447,18 +444,14 @@ impl Task {
         let Some(link) = &mut self.link else { return false };
         self.last_token += 1;
         let reply = Some(ReplyTo::Queue(link.queue.clone(), self.last_token));
-        let command = Command::Request { kind, properties, body, reply, route: None, permits: None };
-        match link.client.commands.try_send(command) {
-            Ok(()) => {
-                self.purposes.insert(self.last_token, purpose);
-                true
-            }
-            // That there is room again, or a connection no more, is an event of its own.
-            Err(TrySendError::Full(_) | TrySendError::Closed(_)) => {
-                link.is_full = true;
-                false
-            }
+        let request = Request::new(kind, &properties, reply);
+        // That there is room again, or a connection no more, is an event of its own.
+        let is_sent = link.client.requests().try_send(&mut Request { body, ..request }).unwrap_or(false);
+        link.is_full = !is_sent;
+        if is_sent {
+            self.purposes.insert(self.last_token, purpose);
         }
+        is_sent
     }
 }
 

@@ -14,7 +14,9 @@ use super::commits::Commits;
 use super::options::{DeliveryMode, Partitions, SubscriberOptions};
 use super::position::{Gap, Position, Stage};
 use crate::client::chance::{Backoff, Chance};
-use crate::client::connection::{Answer, BatchSink, Command, Pushed, PushedBatch, ReplyTo};
+use crate::client::connection::{BatchSink, Pushed, PushedBatch};
+use crate::client::pending::{Answer, ReplyTo};
+use crate::client::requests::Request;
 use crate::client::topics::about;
 use crate::client::{Client, ClientError, admin, error, reading};
 use crate::protocol::native::{ErrorCode, Frame, FrameType, Properties, StartAt};
@@ -101,7 +103,7 @@ impl Link {
             biased;
             Some(answer) = link.answers.recv() => Event::Answer(answer),
             Some(pushed) = link.pushed.recv() => Event::Pushed(pushed),
-            () = link.client.commands.closed() => match link.answers.try_recv() {
+            () = link.client.requests().over() => match link.answers.try_recv() {
                 Ok(answer) => Event::Answer(answer),
                 Err(_) => link.pushed.try_recv().map_or(Event::Lost, Event::Pushed),
             },
@@ -250,9 +252,7 @@ impl Task {
         let (Some(link), Ok(properties)) = (&self.link, properties) else { return false };
         self.last_token += 1;
         let reply = Some(ReplyTo::Queue(link.queue.clone(), self.last_token));
-        let body = bytes::Bytes::new();
-        let command = Command::Request { kind, properties, body, reply, route: None, permits: None };
-        let is_taken = link.client.commands.try_send(command).is_ok();
+        let is_taken = link.client.requests().try_send(&mut Request::new(kind, &properties, reply)).unwrap_or(false);
         if is_taken {
             self.purposes.insert(self.last_token, purpose);
         }
@@ -305,7 +305,7 @@ impl Task {
             }
             Event::Lost => {
                 if let Some(link) = self.link.as_ref().filter(|_| self.started.is_some()) {
-                    return Err(ClientError::closed(&link.client.end));
+                    return Err(link.client.requests().closed());
                 }
                 self.lose();
                 Ok(())
