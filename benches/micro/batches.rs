@@ -7,8 +7,8 @@ use wiber::types::{Epoch, Offset};
 
 use crate::samples::{BATCH_RECORDS, NOW, VALUE_BYTES, build as build_one, sent, stored, unshared, values};
 
-/// The codecs a user may choose for speed, beside none.
-const CODECS: [Compression; 3] = [Compression::None, Compression::Lz4, Compression::Zstd];
+/// The codecs a user may choose for speed.
+const CODECS: [Compression; 2] = [Compression::Lz4, Compression::Zstd];
 
 fn counted<'a, 'b>(bencher: Bencher<'a, 'b>, value_bytes: usize) -> Bencher<'a, 'b> {
     bencher.counter(ItemsCount::new(BATCH_RECORDS)).counter(BytesCount::new(value_bytes * BATCH_RECORDS))

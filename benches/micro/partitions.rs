@@ -22,7 +22,7 @@ const SHAPES: [Shape; 4] = [
     Shape { records: 1, value_bytes: 100 },
 ];
 /// The server's default.
-const TAIL_BYTES: usize = 32 << 20;
+const TAIL_BYTES: usize = 16 << 20;
 /// What a partition takes before it is replaced by an empty one.
 const WRITTEN_BYTES_MAX: usize = 256 << 20;
 /// Bytes that one read asks for.
