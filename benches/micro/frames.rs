@@ -38,7 +38,7 @@ fn publish_batch(dst: &mut BytesMut, body: &[u8]) {
 fn next(codec: &mut FrameCodec, src: &mut BytesMut) -> Option<Frame> {
     match codec.next(src)? {
         Decoded::Frame(frame) => Some(frame),
-        other => panic!("a good frame, not {other:?}"),
+        bad @ (Decoded::Malformed(_) | Decoded::TooLarge(_) | Decoded::Fatal(_)) => panic!("a good frame, not {bad:?}"),
     }
 }
 
