@@ -7,6 +7,9 @@ use crate::record::Batch;
 use crate::replica::{Partition, Read, ReadFailure};
 use crate::types::Offset;
 
+/// A larger read would keep a thread of the runtime for too long, even where nothing has to be waited for.
+const READ_HERE_BYTES_MAX: usize = 1 << 20;
+
 /// Memory for what is made of batches, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Beside {
@@ -46,11 +49,11 @@ pub(super) async fn read(
         };
         let batches = read_unlent(memory, partition, from, bytes_max).await?;
         let bytes = bytes_of(&batches);
-        if bytes <= room {
+        if loan.reach(bytes + beside_bytes) {
             loan.keep_only(bytes + beside_bytes);
             return Ok((batches, loan));
         }
-        // The first batch is larger than what was asked for: it is read again when there is memory for it.
+        // The first batch is larger than the room for it, and read again once there is as much.
         room = bytes;
     }
 }
@@ -65,7 +68,9 @@ async fn read_unlent(
         Read::Batches(batches) => Ok(batches),
         Read::Disk(read) => {
             // What is in memory is there sooner than another thread.
-            if let Some(batches) = read.run_cached() {
+            if bytes_max <= READ_HERE_BYTES_MAX
+                && let Some(batches) = read.run_cached()
+            {
                 return Ok(batches);
             }
             let _leave = memory.disk_read().await;
