@@ -114,10 +114,7 @@ impl Connection<'_> {
         let broker = &self.listener.broker;
         let topic =
             TopicName::new(request.topic).map_err(|error| Refusal::new(ErrorCode::InvalidTopic, error.to_string()))?;
-        if topic.is_internal() {
-            return Err(Refusal::from(&BrokerError::InternalTopic { topic }));
-        }
-        let handle = self.listener.topic(&topic).await?;
+        let handle = self.listener.user_topic(&topic).await?;
         let limits = broker.admission();
         let admitted = ProducedBatch::admit(owned(batch), &limits, self.listener.now());
         let batch = admitted.map_err(|error| Refusal::new(ErrorCode::InvalidBatch, error.to_string()))?;

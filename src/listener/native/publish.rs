@@ -7,7 +7,6 @@ use super::NativeListener;
 use super::answer::Answer;
 use super::errors::Refusal;
 use super::outbox::{Entered, Group, Outbox, Place};
-use crate::broker::BrokerError;
 use crate::broker::publish::{self, Added, GatheredBatch, Publish, PublishError, Repeat, TopicSlot, Wait};
 use crate::protocol::native::{AckLevel as WireAck, ErrorCode, Frame, FrameType, PublishRequest, Request};
 use crate::replica::{AckLevel, AckSink, Waiter};
@@ -140,10 +139,7 @@ impl PublishRun {
 
     async fn enter(&mut self, listener: &NativeListener, request: &PublishRequest<'_>) -> Result<TopicSlot, Refusal> {
         let name = request.topic_name().map_err(|error| Refusal::new(error.code(), error.to_string()))?;
-        if name.is_internal() {
-            return Err(Refusal::from(&BrokerError::InternalTopic { topic: name }));
-        }
-        let handle = listener.topic(&name).await?;
+        let handle = listener.user_topic(&name).await?;
         self.run.enter(&listener.broker, handle).map_err(|error| Refusal::from(&error))
     }
 

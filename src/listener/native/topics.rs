@@ -125,6 +125,14 @@ impl NativeListener {
         }
     }
 
+    /// A topic that clients publish to; created where that is allowed.
+    pub(super) async fn user_topic(&self, name: &TopicName) -> Result<Arc<TopicHandle>, Refusal> {
+        if name.is_internal() {
+            return Err(Refusal::from(&BrokerError::InternalTopic { topic: name.clone() }));
+        }
+        self.topic(name).await
+    }
+
     /// Does a command, waiting a while for another one on the same topic.
     async fn command_topic(&self, command: &TopicCommand) -> Result<CreatedTopic, BrokerError> {
         for _ in 1..BUSY_TRIES {
