@@ -166,6 +166,7 @@ fn who_sends_heartbeats_lives_without_reading() {
     // More than the buffers take, so that the window is shut.
     for _ in 0..32 {
         publisher.ask(&frame(PUBLISH, 1, &[("topic", "t")]).with_body(&vec![b'x'; 1 << 20]));
+        assert!(slow.try_send_bytes(&frame(HEARTBEAT, 0, &[]).bytes()), "it was dropped");
     }
     // Its time is measured by somebody else's heartbeats: 20 are four timeouts.
     let mut clock = Peer::connect(&server);
