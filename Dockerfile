@@ -4,8 +4,8 @@
 #   docker run -p 127.0.0.1:9999:9999 -v wiber-data:/data wiber
 
 FROM rust:1.95-alpine AS build
-# The C library and compiler that the compression libraries are built with. On Alpine binaries are static by default.
-RUN apk add --no-cache musl-dev gcc
+# The C library, compiler and make that the compression libraries and the allocator are built with. On Alpine binaries are static by default.
+RUN apk add --no-cache musl-dev gcc make
 WORKDIR /build
 COPY . .
 # Names stay in the binaries, for the backtrace of a panic; what only a debugger wants is 30 MB.

@@ -10,11 +10,11 @@ mod recovery;
 mod samples;
 
 use divan::AllocProfiler;
-use mimalloc::MiMalloc;
+use tikv_jemallocator::Jemalloc;
 
 /// The allocator of the programs, counted.
 #[global_allocator]
-static ALLOCATOR: AllocProfiler<MiMalloc> = AllocProfiler::new(MiMalloc);
+static ALLOCATOR: AllocProfiler<Jemalloc> = AllocProfiler::new(Jemalloc);
 
 fn main() {
     divan::main();
