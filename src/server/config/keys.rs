@@ -146,7 +146,7 @@ settings! {
         /// Bytes a partition keeps before its oldest segments go; 0 is no limit.
         retention_bytes: u64 = "0", integer(0, 9_223_372_036_854_775_807);
         /// Bytes of memory for the newest records of all partitions together.
-        tail_bytes: usize = "33554432", integer(0, 68_719_476_736);
+        tail_bytes: usize = "16777216", integer(0, 68_719_476_736);
         /// Bytes of all partitions together that may wait to be written before their producers are slowed.
         pending_bytes: usize = "8388608", integer(65_536, 4_294_967_296);
         /// Bytes of a partition that may be written but not synced before its producers are slowed.
