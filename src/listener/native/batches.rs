@@ -10,7 +10,7 @@ use super::NativeListener;
 use super::answer::Answer;
 use super::connection::Connection;
 use super::errors::Refusal;
-use super::memory::{Loan, OutgoingMemory};
+use super::memory::{Loan, PeerMemory};
 use super::outbox::{Entered, Group, Outbox, Place};
 use super::publish::{level, waiter};
 use super::reading::{Beside, bytes_of, read};
@@ -23,7 +23,7 @@ use crate::types::{Offset, PartitionIndex, TopicName};
 
 /// Bytes of batches that a FETCH brings at most, however much it asks for; the first batch always goes.
 pub(super) const FETCH_READ_BYTES_MAX: usize = 16 << 20;
-/// A FETCH brings no more than so many times the share of a connection: see [`OutgoingMemory::share`].
+/// A FETCH brings no more than so many times the share of a connection: see [`PeerMemory::share`].
 const FETCH_SHARES: usize = 4;
 /// FETCH requests of one connection that may wait; the next one is read when one of them is answered.
 pub(super) const FETCHES_MAX: usize = 64;
@@ -181,7 +181,7 @@ async fn fetch(
 /// Reads what is asked for, once there is as much as is asked for or it has waited for as long. It reads again only when
 /// as much has been committed as was missing, and nothing that was read is kept while it waits.
 async fn fetched(
-    memory: &Arc<OutgoingMemory>,
+    memory: &Arc<PeerMemory>,
     partition: &Arc<Partition>,
     request: &FetchRequest,
 ) -> Result<(Vec<Batch>, Loan), ReadFailure> {

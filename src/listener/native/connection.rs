@@ -13,9 +13,9 @@ use super::answer::Answer;
 use super::batches::Fetches;
 use super::correlation::{self, ConnectionNumber, Noted};
 use super::errors::Refusal;
-use super::frame_memory::FrameLoan;
 use super::incoming::Incoming;
 use super::liveness;
+use super::memory::{Loan, Stall};
 use super::outbox::{Outbox, Place, shutting_down};
 use super::publish::PublishRun;
 use super::subscription::Subscriptions;
@@ -41,7 +41,7 @@ pub(super) struct Connection<'a> {
     codec: FrameCodec,
     incoming: Incoming,
     /// What the large frame under way was lent.
-    loan: Option<FrameLoan>,
+    loan: Option<(Loan, Stall)>,
     in_hand: Option<InHand>,
     /// Whether a valid frame has come.
     is_greeted: bool,
@@ -215,20 +215,18 @@ impl Connection<'_> {
     }
 
     async fn read_large(&mut self, stream: &TcpStream, missing: NonZeroUsize) -> io::Result<Came> {
-        if self.loan.is_none() {
-            let bytes = self.incoming.bytes.len() + missing.get();
-            self.loan = Some(self.listener.frame_memory.lend(bytes).await);
-        }
-        let wanted_back = async {
-            match &mut self.loan {
-                Some(loan) => loan.wanted_back().await,
-                None => std::future::pending().await,
+        let memory = &self.listener.incoming_memory;
+        let stall = match &self.loan {
+            Some((_, stall)) => stall,
+            None => {
+                let loan = memory.take(self.incoming.bytes.len() + missing.get()).await;
+                &self.loan.insert((loan, memory.watch(0))).1
             }
         };
         tokio::select! {
             biased;
             read = self.incoming.read(stream, Some(missing)) => read.map(Came::of),
-            () = wanted_back => Ok(Came::TooSlowly),
+            () = memory.wanted_from(stall) => Ok(Came::TooSlowly),
         }
     }
 

@@ -1,4 +1,7 @@
-//! Memory for what is on its way to peers: one budget for all connections.
+//! Memory for what comes from peers and what goes to them: for each a budget for all connections.
+//!
+//! A large frame takes memory before it is received, in turn, and gives it back when it was served: what is then kept of it
+//! waits to be written and is counted there. Who takes long over a frame may do so until somebody waits for the memory.
 //!
 //! Who reads records for a peer takes memory first, in turn, and it goes along with them until the socket has taken them.
 //! A connection goes on only while it holds less than its *share*, a small part of what is free: the more those hold whose
@@ -21,12 +24,12 @@ pub(super) const OWN_BYTES: usize = 16 << 10;
 const SHARES: usize = 64;
 /// Reads of files that run at a time for all connections: what a read brings is known only when it has been read.
 const DISK_READS_MAX: usize = 16;
-/// A peer that takes less in [`OutgoingMemory::stalled_max`] takes next to nothing.
+/// A peer that takes less in [`PeerMemory::stalled_max`] takes next to nothing.
 const TAKEN_BYTES_MIN: u64 = 64 << 10;
 
 /// The budget.
 #[derive(Debug)]
-pub(super) struct OutgoingMemory {
+pub(super) struct PeerMemory {
     bytes_max: usize,
     /// How long a peer may take next to nothing while others wait.
     stalled_max: Duration,
@@ -42,7 +45,7 @@ pub(super) struct OutgoingMemory {
 /// Bytes of the budget, until they are dropped.
 #[derive(Debug)]
 pub(super) struct Loan {
-    memory: Arc<OutgoingMemory>,
+    memory: Arc<PeerMemory>,
     bytes: usize,
 }
 
@@ -57,11 +60,11 @@ pub(super) struct Stall {
 /// Counts one that waits.
 struct Waiting<'a>(&'a AtomicUsize);
 
-impl OutgoingMemory {
+impl PeerMemory {
     /// A budget of so many bytes; a peer may take next to nothing for `stalled_max` while others wait.
-    pub(super) fn new(bytes_max: usize, stalled_max: Duration) -> Arc<OutgoingMemory> {
+    pub(super) fn new(bytes_max: usize, stalled_max: Duration) -> Arc<PeerMemory> {
         let bytes_max = bytes_max.min(u32::MAX as usize);
-        Arc::new(OutgoingMemory {
+        Arc::new(PeerMemory {
             bytes_max,
             stalled_max,
             free: Semaphore::new(bytes_max),
@@ -195,7 +198,7 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_wait_are_served_in_turn() {
-        let memory = OutgoingMemory::new(100, MOMENT);
+        let memory = PeerMemory::new(100, MOMENT);
         let mut first = memory.take(60).await;
         let mut second = Box::pin(memory.take(60));
         assert!(timeout(MOMENT, &mut second).await.is_err());
@@ -209,7 +212,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_asks_for_more_than_there_is_gets_all() {
-        let memory = OutgoingMemory::new(100, MOMENT);
+        let memory = PeerMemory::new(100, MOMENT);
         let all = memory.take(1_000).await;
         assert_eq!(memory.used(), 100);
         assert!(!memory.nothing().reach(1));
@@ -220,7 +223,7 @@ mod tests {
 
     #[tokio::test]
     async fn loans_are_split_and_joined() {
-        let memory = OutgoingMemory::new(100, MOMENT);
+        let memory = PeerMemory::new(100, MOMENT);
         let mut loan = memory.take(50).await;
         let mut part = loan.split(20);
         assert_eq!((loan.bytes, part.bytes), (30, 20));
@@ -235,7 +238,7 @@ mod tests {
     /// However many hold what their peers do not take, there is something left for the next one.
     #[tokio::test]
     async fn shares_shrink_with_what_is_free() {
-        let memory = OutgoingMemory::new(64 << 20, MOMENT);
+        let memory = PeerMemory::new(64 << 20, MOMENT);
         assert_eq!(memory.share(), 1 << 20);
         let mut held = Vec::new();
         for _ in 0..200 {
@@ -250,7 +253,7 @@ mod tests {
     /// A peer that reads nothing does so as long as nobody needs the memory; one that reads is left alone.
     #[tokio::test]
     async fn memory_is_wanted_only_from_the_stalled_and_only_where_somebody_waits() {
-        let memory = OutgoingMemory::new(100, MOMENT);
+        let memory = PeerMemory::new(100, MOMENT);
         let stall = memory.watch(0);
         let all = memory.take(100).await;
         assert!(timeout(MOMENT * 20, memory.wanted_from(&stall)).await.is_err(), "nobody waits");

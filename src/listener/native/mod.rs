@@ -15,7 +15,6 @@ mod connection;
 mod correlation;
 mod errors;
 mod farewell;
-mod frame_memory;
 mod incoming;
 mod liveness;
 mod memory;
@@ -40,8 +39,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use correlation::ConnectionNumber;
-use frame_memory::FrameMemory;
-use memory::OutgoingMemory;
+use memory::PeerMemory;
 use shown::Shown;
 
 use crate::broker::Broker;
@@ -100,8 +98,8 @@ pub struct NativeListener {
     surroundings: Surroundings,
     /// Connections so far.
     connections: AtomicU64,
-    frame_memory: Arc<FrameMemory>,
-    outgoing_memory: Arc<OutgoingMemory>,
+    incoming_memory: Arc<PeerMemory>,
+    outgoing_memory: Arc<PeerMemory>,
     shown: Shown,
 }
 
@@ -110,9 +108,9 @@ impl NativeListener {
     #[must_use]
     pub fn new(broker: Arc<Broker>, options: NativeOptions, surroundings: Surroundings) -> Arc<NativeListener> {
         let (connections, shown) = (AtomicU64::new(0), Shown::default());
-        let frame_memory = FrameMemory::new(options.incoming_bytes, FRAME_COMING_MAX);
-        let outgoing_memory = OutgoingMemory::new(options.outgoing_bytes, STALLED_MAX);
-        Arc::new(NativeListener { broker, options, surroundings, connections, frame_memory, outgoing_memory, shown })
+        let incoming_memory = PeerMemory::new(options.incoming_bytes, FRAME_COMING_MAX);
+        let outgoing_memory = PeerMemory::new(options.outgoing_bytes, STALLED_MAX);
+        Arc::new(NativeListener { broker, options, surroundings, connections, incoming_memory, outgoing_memory, shown })
     }
 
     async fn connection(self: Arc<Self>, stream: TcpStream, stop: watch::Receiver<bool>) {

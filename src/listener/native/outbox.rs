@@ -17,7 +17,7 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use super::answer::Answer;
 use super::correlation::{ConnectionNumber, Noted};
 use super::errors::Refusal;
-use super::memory::{Loan, OutgoingMemory};
+use super::memory::{Loan, PeerMemory};
 use crate::protocol::native::{ErrorCode, reply};
 use crate::replica::{AckSink, Completion};
 use state::{Slot, State};
@@ -49,7 +49,7 @@ pub(super) enum Sent {
 pub(super) struct Outbox {
     connection: ConnectionNumber,
     stream: Arc<TcpStream>,
-    memory: Arc<OutgoingMemory>,
+    memory: Arc<PeerMemory>,
     now: super::Surroundings,
     state: Mutex<State>,
     /// Something is left for the writer task.
@@ -124,7 +124,7 @@ impl Outbox {
         connection: ConnectionNumber,
         stream: Arc<TcpStream>,
         now: super::Surroundings,
-        memory: Arc<OutgoingMemory>,
+        memory: Arc<PeerMemory>,
     ) -> Arc<Outbox> {
         let (state, unsent, progress) = (Mutex::new(State::new(&memory)), Notify::new(), Notify::new());
         let read_ahead = Semaphore::new(READ_AHEAD_BYTES_MAX / READ_AHEAD_UNIT);

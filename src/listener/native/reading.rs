@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::memory::{Loan, OWN_BYTES, OutgoingMemory};
+use super::memory::{Loan, OWN_BYTES, PeerMemory};
 use crate::record::Batch;
 use crate::replica::{Partition, Read, ReadFailure};
 use crate::types::Offset;
@@ -26,7 +26,7 @@ pub(super) const SMALL_BYTES: usize = OWN_BYTES / 2;
 /// `beside` bytes more. Where memory must be waited for, small ones come at once and without, unless they need what is
 /// beside them.
 pub(super) async fn read(
-    memory: &Arc<OutgoingMemory>,
+    memory: &Arc<PeerMemory>,
     partition: &Arc<Partition>,
     from: Offset,
     bytes_max: usize,
@@ -59,7 +59,7 @@ pub(super) async fn read(
 }
 
 async fn read_unlent(
-    memory: &OutgoingMemory,
+    memory: &PeerMemory,
     partition: &Arc<Partition>,
     from: Offset,
     bytes_max: usize,

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use super::units::{count, duration, linger, rate, size};
 use crate::cli::client::failure::Failure;
 use crate::cli::client::output::Output;
+use crate::cli::client::publish::Codec;
 use crate::client::{AckLevel, Compression, IN_FLIGHT_MAX};
 use crate::load::{HEADER_BYTES, Workload};
 
@@ -80,15 +81,6 @@ enum Ack {
     Leader,
     /// The disk has the message
     Durable,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Codec {
-    None,
-    Gzip,
-    Snappy,
-    Lz4,
-    Zstd,
 }
 
 /// What is to be done.
@@ -240,18 +232,6 @@ impl From<Ack> for AckLevel {
         match ack {
             Ack::Leader => AckLevel::Leader,
             Ack::Durable => AckLevel::Durable,
-        }
-    }
-}
-
-impl From<Codec> for Compression {
-    fn from(codec: Codec) -> Compression {
-        match codec {
-            Codec::None => Compression::None,
-            Codec::Gzip => Compression::Gzip,
-            Codec::Snappy => Compression::Snappy,
-            Codec::Lz4 => Compression::Lz4,
-            Codec::Zstd => Compression::Zstd,
         }
     }
 }

@@ -84,7 +84,7 @@ enum Ack {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Codec {
+pub(super) enum Codec {
     None,
     Gzip,
     Snappy,

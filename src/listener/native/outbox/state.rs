@@ -11,7 +11,7 @@ use super::outgoing::Outgoing;
 use crate::listener::native::answer::Answer;
 use crate::listener::native::correlation::Noted;
 use crate::listener::native::errors::Refusal;
-use crate::listener::native::memory::{Loan, OWN_BYTES, OutgoingMemory};
+use crate::listener::native::memory::{Loan, OWN_BYTES, PeerMemory};
 use crate::protocol::native::reply;
 use crate::record::Batch;
 use crate::types::{Offset, PartitionIndex, Timestamp, TopicName};
@@ -73,7 +73,7 @@ impl Group {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) outgoing: Outgoing,
-    memory: Arc<OutgoingMemory>,
+    memory: Arc<PeerMemory>,
     /// Memory for what waits beyond [`OWN_BYTES`].
     loan: Loan,
     /// There was none for answers: until the peer has taken enough no requests are read.
@@ -104,7 +104,7 @@ pub(super) struct Slot {
 }
 
 impl State {
-    pub(super) fn new(memory: &Arc<OutgoingMemory>) -> State {
+    pub(super) fn new(memory: &Arc<PeerMemory>) -> State {
         State {
             outgoing: Outgoing::default(),
             memory: Arc::clone(memory),

@@ -23,10 +23,10 @@ struct Rig {
 
 impl Rig {
     async fn new() -> Rig {
-        Rig::with_memory(OutgoingMemory::new(256 << 20, Duration::from_secs(10))).await
+        Rig::with_memory(PeerMemory::new(256 << 20, Duration::from_secs(10))).await
     }
 
-    async fn with_memory(memory: Arc<OutgoingMemory>) -> Rig {
+    async fn with_memory(memory: Arc<PeerMemory>) -> Rig {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (peer, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
@@ -193,7 +193,7 @@ async fn an_idle_connection_keeps_no_room() {
 /// What waits is counted, by whoever it was put there, and no longer than until the socket has taken it.
 #[tokio::test]
 async fn what_waits_is_on_loan() {
-    let memory = OutgoingMemory::new(64 << 20, Duration::from_secs(10));
+    let memory = PeerMemory::new(64 << 20, Duration::from_secs(10));
     let mut rig = Rig::with_memory(Arc::clone(&memory)).await;
     let long = "x".repeat(50_000);
     let mut sent = 0;
@@ -218,7 +218,7 @@ async fn what_waits_is_on_loan() {
 /// Where there is no memory for more answers no more requests are read, and what was answered goes out all the same.
 #[tokio::test]
 async fn answers_go_out_without_memory() {
-    let memory = OutgoingMemory::new(1 << 20, Duration::from_secs(3_600));
+    let memory = PeerMemory::new(1 << 20, Duration::from_secs(3_600));
     let mut rig = Rig::with_memory(Arc::clone(&memory)).await;
     let all = memory.take(1 << 20).await;
     let first = rig.outbox.reserve(1);
@@ -239,7 +239,7 @@ async fn answers_go_out_without_memory() {
 /// A peer that reads nothing is let go where somebody waits for what it holds.
 #[tokio::test]
 async fn who_does_not_read_ends_where_others_wait() {
-    let memory = OutgoingMemory::new(2 << 20, Duration::from_millis(1));
+    let memory = PeerMemory::new(2 << 20, Duration::from_millis(1));
     let rig = Rig::with_memory(Arc::clone(&memory)).await;
     let long = "x".repeat(100_000);
     while rig.outbox.state.lock().outgoing.is_empty() || rig.outbox.has_room() {
