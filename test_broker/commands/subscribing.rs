@@ -60,6 +60,23 @@ fn positions_are_kept_as_far_as_was_printed() {
     check(&server, &[&me[..], &["--timeout", "0.2"]].concat(), "");
 }
 
+/// Where exactly as many records as one run has were there, and then none, the last ones stayed in the output's buffer
+/// until the next record came: whoever waited for them waited for ever.
+#[test]
+fn what_was_printed_does_not_wait_for_the_next_record() {
+    let (directory, server) = start(1);
+    for count in [255, 256, 257, 512] {
+        client(&server, &["topics", "delete", "t", "--yes"]).expect_out();
+        client(&server, &["create-topic", "t"]).expect_out();
+        publish(&server, &directory, &"line\n".repeat(count));
+        let mut subscriber = command(&server, &["subscribe", "t", "--raw"]).spawn().expect("it runs");
+        let mut lines = BufReader::new(subscriber.stdout.take().expect("piped")).lines();
+        assert!(lines.by_ref().take(count).all(|line| line.expect("a line") == "line"));
+        kill_process(Pid::from_child(&subscriber), Signal::TERM).expect("signalled");
+        assert!(end(subscriber).0.success());
+    }
+}
+
 #[test]
 fn a_killed_subscriber_misses_nothing() {
     let (directory, server) = start(1);

@@ -42,7 +42,8 @@ fn keyed() -> (Vec<u8>, BTreeMap<u32, Lines>) {
 
 fn subscribe(server: &Server) -> Child {
     let format = r"{partition}|{key}|{headers}|{value}\n";
-    let arguments = ["subscribe", "t", "--all-partitions", "--format", format];
+    // It ends by itself where what it waits for does not come.
+    let arguments = ["subscribe", "t", "--all-partitions", "--timeout", "120", "--format", format];
     command(server, &arguments).stderr(Stdio::null()).spawn().expect("it runs")
 }
 
@@ -81,7 +82,9 @@ fn start_lost<'a>(scope: &'a thread::Scope<'a, '_>, server: &Server, partition: 
             }
         }
     });
-    while json(server, &["topics", "describe", "t"])["partitions"][partition as usize]["high_watermark"] == 0 {}
+    while json(server, &["topics", "describe", "t"])["partitions"][partition as usize]["high_watermark"] == 0 {
+        assert!(publisher.try_wait().expect("asked").is_none(), "the publisher ended");
+    }
     publisher
 }
 

@@ -141,24 +141,19 @@ impl Reading<'_> {
     async fn run(&mut self, count: u64, patience: Option<Duration>) -> Result<(), Failure> {
         let mut stop = pin!(interrupted());
         let mut closed = pin!(output_closed());
-        let mut run = 0;
         while self.printed < count {
-            let ready = if run < RUN_RECORDS_MAX { self.source.try_next().await } else { None };
-            run += 1;
-            if let Some(next) = ready {
-                self.print(next)?;
-                continue;
-            }
-            if run <= RUN_RECORDS_MAX {
+            let is_dry = self.print_ready(count).await?;
+            if is_dry {
                 self.flush()?;
             }
-            run = 0;
             let next = tokio::select! {
                 biased;
                 stopped = &mut stop => {
                     stopped.map_err(Failure::Signal)?;
                     break;
                 }
+                // Nothing is waited for while what was printed is not flushed.
+                () = std::future::ready(()), if !is_dry => continue,
                 next = self.source.next() => next,
                 () = &mut closed => return Err(Failure::Output(std::io::ErrorKind::BrokenPipe.into())),
                 () = silence(patience) => break,
@@ -169,6 +164,20 @@ impl Reading<'_> {
             }
         }
         self.flush()
+    }
+
+    /// Prints what is there already, but no more than a run. Whether nothing more is there.
+    async fn print_ready(&mut self, count: u64) -> Result<bool, Failure> {
+        for _ in 0..RUN_RECORDS_MAX {
+            if self.printed == count {
+                return Ok(false);
+            }
+            match self.source.try_next().await {
+                Some(next) => self.print(next)?,
+                None => return Ok(true),
+            }
+        }
+        Ok(false)
     }
 
     fn print(&mut self, next: (usize, Result<Record, ClientError>)) -> Result<(), Failure> {
