@@ -36,7 +36,7 @@ pub use error::{BrokerError, OpenError};
 pub use internal_topics::InternalTopic;
 pub use open::{BrokerStart, OpenSummary, PartitionOpened};
 pub use options::{BrokerOptions, TopicDefaults};
-pub use positions::{CLIENT_ID_BYTES_MAX, PositionKey};
+pub use positions::{CLIENT_ID_BYTES_MAX, PositionKey, PositionOwner};
 pub use topic::{Slot, TopicHandle};
 pub use topic_commands::{CommandReply, CreatedTopic, TopicChange};
 

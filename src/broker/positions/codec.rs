@@ -5,11 +5,12 @@
 //! {"version":1,"topic":"events","offset":42,"epoch":3,"time_ms":1700000000000}
 //! ```
 //!
-//! The last record of a key counts; one without a value drops the position.
+//! A group's position has `group` in place of `client_id`; `resets` stands in the value where an operator has set the
+//! position anew. The last record of a key counts; one without a value drops the position.
 
 use serde::{Deserialize, Serialize};
 
-use super::key::{Place, Position};
+use super::key::{Place, Position, PositionOwner};
 use crate::broker::metadata::topic_name;
 use crate::record::Record;
 use crate::types::{Epoch, Offset, PartitionIndex, Timestamp, TopicId, TopicName};
@@ -18,10 +19,38 @@ use crate::types::{Epoch, Offset, PartitionIndex, Timestamp, TopicId, TopicName}
 const VERSION: u32 = 1;
 
 #[derive(Serialize, Deserialize)]
-struct Key<S> {
-    client_id: S,
+struct Key {
+    #[serde(flatten)]
+    owner: PositionOwner,
     topic_id: TopicId,
     partition: u32,
+}
+
+/// Whose a position is, as a member of JSON objects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Owner {
+    #[serde(rename = "client_id")]
+    Client(String),
+    #[serde(rename = "group")]
+    Group(String),
+}
+
+impl From<PositionOwner> for Owner {
+    fn from(owner: PositionOwner) -> Owner {
+        match owner {
+            PositionOwner::Client(id) => Owner::Client(id.to_string()),
+            PositionOwner::Group(id) => Owner::Group(id.to_string()),
+        }
+    }
+}
+
+impl From<Owner> for PositionOwner {
+    fn from(owner: Owner) -> PositionOwner {
+        match owner {
+            Owner::Client(id) => PositionOwner::Client(id.into()),
+            Owner::Group(id) => PositionOwner::Group(id.into()),
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -32,6 +61,13 @@ struct Value {
     offset: u64,
     epoch: i32,
     time_ms: i64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    resets: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]
+pub(super) fn is_zero(resets: &u32) -> bool {
+    *resets == 0
 }
 
 /// Why a record is no position.
@@ -48,8 +84,8 @@ pub(super) enum DecodeError {
 }
 
 pub(super) fn encode_key(place: &Place) -> Vec<u8> {
-    let Place { topic_id, partition, client_id } = place;
-    let key = Key { client_id: &**client_id, topic_id: *topic_id, partition: partition.0 };
+    let Place { topic_id, partition, owner } = place;
+    let key = Key { owner: owner.clone(), topic_id: *topic_id, partition: partition.0 };
     serde_json::to_vec(&key).expect("structs of plain fields always serialize")
 }
 
@@ -60,20 +96,21 @@ pub(super) fn encode_value(position: &Position) -> Vec<u8> {
         offset: position.offset.get(),
         epoch: position.epoch.get(),
         time_ms: position.moved_at.millis(),
+        resets: position.resets,
     };
     serde_json::to_vec(&value).expect("structs of plain fields always serialize")
 }
 
 /// The position a record keeps, or the place of the one it drops.
 pub(super) fn decode(record: &Record) -> Result<(Place, Option<Position>), DecodeError> {
-    let key: Key<String> = serde_json::from_slice(record.key.as_ref().ok_or(DecodeError::NoKey)?)?;
+    let key: Key = serde_json::from_slice(record.key.as_ref().ok_or(DecodeError::NoKey)?)?;
     let partition = PartitionIndex(key.partition);
-    let place = Place { topic_id: key.topic_id, partition, client_id: key.client_id.into() };
+    let place = Place { topic_id: key.topic_id, partition, owner: key.owner };
     let Some(value) = &record.value else { return Ok((place, None)) };
-    let Value { version, topic, offset, epoch, time_ms } = serde_json::from_slice(value)?;
+    let Value { version, topic, offset, epoch, time_ms, resets } = serde_json::from_slice(value)?;
     if version > VERSION {
         return Err(DecodeError::NewerVersion { found: version });
     }
     let (offset, epoch) = Offset::new(offset).zip(Epoch::new(epoch)).ok_or(DecodeError::OutOfRange)?;
-    Ok((place, Some(Position { topic, offset, epoch, moved_at: Timestamp::from_millis(time_ms) })))
+    Ok((place, Some(Position { topic, offset, epoch, moved_at: Timestamp::from_millis(time_ms), resets })))
 }

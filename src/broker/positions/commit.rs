@@ -28,6 +28,15 @@ impl fmt::Debug for PositionReply {
     }
 }
 
+/// What is asked for.
+#[derive(Debug)]
+struct Commit {
+    key: PositionKey,
+    offset: Offset,
+    ack: AckLevel,
+    is_reset: bool,
+}
+
 impl Broker {
     /// The position that a client keeps: the next offset it has to read. `None` where it keeps none, or the topic does
     /// not exist. What a lazy commit said counts at once.
@@ -54,7 +63,21 @@ impl Broker {
         now: Timestamp,
         reply: impl FnOnce(Result<Offset, BrokerError>) + Send + 'static,
     ) {
-        self.commit_where(key, offset, ack, now, PositionReply::new(reply), |_| true);
+        let commit = Commit { key, offset, ack, is_reset: false };
+        self.commit_where(commit, now, PositionReply::new(reply), |_| true);
+    }
+
+    /// Sets a position to `offset`, also back: what an operator asks for. The reply comes once that is synced; it is as
+    /// that of [`Broker::commit`].
+    pub fn reset_position(
+        self: &Arc<Self>,
+        key: PositionKey,
+        offset: Offset,
+        now: Timestamp,
+        reply: impl FnOnce(Result<Offset, BrokerError>) + Send + 'static,
+    ) {
+        let commit = Commit { key, offset, ack: AckLevel::Durable, is_reset: true };
+        self.commit_where(commit, now, PositionReply::new(reply), |_| true);
     }
 
     /// As [`Broker::commit`], for who has read records of this very partition: where the topic was deleted and created
@@ -69,18 +92,18 @@ impl Broker {
         reply: impl FnOnce(Result<Offset, BrokerError>) + Send + 'static,
     ) {
         let is_same = |named: &Arc<Partition>| Arc::ptr_eq(named, partition);
-        self.commit_where(key, offset, ack, now, PositionReply::new(reply), is_same);
+        let commit = Commit { key, offset, ack, is_reset: false };
+        self.commit_where(commit, now, PositionReply::new(reply), is_same);
     }
 
     fn commit_where(
         self: &Arc<Self>,
-        key: PositionKey,
-        offset: Offset,
-        ack: AckLevel,
+        commit: Commit,
         now: Timestamp,
         reply: PositionReply,
         is_wanted: impl FnOnce(&Arc<Partition>) -> bool,
     ) {
+        let Commit { key, offset, ack, is_reset } = commit;
         // Under this lock no topic goes: what is entered here is what its deletion will find.
         let topics = self.topics.read();
         let entered = topics.get(&key.topic).ok_or_else(|| BrokerError::UnknownTopic { topic: key.topic.clone() });
@@ -98,12 +121,13 @@ impl Broker {
             if offset > high_watermark {
                 return Err(BrokerError::OffsetOutOfRange { offset, log_start, high_watermark });
             }
-            let position = Position { topic: key.topic.clone(), offset, epoch: partition.epoch(), moved_at: now };
+            let position =
+                Position { topic: key.topic.clone(), offset, epoch: partition.epoch(), moved_at: now, resets: 0 };
             Ok((Place::new(&key, topic.topic().id), position))
         });
         match position {
             Ok((place, position)) => {
-                let (slot, answers) = self.positions.enter(Waiting { place, position, level: ack, reply });
+                let (slot, answers) = self.positions.enter(Waiting { place, position, level: ack, is_reset, reply });
                 drop(topics);
                 self.positions.follow_up(slot, answers);
             }

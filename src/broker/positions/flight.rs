@@ -111,8 +111,8 @@ impl Shard {
         let kept = self.kept.get(place).map(|kept| &kept.position);
         let claimed = self.claims.get(place).map(|claim| &claim.position);
         let loaded = loading.flight.changes.get(place).and_then(Option::as_ref);
-        let known = [kept, claimed, loaded].into_iter().flatten().filter(|known| known.offset > position.offset);
-        let furthest = known.max_by_key(|known| known.offset).unwrap_or(position).clone();
+        let known = [kept, claimed, loaded].into_iter().flatten().filter(|known| known.reach() > position.reach());
+        let furthest = known.max_by_key(|known| known.reach()).unwrap_or(position).clone();
         if !loading.has(place, &furthest) {
             loading.put(place.clone(), Some(furthest));
         }

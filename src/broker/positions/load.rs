@@ -155,9 +155,9 @@ impl Loading<'_> {
             let topic = self.topics.get(&place.topic_id)?;
             let position = corrected(&kept.position, &*topic.partition(place.partition).ok()?)?;
             tracing::warn!(
-                client_id = &*place.client_id, topic = %position.topic, partition = place.partition.0,
+                owner = %place.owner, topic = %position.topic, partition = place.partition.0,
                 from = kept.position.offset.get(), to = position.offset.get(),
-                "records that a client had read were lost; its position goes back to where they begin"
+                "records that were read were lost; its position goes back to where they begin"
             );
             Some((place.clone(), position))
         });

@@ -26,7 +26,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 
-pub use key::{CLIENT_ID_BYTES_MAX, PositionKey};
+pub use key::{CLIENT_ID_BYTES_MAX, PositionKey, PositionOwner};
 pub use registry::{OFFSETS_TOPIC, PositionLimits};
 pub use snapshot::{KeptPosition, PositionsSnapshot};
 

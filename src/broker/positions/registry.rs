@@ -229,7 +229,7 @@ impl Positions {
     }
 
     fn slot_of(&self, place: &Place) -> usize {
-        shard_of(&place.client_id, u32::try_from(self.slots().len()).unwrap_or(u32::MAX))
+        shard_of(place.owner.id(), u32::try_from(self.slots().len()).unwrap_or(u32::MAX))
     }
 
     /// Changes a shard and keeps count of what it keeps.

@@ -67,6 +67,8 @@ pub(super) struct Waiting {
     pub(super) place: Place,
     pub(super) position: Position,
     pub(super) level: AckLevel,
+    /// Whether it may move the position back.
+    pub(super) is_reset: bool,
     pub(super) reply: PositionReply,
 }
 
@@ -86,9 +88,14 @@ impl Shard {
 
     /// The position, as far as anybody has been told of it.
     pub(super) fn committed(&self, place: &Place) -> Option<Offset> {
-        let kept = self.kept.get(place).map(|kept| kept.position.offset);
-        let claimed = self.claims.get(place).map(|claim| claim.position.offset);
-        kept.max(claimed)
+        self.known(place).map(|position| position.offset)
+    }
+
+    /// The position that counts of those that are kept and claimed.
+    fn known(&self, place: &Place) -> Option<&Position> {
+        let kept = self.kept.get(place).map(|kept| &kept.position);
+        let claimed = self.claims.get(place).map(|claim| &claim.position);
+        kept.into_iter().chain(claimed).max_by_key(|known| known.reach())
     }
 
     /// Enters a commit. `durable` is how far the log is synced. Whoever needs no more than there is, is answered.
@@ -98,6 +105,8 @@ impl Shard {
             return vec![(commit.reply, Err(failure.clone()))];
         }
         let is_lazy = commit.level == AckLevel::None;
+        let resets = self.known(&commit.place).map_or(0, |known| known.resets);
+        commit.position.resets = if commit.is_reset { resets.saturating_add(1) } else { resets };
         let kept = self.kept.get(&commit.place);
         let claimed = self.claims.get(&commit.place).map(|claim| &claim.position);
         if let Some(kept) = kept.filter(|kept| !commit.position.moves(&kept.position))
@@ -106,9 +115,7 @@ impl Shard {
         {
             return vec![(commit.reply, Ok(kept.position.offset))];
         }
-        let furthest =
-            [kept.map(|kept| &kept.position), claimed].into_iter().flatten().max_by_key(|known| known.offset);
-        if let Some(furthest) = furthest.filter(|furthest| furthest.offset > commit.position.offset) {
+        if let Some(furthest) = self.known(&commit.place).filter(|known| known.reach() > commit.position.reach()) {
             commit.position = furthest.clone();
         }
         let gathered = if is_lazy { self.claims.len() } else { self.waiting.len() };
