@@ -6,6 +6,7 @@
 
 pub mod dedup;
 pub mod delivery;
+mod compaction;
 mod description;
 mod directory_check;
 mod error;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
+pub use compaction::CompactionLimits;
 pub use description::{DescribedStatus, EffectiveSettings, PartitionDescription, TopicDescription};
 pub use error::{BrokerError, OpenError};
 pub use internal_topics::InternalTopic;
@@ -43,6 +45,7 @@ pub use topic_commands::{CommandReply, CreatedTopic, TopicChange};
 use crate::log::{DataDirectory, SpaceReserve};
 use crate::replica::{AckLevel, Partition, ReplicaContext, SyncPolicy};
 use crate::types::{PartitionIndex, TopicName};
+use compaction::Compactor;
 use dedup::MessageIds;
 use housekeeping::SnapshotSchedule;
 use meta_log::MetaLog;
@@ -65,6 +68,7 @@ pub struct Broker {
     meta_partition: Arc<Partition>,
     producer_ids: Mutex<ProducerIds>,
     positions: Arc<Positions>,
+    compactor: Mutex<Compactor>,
 }
 
 impl Broker {

@@ -23,7 +23,7 @@ pub fn index_name(base: Offset) -> String {
 /// The name of one of a segment's files as it was rewritten for the `generation`th time: `<base>.<generation>.log`. As
 /// long as it was not, the plain name.
 #[must_use]
-pub fn segment_file_name(base: Offset, generation: u32, extension: &str) -> String {
+pub(super) fn segment_file_name(base: Offset, generation: u32, extension: &str) -> String {
     match generation {
         0 => format!("{:020}.{extension}", base.get()),
         _ => format!("{:020}.{generation}.{extension}", base.get()),

@@ -92,7 +92,7 @@ fn settings_are_in_force_at_once_and_after_a_restart() {
     let settings = SettingsChange {
         retention_bytes: Some(Some(2_000)),
         segment_bytes: Some(Some(500)),
-        cleanup_policy: Some(Some(CleanupPolicy::Compact)),
+        cleanup_policy: Some(Some(CleanupPolicy::CompactAndDelete)),
         message_bytes_max: Some(Some(77)),
         ..SettingsChange::default()
     };
@@ -110,7 +110,7 @@ fn settings_are_in_force_at_once_and_after_a_restart() {
         let effective = again.broker.describe_topic(&name("events")).unwrap().effective;
         assert_eq!((effective.retention_bytes, effective.retention_ms), (2_000, -1));
         assert_eq!((effective.segment_bytes, effective.message_bytes_max), (500, 77));
-        assert_eq!(effective.cleanup_policy, CleanupPolicy::Compact);
+        assert_eq!(effective.cleanup_policy, CleanupPolicy::CompactAndDelete);
     }
     let rig = third;
     assert_eq!(rig.alter("events", retention_bytes(None)), "alter: events with 2");
