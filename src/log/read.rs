@@ -265,7 +265,7 @@ impl PartitionLog {
     }
 
     /// Whether a segment is in `partition.json`, as it is here.
-    fn is_named(&self, record: &SegmentRecord) -> bool {
+    pub(crate) fn is_named(&self, record: &SegmentRecord) -> bool {
         let file = self.state().file;
         let after = file.segments.partition_point(|named| named.base <= record.base);
         after.checked_sub(1).is_some_and(|last| file.segments[last] == *record)

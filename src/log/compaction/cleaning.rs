@@ -50,7 +50,7 @@ impl Cleaning {
             }
             let next = compaction.inputs.get(self.number + 1).copied();
             if self.cursor.is_none() {
-                self.cursor = Some(Cursor::open(&*log.context.disk, &log.files, &input.record)?);
+                self.cursor = Some(Cursor::open(log, &input.record)?);
                 if self.output.is_none() && next.is_some_and(|next| compaction.may_join(input.bytes(), &input.record, &next)) {
                     self.begin(compaction, log, &input)?;
                 }

@@ -1,17 +1,18 @@
 //! Reading one sealed segment batch by batch, a turn at a time.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
 use super::CompactionError;
-use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::disk::{DiskFile, OpenMode};
 use crate::log::chain::{Chain, Damage};
 use crate::log::context::BATCH_BYTES_MAX;
 use crate::log::epochs::History;
 use crate::log::error::LogError;
-use crate::log::layout::PartitionFiles;
 use crate::log::partition_file::SegmentRecord;
+use crate::log::partition_log::PartitionLog;
 use crate::log::recovery::DamageReport;
 use crate::record::{Batch, BatchError};
 use crate::types::Offset;
@@ -31,13 +32,19 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
-    pub(super) fn open(
-        disk: &dyn Disk,
-        files: &PartitionFiles,
-        record: &SegmentRecord,
-    ) -> Result<Cursor, CompactionError> {
-        let path = files.log_of(record);
-        let file = disk.open(&path, OpenMode::Read).map_err(|error| LogError::io("open", &path, error))?;
+    pub(super) fn open(log: &PartitionLog, record: &SegmentRecord) -> Result<Cursor, CompactionError> {
+        let path = log.files.log_of(record);
+        let file = match log.context.disk.open(&path, OpenMode::Read) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound && !log.is_named(record) => {
+                return Err(CompactionError::Superseded);
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let report = DamageReport { segment: record.base, position: 0, damage: Damage::Missing };
+                return Err(CompactionError::Damaged(report));
+            }
+            Err(error) => return Err(LogError::io("open", &path, error).into()),
+        };
         let end = record.sealed.map_or(0, |sealed| sealed.bytes);
         Ok(Cursor { file, base: record.base, end, next: record.base, position: 0, chunk: Bytes::new() })
     }

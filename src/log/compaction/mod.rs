@@ -276,7 +276,7 @@ impl Compaction {
         let Some(input) = self.inputs.get(number).copied() else { return Ok(self.clean()) };
         let mut cursor = match cursor {
             Some(cursor) => cursor,
-            None => Cursor::open(&*log.context.disk, &log.files, &input.record)?,
+            None => Cursor::open(log, &input.record)?,
         };
         while self.report.bytes_read < until {
             let Some(batch) = cursor.next(&self.file.history)? else {

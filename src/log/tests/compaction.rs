@@ -234,3 +234,199 @@ fn a_crash_at_any_step_loses_nothing() {
     }
     assert!(cases > 400, "{cases}");
 }
+
+/// Memory for few keys: each compaction comes a little further, and the last one to the end.
+#[test]
+fn what_does_not_fit_into_memory_waits_for_the_next_time() {
+    for keys_bytes_max in [0, 24 * 8, 24 * 20] {
+        let bench = Bench::new(700);
+        let mut keyed = Keyed::new(&bench, 5);
+        (0..60).for_each(|_| keyed.append(40));
+        let end = keyed.log.state().file.active().base;
+        let (mut compacted_to, mut rounds) = (Offset::ZERO, 0);
+        while compacted_to < end {
+            let start = CompactionStart { keys_bytes_max, ..keyed.start(end) };
+            let report = keyed.compact(start, 10_000);
+            assert!(report.compacted_to > compacted_to, "it comes no further than {compacted_to}");
+            compacted_to = report.compacted_to;
+            rounds += 1;
+            // Of batches with more records than there is ever room for some stay that a newer one replaces.
+            let older = if keys_bytes_max < 24 * 12 { Older::MayStay } else { Older::Gone };
+            check(&keyed.log, &keyed.records, compacted_to.get(), Tombstones::AllThere, older);
+        }
+        assert!(rounds > 3, "{rounds}");
+    }
+}
+
+#[test]
+fn tombstones_go_after_their_time_and_nothing_comes_back() {
+    let bench = Bench::new(300);
+    let mut keyed = Keyed::new(&bench, 1);
+    let append = |keyed: &mut Keyed, key: &str, value: Option<&str>| {
+        let base = keyed.log.state().end.next_offset;
+        let mut builder = BatchBuilder::new(BuilderOptions::default());
+        builder.append(at(keyed.now), Some(key.as_bytes()), value.map(str::as_bytes), &[]).unwrap();
+        keyed.log.append(&[builder.finish().unwrap().number(base, epoch(1))], at(keyed.now)).unwrap();
+        let (key, value) = (Some(key.into()), value.map(Into::into));
+        keyed.records.insert(base.get(), Written { key, value, millis: keyed.now });
+    };
+    let fill = |keyed: &mut Keyed| (0..9).for_each(|n| append(keyed, &format!("other-{}", n % 3), Some("some value")));
+    let tombstones = |keyed: &Keyed| {
+        let batches = read_all(&keyed.log);
+        let records = batches.iter().flat_map(|batch| batch.records().unwrap().map(Result::unwrap));
+        records.filter(|record| record.value.is_none()).count()
+    };
+    append(&mut keyed, "gone", Some("a value"));
+    fill(&mut keyed);
+    append(&mut keyed, "gone", None);
+    fill(&mut keyed);
+    let mut seen = Vec::new();
+    for millis in [10, 500, 1_009, 1_010, 1_011, 5_000] {
+        keyed.now = millis;
+        fill(&mut keyed);
+        keyed.log.roll().unwrap();
+        let end = keyed.log.state().end.next_offset;
+        keyed.compact(keyed.start(end), u64::MAX);
+        keyed.check(end.get(), Tombstones::MayBeGone);
+        seen.push(tombstones(&keyed));
+        let kept = read_all(&keyed.log);
+        let gone = kept.iter().flat_map(|batch| batch.records().unwrap().map(Result::unwrap));
+        assert_eq!(gone.filter(|record| record.key.as_deref() == Some(b"gone") && record.value.is_some()).count(), 0);
+    }
+    assert_eq!(seen, [1, 1, 1, 1, 0, 0], "kept through the 1000 ms after it was first cleaned at 10");
+}
+
+#[test]
+fn young_records_and_their_segments_are_not_touched() {
+    let bench = Bench::new(600);
+    let mut keyed = Keyed::new(&bench, 3);
+    (0..40).for_each(|_| keyed.append(3));
+    let end = keyed.log.state().file.active().base;
+    let policy = CompactionPolicy { min_lag_ms: keyed.now / 2, ..POLICY };
+    let mut compaction = keyed.log.begin_compaction(&policy, keyed.start(end), at(keyed.now)).unwrap();
+    let CompactionTurn::Done(report) = keyed.log.compact(&mut compaction, u64::MAX).unwrap() else { panic!("no end") };
+    let first_young = keyed.records.iter().find(|(_, record)| record.millis > keyed.now - keyed.now / 2).unwrap();
+    assert!(report.compacted_to.get() <= *first_young.0 && report.records_removed > 0, "{report:?}");
+    keyed.check(report.compacted_to.get(), Tombstones::AllThere);
+    assert_eq!(keyed.log.dirty(&policy, end, at(keyed.now)), None, "what is too young makes nothing dirty");
+    assert!(keyed.log.dirty(&POLICY, end, at(keyed.now)).is_some());
+    let half = CompactionPolicy { dirty_percent_min: 100, ..POLICY };
+    assert_eq!(keyed.log.dirty(&half, end, at(keyed.now)), None, "some of it is clean");
+}
+
+/// Readers that began before a segment was replaced, or while it was, read what they would have read.
+#[test]
+fn reads_go_on_while_segments_are_replaced() {
+    let bench = Bench::new(600);
+    let mut keyed = Keyed::new(&bench, 8);
+    (0..60).for_each(|_| keyed.append(5));
+    let end = keyed.log.state().end.next_offset;
+    let before = keyed.log.state().file;
+    let newest = |time: i64| keyed.log.batch_at_time(at(time), end).unwrap().map(|batch| batch.header().base_offset);
+    let times: Vec<_> = (0..keyed.now).step_by(50).map(|time| (time, newest(time))).collect();
+    let mut compaction = keyed.log.begin_compaction(&POLICY, keyed.start(end), at(keyed.now)).unwrap();
+    let mut turns = 0;
+    while keyed.log.compact(&mut compaction, 200).unwrap() == CompactionTurn::GoesOn {
+        check(&keyed.log, &keyed.records, end.get(), Tombstones::AllThere, Older::MayStay);
+        turns += 1;
+    }
+    assert!(turns > 20, "{turns}");
+    // `partition.json` as it was names files that are gone: the read begins anew.
+    let old = before.segments[0].base;
+    assert!(matches!(keyed.log.read_in(&before, old, end, 1_000), Err(ReadError::Log(_))));
+    assert!(!keyed.log.read(old, end, 1_000).unwrap().is_empty());
+    for (time, found) in times {
+        let now = newest(time);
+        assert!(now >= found, "at {time}: {now:?} after {found:?}");
+        let batch = now.map(|base| keyed.log.read(base, end, 1).unwrap().remove(0));
+        assert!(batch.is_none_or(|batch| batch.header().max_timestamp >= at(time) && batch.header().records_count > 0));
+    }
+}
+
+#[test]
+fn damage_is_found_before_and_after() {
+    let bench = Bench::new(600);
+    let mut keyed = Keyed::new(&bench, 4);
+    (0..40).for_each(|_| keyed.append(5));
+    let end = keyed.log.state().file.active().base;
+    let bytes = keyed.log.state().file.segments[1].sealed.unwrap().bytes;
+    let second = Bench::files().log_of(&keyed.log.state().file.segments[1]);
+    // Damage in what is to be compacted ends the compaction, and everything is as it was.
+    bench.disk.flip_bit(&second, bytes / 2, 3).unwrap();
+    let mut compaction = keyed.log.begin_compaction(&POLICY, keyed.start(end), at(keyed.now)).unwrap();
+    let error = keyed.log.compact(&mut compaction, u64::MAX).unwrap_err();
+    assert!(matches!(error, CompactionError::Damaged(_)), "{error}");
+    assert!(bench.names().iter().all(|name| !name.ends_with(".tmp")), "{:?}", bench.names());
+    bench.disk.flip_bit(&second, bytes / 2, 3).unwrap();
+    keyed.check(0, Tombstones::AllThere);
+    keyed.compact(keyed.start(end), u64::MAX);
+    keyed.check(end.get(), Tombstones::MayBeGone);
+    drop(keyed);
+    // Every byte of a compacted segment is covered: what is flipped, cut out or missing is damage.
+    let opened = bench.on(bench.disk.fork()).open();
+    let first = opened.log.state().file.segments[0];
+    assert!(first.generation > 0);
+    let (path, bytes) = (Bench::files().log_of(&first), first.sealed.unwrap().bytes);
+    for position in (0..bytes).step_by(7) {
+        let damaged = bench.on(bench.disk.fork());
+        damaged.disk.flip_bit(&path, position, u32::try_from(position % 8).unwrap()).unwrap();
+        assert!(damaged.open().damage.is_some(), "byte {position}");
+    }
+    let whole = bench.disk.read_all(&path).unwrap();
+    let header = crate::record::verify(&whole).unwrap();
+    let lacking = bench.on(bench.disk.fork());
+    lacking.disk.write_all(&path, &whole[header.total_bytes..]).unwrap();
+    assert!(lacking.open().damage.is_some(), "a batch that is missing is no gap");
+}
+
+/// What fails on the way leaves the log as it is, and the next compaction does it.
+#[test]
+fn failures_on_the_way_do_no_harm() {
+    use crate::disk::faulty::{OpKind, Rule};
+    for (kind, part) in [
+        (OpKind::Write, ".1.log"),
+        (OpKind::Sync, ".1.log"),
+        (OpKind::Rename, ".1.log"),
+        (OpKind::Write, "partition.json"),
+        (OpKind::Sync, "partition.json"),
+        (OpKind::Rename, "partition.json"),
+        (OpKind::Write, ".1.idx"),
+        (OpKind::Remove, ".log"),
+    ] {
+        let bench = Bench::new(600);
+        let mut keyed = Keyed::new(&bench, 6);
+        (0..40).for_each(|_| keyed.append(5));
+        let end = keyed.log.state().file.active().base;
+        bench.disk.inject(Rule::failing(kind).on(part));
+        let mut compaction = keyed.log.begin_compaction(&POLICY, keyed.start(end), at(keyed.now)).unwrap();
+        let result = keyed.log.compact(&mut compaction, u64::MAX);
+        assert_eq!(result.is_ok(), part == ".1.idx" || kind == OpKind::Remove, "{kind:?} {part}: {result:?}");
+        bench.disk.clear_faults();
+        check(&keyed.log, &keyed.records, end.get(), Tombstones::AllThere, Older::MayStay);
+        keyed.compact(keyed.start(end), u64::MAX);
+        keyed.check(end.get(), Tombstones::AllThere);
+        let opened = bench.open();
+        assert_eq!(opened.damage, None, "{kind:?} {part}");
+        check(&opened.log, &keyed.records, end.get(), Tombstones::AllThere, Older::Gone);
+    }
+}
+
+#[test]
+fn retention_and_a_new_start_take_what_is_being_compacted() {
+    let bench = Bench::new(600);
+    let mut keyed = Keyed::new(&bench, 9);
+    (0..40).for_each(|_| keyed.append(5));
+    let end = keyed.log.state().file.active().base;
+    let third = bases(&keyed.log)[2];
+    let mut compaction = keyed.log.begin_compaction(&POLICY, keyed.start(end), at(keyed.now)).unwrap();
+    while bench.names().iter().all(|name| !name.ends_with(".tmp")) {
+        assert_eq!(keyed.log.compact(&mut compaction, 1).unwrap(), CompactionTurn::GoesOn);
+    }
+    keyed.log.advance_log_start(third).unwrap();
+    let error = keyed.log.compact(&mut compaction, u64::MAX).unwrap_err();
+    assert!(matches!(error, CompactionError::Superseded), "{error}");
+    assert_eq!(bases(&keyed.log)[0], third);
+    assert!(bench.names().iter().all(|name| !name.contains(".1.") && !name.ends_with(".tmp")), "{:?}", bench.names());
+    keyed.compact(keyed.start(end), u64::MAX);
+    assert_eq!(bench.open().damage, None);
+}
