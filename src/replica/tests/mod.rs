@@ -2,6 +2,7 @@
 
 mod acks;
 mod appending;
+mod compaction;
 mod following;
 mod full_disk;
 mod reading;
