@@ -39,6 +39,7 @@ impl Broker {
             tracing::warn!(%error, "the space reserve cannot be made");
         }
         self.retry_positions(now);
+        self.step_groups(now);
         self.positions.step(now);
         let partitions = self.open_partitions();
         for partition in &partitions {

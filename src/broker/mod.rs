@@ -10,6 +10,7 @@ mod compaction;
 mod description;
 mod directory_check;
 mod error;
+pub mod groups;
 mod housekeeping;
 mod internal_topics;
 mod meta_log;
@@ -38,7 +39,7 @@ pub use error::{BrokerError, OpenError};
 pub use internal_topics::InternalTopic;
 pub use open::{BrokerStart, OpenSummary, PartitionOpened};
 pub use options::{BrokerOptions, TopicDefaults};
-pub use positions::{CLIENT_ID_BYTES_MAX, PositionKey};
+pub use positions::{CLIENT_ID_BYTES_MAX, PositionKey, PositionOwner};
 pub use topic::{Slot, TopicHandle};
 pub use topic_commands::{CommandReply, CreatedTopic, TopicChange};
 
@@ -47,6 +48,7 @@ use crate::replica::{AckLevel, Partition, ReplicaContext, SyncPolicy};
 use crate::types::{PartitionIndex, TopicName};
 use compaction::Compactor;
 use dedup::MessageIds;
+use groups::Groups;
 use housekeeping::SnapshotSchedule;
 use meta_log::MetaLog;
 use positions::Positions;
@@ -69,6 +71,7 @@ pub struct Broker {
     producer_ids: Mutex<ProducerIds>,
     positions: Arc<Positions>,
     compactor: Mutex<Compactor>,
+    groups: Groups,
 }
 
 impl Broker {
