@@ -19,6 +19,9 @@ const DELETE_RETENTION_MS: i64 = 24 * 3_600_000;
 /// Length of a segment of the broker's own topics, in bytes: small, for what is old goes a segment at a time.
 const INTERNAL_SEGMENT_BYTES: u64 = 4 << 20;
 
+/// The same where the topic is compacted.
+const COMPACTED_SEGMENT_BYTES: u64 = 1 << 20;
+
 /// How a broker behaves.
 #[derive(Debug, Clone)]
 pub struct BrokerOptions {
@@ -94,6 +97,14 @@ impl BrokerOptions {
     /// The options of a topic's partitions, whoever's it is. Whoever keeps an internal one says later when it syncs.
     pub(crate) fn topic_options(&self, name: &TopicName, settings: &TopicSettings) -> PartitionOptions {
         if name.is_internal() { self.internal_options(SyncPolicy::Always) } else { self.partition_options(settings) }
+    }
+
+    /// The same for a topic of the broker's own that is compacted, in segments so small that there is always something to
+    /// compact.
+    pub(crate) fn compacted(&self, mut options: PartitionOptions) -> PartitionOptions {
+        options.log.segment_bytes = options.log.segment_bytes.min(COMPACTED_SEGMENT_BYTES);
+        options.compaction = Some(CompactionPolicy { min_lag_ms: 0, ..self.compaction_policy() });
+        options
     }
 
     /// The options of the partitions the broker keeps for itself: nothing is ever given up.

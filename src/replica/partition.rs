@@ -70,8 +70,6 @@ pub(crate) struct State {
     /// Somebody needs everything before this offset durable.
     pub(crate) sync_wanted: Offset,
     pub(crate) last_sync: Timestamp,
-    /// What lies before this offset is not needed any more.
-    pub(crate) given_up: Offset,
     /// Compaction touches nothing from this offset on.
     pub(crate) compaction_floor: Option<Offset>,
     pub(crate) leader_acks: AckQueue,

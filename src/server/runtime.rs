@@ -415,7 +415,7 @@ mod tests {
             };
             let options = broker_options(&load(None, [], &Overrides::default()).unwrap().config);
             let broker = Broker::open(options, start).unwrap().0;
-            let wanted = InternalTopic { partitions: 16, sync: SyncPolicy::Interval { millis: 1_000 } };
+            let wanted = InternalTopic { partitions: 16, sync: SyncPolicy::Interval { millis: 1_000 }, is_compacted: false };
             let own = broker.ensure_internal_topic(&TopicName::new("__own").unwrap(), wanted, now()).unwrap();
             assert_eq!(own.partitions_count(), 16);
             let (done, replies) = mpsc::channel();

@@ -79,7 +79,7 @@ fn options(flavour: Flavour) -> BrokerOptions {
         publish: wiber::broker::publish::PublishLimits::default(),
         limits: MetadataLimits { topics_max: 100, partitions_max: 16 },
         compaction: CompactionLimits::default(),
-        positions: PositionLimits { partitions: 1, log_records_min: 20, ..PositionLimits::default() },
+        positions: PositionLimits { partitions: 1, ..PositionLimits::default() },
     }
 }
 

@@ -154,13 +154,13 @@ fn a_topic_is_described() {
 }
 
 fn own(partitions: u32) -> InternalTopic {
-    InternalTopic { partitions, sync: SyncPolicy::Os }
+    InternalTopic { partitions, sync: SyncPolicy::Os, is_compacted: false }
 }
 
 #[test]
 fn a_topic_of_the_brokers_own() {
     let rig = Rig::new();
-    let wanted = InternalTopic { partitions: 16, sync: SyncPolicy::Interval { millis: 1_000 } };
+    let wanted = InternalTopic { partitions: 16, sync: SyncPolicy::Interval { millis: 1_000 }, is_compacted: false };
     let made = rig.broker.ensure_internal_topic(&name("__offsets"), wanted, at(0)).unwrap();
     assert_eq!(made.partitions_count(), 16, "more than a user's topic may have here");
     rig.settle();

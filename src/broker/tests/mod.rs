@@ -75,7 +75,7 @@ fn options() -> BrokerOptions {
         publish: super::publish::PublishLimits::default(),
         limits: MetadataLimits { topics_max: 10, partitions_max: 8 },
         compaction: CompactionLimits::default(),
-        positions: PositionLimits { partitions: 2, positions_max: 10, expiry_ms: 1_000_000, log_records_min: 20 },
+        positions: PositionLimits { partitions: 2, positions_max: 10, expiry_ms: 1_000_000 },
     }
 }
 
