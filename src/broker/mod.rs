@@ -6,6 +6,7 @@
 
 pub mod dedup;
 pub mod delivery;
+mod compaction;
 mod description;
 mod directory_check;
 mod error;
@@ -32,6 +33,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
+pub use compaction::CompactionLimits;
 pub use description::{DescribedStatus, EffectiveSettings, PartitionDescription, TopicDescription};
 pub use error::{BrokerError, OpenError};
 pub use internal_topics::InternalTopic;
@@ -44,6 +46,7 @@ pub use topic_commands::{CommandReply, CreatedTopic, TopicChange};
 use crate::log::{DataDirectory, SpaceReserve};
 use crate::replica::{AckLevel, Partition, ReplicaContext, SyncPolicy};
 use crate::types::{PartitionIndex, TopicName};
+use compaction::Compactor;
 use dedup::MessageIds;
 use groups::Groups;
 use housekeeping::SnapshotSchedule;
@@ -67,6 +70,7 @@ pub struct Broker {
     meta_partition: Arc<Partition>,
     producer_ids: Mutex<ProducerIds>,
     positions: Arc<Positions>,
+    compactor: Mutex<Compactor>,
     groups: Groups,
 }
 

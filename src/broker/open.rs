@@ -105,6 +105,7 @@ impl Broker {
             meta_partition,
             producer_ids: Mutex::default(),
             positions,
+            compactor: Mutex::default(),
             groups,
         };
         Ok((Arc::new(broker), summary))
