@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::net::TcpStream;
 
-use super::outgoing::Outgoing;
+use crate::listener::outgoing::Outgoing;
 use crate::listener::native::answer::Answer;
 use crate::listener::native::correlation::Noted;
 use crate::listener::native::errors::Refusal;

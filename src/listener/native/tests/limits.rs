@@ -4,7 +4,7 @@ use crate::broker::CLIENT_ID_BYTES_MAX;
 use crate::broker::dedup::ID_BYTES_MAX;
 use crate::broker::delivery::{UNACKED_BYTES_MAX, UNACKED_RECORDS_MAX};
 use crate::listener::native::FRAME_COMING_MAX;
-use crate::listener::native::accept::TURNED_AWAY_MAX;
+use crate::listener::door::TURNED_AWAY_MAX;
 use crate::listener::native::batches::{FETCH_READ_BYTES_MAX, FETCHES_MAX};
 use crate::listener::native::outbox::{BUFFERED_BYTES_MAX, READ_AHEAD_BYTES_MAX, REQUESTS_MAX};
 use crate::listener::native::subscription::SUBSCRIPTIONS_MAX;
