@@ -19,11 +19,13 @@ mod places;
 pub mod positions;
 mod producer_ids;
 pub mod publish;
+pub mod queues;
 mod settling;
 pub mod snapshot;
 #[cfg(test)]
 pub(crate) mod tests;
 mod topic;
+mod topic_changes;
 mod topic_commands;
 
 use std::collections::BTreeMap;
@@ -49,6 +51,7 @@ use meta_log::MetaLog;
 use positions::Positions;
 use producer_ids::ProducerIds;
 use snapshot::SnapshotStore;
+use topic_changes::TopicChanges;
 
 /// The broker: its topics, its metadata, its snapshots.
 #[derive(Debug)]
@@ -61,6 +64,7 @@ pub struct Broker {
     snapshots: SnapshotStore,
     schedule: Mutex<SnapshotSchedule>,
     topics: RwLock<BTreeMap<TopicName, Arc<TopicHandle>>>,
+    topic_changes: TopicChanges,
     meta: Mutex<MetaLog>,
     meta_partition: Arc<Partition>,
     producer_ids: Mutex<ProducerIds>,

@@ -15,6 +15,7 @@ use super::meta_log::MetaLog;
 use super::metadata::{Metadata, Topic};
 use super::options::BrokerOptions;
 use super::positions::{OFFSETS_TOPIC, Positions, PositionsStart};
+use super::topic_changes::TopicChanges;
 use super::snapshot::{LogPointSnapshot, PartitionSnapshot, Snapshot, SnapshotStore};
 use super::topic::{Slot, TopicHandle};
 use crate::disk::Disk;
@@ -99,6 +100,7 @@ impl Broker {
             snapshots,
             schedule: Mutex::new(schedule),
             topics: RwLock::new(topics),
+            topic_changes: TopicChanges::default(),
             meta: Mutex::new(meta),
             meta_partition,
             producer_ids: Mutex::default(),
