@@ -58,7 +58,7 @@ pub(super) struct Part {
 #[derive(Debug)]
 pub(super) struct Ahead {
     pub(super) batches: Vec<Batch>,
-    pub(super) loan: Loan,
+    _loan: Loan,
     pub(super) making: Loan,
 }
 
@@ -182,5 +182,5 @@ pub(super) async fn read_ahead(
         tokio::task::yield_now().await;
     }
     let batches_loan = loan.split(bytes);
-    Ok(Ahead { batches, loan: batches_loan, making: loan })
+    Ok(Ahead { batches, _loan: batches_loan, making: loan })
 }
