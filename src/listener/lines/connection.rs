@@ -264,6 +264,8 @@ impl Connection<'_> {
             Ok(Command::Heartbeat) => self.okay(run, "heartbeat_received"),
             Ok(Command::Ping) => self.okay(run, "pong"),
             Ok(Command::Quit) => {
+                // Nothing comes behind these words.
+                self.outbox.close();
                 self.okay(run, "bye");
                 return Next::Close("QUIT");
             }

@@ -144,39 +144,28 @@ impl History<'_> {
     /// Shows records that are next, few or one large: reads them again, and sends them in their order.
     async fn show(&self, topic: &TopicHandle, piece: &[Found]) -> Result<(), ReadFailure> {
         let mut lines = BTreeMap::new();
-        let mut making: Option<Loan> = None;
+        let mut making = self.listener.outgoing_memory.nothing();
         for partition in topic.open_partitions() {
             let index = partition.name().partition;
             let mut wanted: Vec<&Found> = piece.iter().filter(|found| found.partition == index).collect();
             wanted.sort_unstable_by_key(|found| found.offset);
-            let mut at = 0;
-            while let Some(first) = wanted.get(at) {
-                let ahead = read_ahead(self.listener, partition, Next::from(first.offset), PIECE_BYTES).await;
-                // What retention took meanwhile is not there any more.
-                let Ahead { batches, making: loan, .. } = match ahead {
+            let mut rest = &wanted[..];
+            while let Some(first) = rest.first() {
+                // Who waits for memory has none of it: only what is alone in its piece brings its own.
+                let bytes = if piece.len() == 1 { first.bytes } else { 0 };
+                let read = read_ahead(self.listener, partition, Next { from: first.offset, bytes }, PIECE_BYTES).await;
+                let ahead = match read {
+                    // What retention took meanwhile is not there any more.
                     Err(ReadFailure::OutOfRange { .. }) => {
-                        at += 1;
+                        rest = &rest[1..];
                         continue;
                     }
                     other => other?,
                 };
-                match &mut making {
-                    Some(making) => making.join(loan),
-                    None => making = Some(loan),
+                rest = encode(partition, &ahead, rest, &mut lines);
+                if piece.len() == 1 {
+                    making = ahead.making;
                 }
-                let before = at;
-                for record in batches.iter().flat_map(|batch| records(partition, batch)) {
-                    while wanted.get(at).is_some_and(|found| found.offset < record.offset) {
-                        at += 1;
-                    }
-                    if let Some(found) = wanted.get(at).filter(|found| found.offset == record.offset) {
-                        let mut line = BytesMut::new();
-                        show(&mut line, ShownTo::History, partition, &record);
-                        lines.insert(**found, line);
-                        at += 1;
-                    }
-                }
-                at = at.max(before + 1);
             }
         }
         let mut bytes = BytesMut::new();
@@ -185,11 +174,33 @@ impl History<'_> {
         Ok(())
     }
 
-    async fn send(&self, lines: BytesMut, making: Option<Loan>) {
+    async fn send(&self, lines: BytesMut, mut making: Loan) {
         let lines = lines.freeze();
-        let mut making = making.unwrap_or_else(|| self.listener.outgoing_memory.nothing());
         while !self.outbox.try_part(&lines, &mut making) {
             self.outbox.has_room_for_lines().await;
         }
     }
+}
+
+/// Encodes those that are wanted among what was read; those that follow.
+fn encode<'f>(
+    partition: &Partition,
+    ahead: &Ahead,
+    wanted: &'f [&'f Found],
+    lines: &mut BTreeMap<Found, BytesMut>,
+) -> &'f [&'f Found] {
+    let mut rest = wanted;
+    for record in ahead.batches.iter().flat_map(|batch| records(partition, batch)) {
+        while let Some((_, behind)) = rest.split_first().filter(|(found, _)| found.offset < record.offset) {
+            rest = behind;
+        }
+        if let Some((found, behind)) = rest.split_first().filter(|(found, _)| found.offset == record.offset) {
+            let mut line = BytesMut::new();
+            show(&mut line, ShownTo::History, partition, &record);
+            lines.insert(**found, line);
+            rest = behind;
+        }
+    }
+    // What was not found is there no more.
+    if rest.len() == wanted.len() { rest.get(1..).unwrap_or_default() } else { rest }
 }

@@ -127,6 +127,3 @@ impl LinesListener {
         (self.surroundings.now)()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -370,3 +370,6 @@ impl AckSink for Outbox {
         self.flush(&mut state);
     }
 }
+
+#[cfg(test)]
+mod tests;

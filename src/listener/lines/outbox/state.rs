@@ -318,7 +318,7 @@ impl State {
 
     /// Lets records of groups go that no answer has to go before.
     fn release_held(&mut self) {
-        while let Some(Held { membership, record, .. }) = self.held.front() {
+        while let Some(Held { membership, record, .. }) = self.held.front().filter(|_| !self.is_closing) {
             let Some(topic) = self.memberships.get(membership).map(|membership| &membership.topic) else { return };
             if !self.may_go_of(topic, record.partition, record.offset) {
                 return;
