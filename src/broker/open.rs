@@ -15,9 +15,9 @@ use super::meta_log::MetaLog;
 use super::metadata::{Metadata, Topic};
 use super::options::BrokerOptions;
 use super::positions::{OFFSETS_TOPIC, Positions, PositionsStart};
-use super::topic_changes::TopicChanges;
 use super::snapshot::{LogPointSnapshot, PartitionSnapshot, Snapshot, SnapshotStore};
 use super::topic::{Slot, TopicHandle};
+use super::topic_changes::TopicChanges;
 use crate::disk::Disk;
 use crate::log::{DataDirectory, HandleCache, LogContext, LogError, LogPoint, PartitionFiles, SpaceReserve};
 use crate::replica::{

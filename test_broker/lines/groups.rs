@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{setup, start};
-use crate::harness::{BOUND, client};
 use crate::harness::lines::Terminal;
+use crate::harness::{BOUND, client};
 
 fn publish(client: &mut Terminal, topic: &str, numbers: std::ops::Range<usize>) {
     let lines: String = numbers.clone().map(|number| format!("PUB {topic} {number}\n")).collect();

@@ -127,7 +127,8 @@ fn the_line_protocol_is_spoken_to_the_letter() {
     let directory = tempfile::tempdir().expect("a directory");
     let (server, address) = start(&setup(directory.path()));
     let mut clients: BTreeMap<char, Terminal> = BTreeMap::new();
-    for (number, line) in TRANSCRIPT.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
+    for (number, line) in TRANSCRIPT.lines().enumerate().filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+    {
         let name = line.chars().next().expect("a client");
         let client = clients.entry(name).or_insert_with(|| Terminal::connect_silently(address));
         let text = &line[3..];

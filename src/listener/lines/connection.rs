@@ -214,10 +214,15 @@ impl Connection<'_> {
                 }
                 Cut::TooLong => {
                     let limit = self.limits.line_bytes_max;
-                    self.refuse(&mut run, &format!("line too long: {limit} bytes are allowed; the rest of it is dropped"));
+                    self.refuse(
+                        &mut run,
+                        &format!("line too long: {limit} bytes are allowed; the rest of it is dropped"),
+                    );
                 }
                 Cut::Endless => {
-                    let text = format!("line too long: {DISCARDED_BYTES_MAX} bytes of it were dropped; the connection is closed");
+                    let text = format!(
+                        "line too long: {DISCARDED_BYTES_MAX} bytes of it were dropped; the connection is closed"
+                    );
                     self.refuse(&mut run, &text);
                     run.flush().await;
                     return Next::Close("a line without end");

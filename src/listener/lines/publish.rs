@@ -107,12 +107,7 @@ impl Drop for PublishRun<'_> {
     }
 }
 
-async fn append(
-    listener: &LinesListener,
-    outbox: &Arc<Outbox>,
-    entered: Entered<'_>,
-    mut batch: GatheredBatch<Place>,
-) {
+async fn append(listener: &LinesListener, outbox: &Arc<Outbox>, entered: Entered<'_>, mut batch: GatheredBatch<Place>) {
     loop {
         let waiter = Waiter { sink: Arc::clone(outbox) as Arc<dyn AckSink>, token: entered.token() };
         match batch.append(Some(waiter), listener.now()) {

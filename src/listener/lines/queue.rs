@@ -86,12 +86,7 @@ impl LinesListener {
         Ok(member)
     }
 
-    fn enter(
-        self: &Arc<Self>,
-        group: &Arc<str>,
-        topic: &Arc<TopicHandle>,
-        outbox: &Arc<Outbox>,
-    ) -> (Member, bool) {
+    fn enter(self: &Arc<Self>, group: &Arc<str>, topic: &Arc<TopicHandle>, outbox: &Arc<Outbox>) -> (Member, bool) {
         let key = QueueKey { group: Arc::clone(group), topic: topic.topic().name.clone() };
         let mut queues = self.queues.state.lock();
         let running = queues.running.get(&key).filter(|queue| queue.topic.topic().id == topic.topic().id);

@@ -85,11 +85,11 @@ impl LineCodec {
         None
     }
 
-    /// Bytes of an unfinished line that may still come before it is too long, newline and carriage return included;
+    /// Bytes of an unfinished line that may still come before it is too long or has ended;
     /// 0 where it is being dropped.
     #[must_use]
     pub fn missing(&self, bytes: &BytesMut) -> usize {
-        if self.discarded.is_some() { 0 } else { (self.line_bytes_max() + 2).saturating_sub(bytes.len()) }
+        if self.discarded.is_some() { 0 } else { (self.line_bytes_max() + 1).saturating_sub(bytes.len()) }
     }
 
     /// With a carriage return before the newline.

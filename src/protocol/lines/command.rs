@@ -124,7 +124,8 @@ fn history(rest: &str) -> Result<Command<'_>, CommandError> {
     let topic = Command::topic_name(topic)?;
     let is_number = count.bytes().all(|byte| byte.is_ascii_digit());
     // A number too large for us asks for all there is.
-    let count = if is_number { count.parse().unwrap_or(u64::MAX) } else { return Err(CommandError::Count(quoted(count))) };
+    let count =
+        if is_number { count.parse().unwrap_or(u64::MAX) } else { return Err(CommandError::Count(quoted(count))) };
     Ok(Command::History { topic, count })
 }
 

@@ -159,8 +159,7 @@ impl State {
 
     /// Whether one more command may be read.
     pub(super) fn has_room(&self) -> bool {
-        self.failed
-            || (!self.is_overdrawn && self.answers.len() < COMMANDS_MAX && self.waiting() < self.bytes_max())
+        self.failed || (!self.is_overdrawn && self.answers.len() < COMMANDS_MAX && self.waiting() < self.bytes_max())
     }
 
     /// Whether more lines may be made.
@@ -252,7 +251,10 @@ impl State {
 
     fn may_go_of(&self, topic: &TopicName, partition: PartitionIndex, last: Offset) -> bool {
         let is_awaited = |batch: &Batch| {
-            batch.partition == partition && batch.topic == *topic && !batch.places.is_empty() && batch.not_before <= last
+            batch.partition == partition
+                && batch.topic == *topic
+                && !batch.places.is_empty()
+                && batch.not_before <= last
         };
         self.overtaken == 0 && !self.batches.values().any(is_awaited)
     }

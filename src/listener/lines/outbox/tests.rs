@@ -150,5 +150,8 @@ async fn what_the_socket_did_not_take_goes_back() {
     let unsent = rig.outbox.leave(id);
     let first = unsent.first().expect("something").offset.get();
     assert!(first >= read && first < given, "{first} of {given}, {read} were read");
-    assert_eq!(unsent.iter().map(|record| record.offset.get()).collect::<Vec<_>>(), (first..given + 2).collect::<Vec<_>>());
+    assert_eq!(
+        unsent.iter().map(|record| record.offset.get()).collect::<Vec<_>>(),
+        (first..given + 2).collect::<Vec<_>>()
+    );
 }
