@@ -9,6 +9,7 @@ pub mod delivery;
 mod description;
 mod directory_check;
 mod error;
+pub mod groups;
 mod housekeeping;
 mod internal_topics;
 mod meta_log;
@@ -46,6 +47,7 @@ use crate::log::{DataDirectory, SpaceReserve};
 use crate::replica::{AckLevel, Partition, ReplicaContext, SyncPolicy};
 use crate::types::{PartitionIndex, TopicName};
 use dedup::MessageIds;
+use groups::Groups;
 use housekeeping::SnapshotSchedule;
 use meta_log::MetaLog;
 use positions::Positions;
@@ -69,6 +71,7 @@ pub struct Broker {
     meta_partition: Arc<Partition>,
     producer_ids: Mutex<ProducerIds>,
     positions: Arc<Positions>,
+    groups: Groups,
 }
 
 impl Broker {

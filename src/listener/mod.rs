@@ -20,6 +20,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use door::Places;
 use memory::PeerMemory;
 
@@ -37,6 +39,8 @@ pub struct Surroundings {
     pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// A fresh topic id.
     pub fresh_topic_id: Arc<dyn Fn() -> TopicId + Send + Sync>,
+    /// What a member's id is made of.
+    pub fresh_member_id: Arc<dyn Fn() -> Uuid + Send + Sync>,
 }
 
 impl fmt::Debug for Surroundings {

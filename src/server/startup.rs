@@ -178,8 +178,11 @@ impl Life<'_> {
 impl Life<'_> {
     /// Serves every socket until `stopped` says so.
     fn serve(&self, broker: &Arc<Broker>, sockets: Sockets, stopped: &watch::Receiver<bool>) -> Vec<JoinHandle<()>> {
-        let surroundings =
-            Surroundings { now: Arc::new(runtime::now), fresh_topic_id: Arc::new(runtime::fresh_topic_id) };
+        let surroundings = Surroundings {
+            now: Arc::new(runtime::now),
+            fresh_topic_id: Arc::new(runtime::fresh_topic_id),
+            fresh_member_id: Arc::new(runtime::fresh_id),
+        };
         let options = NativeOptions { connections_max: self.connections_max, ..native_options(self.config) };
         let shared = Shared::new(self.connections_max, options.incoming_bytes, options.outgoing_bytes);
         let native = NativeListener::sharing(Arc::clone(broker), options, surroundings.clone(), &shared);

@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{setup, start};
 use crate::harness::lines::Terminal;
+use crate::harness::peer::{Peer, frame};
 use crate::harness::{BOUND, client};
+
+/// The native protocol's JOIN_GROUP.
+const JOIN_GROUP: u32 = 18;
 
 fn publish(client: &mut Terminal, topic: &str, numbers: std::ops::Range<usize>) {
     let lines: String = numbers.clone().map(|number| format!("PUB {topic} {number}\n")).collect();
@@ -83,6 +87,29 @@ fn all_partitions_feed_one_order() {
         .collect();
     assert_eq!(history.len(), 520);
     publisher.expect("OK history end");
+    server.terminate();
+}
+
+/// A group has one kind, whoever asks, also after a restart.
+#[test]
+fn a_group_of_another_kind_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let setup = setup(directory.path()).set("QB_TOPICS__CREATE", r#"{"t":2}"#);
+    let (server, address) = start(&setup);
+    let body = br#"{"topics":["t"]}"#;
+    let join_as = |group| frame(JOIN_GROUP, 1, &[("wiber.group", group)]).with_body(body);
+    let mut native = Peer::connect(&server);
+    assert_eq!(native.ask(&join_as("divided")).get("status"), Some("success"));
+    let refusal = "ERR group 'divided' is of another kind: it is a partitioned group, whose members do not take turns";
+    let mut line = Terminal::connect(address);
+    line.ask("SUB t divided", refusal);
+    line.ask("SUB t turns", "OK subscribed t in group turns");
+    native.refused(&join_as("turns"), "group_kind");
+    drop((native, line));
+    server.terminate();
+    let (server, address) = start(&setup);
+    Terminal::connect(address).ask("SUB t divided", refusal);
+    Peer::connect(&server).refused(&join_as("turns"), "group_kind");
     server.terminate();
 }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::codec::is_zero;
 use super::key::{Place, Position, PositionOwner};
 use super::registry::OFFSETS_TOPIC;
+use crate::broker::groups::GroupRecord;
 use crate::broker::metadata::topic_name;
 use crate::broker::snapshot::PartitionSnapshot;
 use crate::types::{Epoch, Offset, PartitionIndex, Timestamp, TopicId, TopicName};
@@ -12,6 +13,9 @@ use crate::types::{Epoch, Offset, PartitionIndex, Timestamp, TopicId, TopicName}
 /// Bytes of positions that one snapshot takes at most, roughly: partitions of `__offsets` beyond are left out, and read
 /// from their logs.
 pub(super) const SNAPSHOT_POSITIONS_BYTES_MAX: usize = 96 << 20;
+
+/// Bytes of a group in a snapshot, roughly.
+pub(super) const KEPT_GROUP_BYTES: usize = 400;
 
 /// Bytes of a position in a snapshot beside its names, roughly.
 const POSITION_BYTES: usize = 200;
@@ -25,6 +29,19 @@ pub struct PositionsSnapshot {
     pub applied: u64,
     /// The positions, sorted by topic id, partition and client.
     pub positions: Vec<KeptPosition>,
+    /// The groups, sorted by id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<KeptGroup>,
+}
+
+/// A group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptGroup {
+    /// Its id.
+    pub group: String,
+    /// What is kept of it.
+    #[serde(flatten)]
+    pub record: GroupRecord,
 }
 
 impl PositionsSnapshot {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use super::codec::{decode, encode_key, encode_value};
+use super::codec::{Entry, decode, encode_key, encode_value};
 use super::commit::PositionReply;
 use super::flight::Launch;
 use super::key::{Place, Position, PositionOwner};
@@ -138,8 +138,9 @@ impl Rig {
         let mut replayed = BTreeMap::new();
         for record in self.records() {
             match decode(&record).unwrap() {
-                (place, Some(position)) => replayed.insert(place, position),
-                (place, None) => replayed.remove(&place),
+                Entry::Group(..) => unreachable!("no groups here"),
+                Entry::Position(place, Some(position)) => replayed.insert(place, position),
+                Entry::Position(place, None) => replayed.remove(&place),
             };
         }
         replayed
@@ -168,8 +169,8 @@ fn records_as_bytes() {
     };
     let place = place(client, 1);
     let decoded = |value| decode(&record(Some(encode_key(&place)), value));
-    assert_eq!(decoded(Some(&value)).unwrap(), (place.clone(), Some(kept)));
-    assert_eq!(decoded(None).unwrap(), (place.clone(), None));
+    assert_eq!(decoded(Some(&value)).unwrap(), Entry::Position(place.clone(), Some(kept)));
+    assert_eq!(decoded(None).unwrap(), Entry::Position(place.clone(), None));
     for bad in ["", "{}", &value.replace(":1,", ":2,"), &value.replace("42", "-1"), &value.replace(":3", ":0")] {
         assert!(decoded(Some(bad)).is_err(), "{bad}");
     }

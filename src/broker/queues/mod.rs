@@ -3,7 +3,8 @@
 //! This is the first step of queue groups: each record goes to one member and counts as dealt with when it goes (at most
 //! once). [`QueueGroup`] decides who is next and what comes again because a member went before it was sent; it is
 //! pure, and whoever drives it reads the records and owns the sockets. The group's position in each partition is kept
-//! under [`PositionOwner::Group`](super::PositionOwner), and moves before the records go.
+//! under [`PositionOwner::Group`](super::PositionOwner), and moves before the records go; that it is a queue group is
+//! registered by [`Broker::claim_group`](super::Broker::claim_group).
 //!
 //! Where each record is to be acknowledged singly, the rest belongs beside it. A lease begins in [`QueueGroup::give`] and
 //! ends in an acknowledgement or in [`QueueGroup::take_back`], by a member's word or when its time is over
@@ -16,4 +17,4 @@ mod start;
 mod tests;
 
 pub use group::{MemberId, QueueGroup, QueuedRecord};
-pub use start::{GroupRefused, queue_position};
+pub use start::queue_position;

@@ -75,6 +75,7 @@ fn snapshot(meta_applied: u64) -> Snapshot {
                 time_ms: 9,
                 resets: 0,
             }],
+            groups: Vec::new(),
         }],
     }
 }

@@ -9,10 +9,11 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
 use super::LinesListener;
-use super::outbox::{MembershipId, Outbox};
+use super::outbox::{MembershipId, Outbox, SHUTTING_DOWN};
 use super::pump;
-use crate::broker::TopicHandle;
+use crate::broker::groups::{GroupError, GroupKind};
 use crate::broker::queues::{MemberId, QueueGroup, queue_position};
+use crate::broker::{BrokerError, TopicHandle};
 use crate::replica::{AckLevel, Partition};
 use crate::types::{Offset, TopicName};
 
@@ -74,7 +75,11 @@ impl LinesListener {
         topic: &Arc<TopicHandle>,
         outbox: &Arc<Outbox>,
     ) -> Result<Member, String> {
-        self.broker.claim_queue_group(group).map_err(|error| error.to_string())?;
+        // Whose group is at work here, has claimed it.
+        let key = QueueKey { group: Arc::clone(group), topic: topic.topic().name.clone() };
+        if !self.queues.state.lock().running.contains_key(&key) {
+            self.claim(group).await?;
+        }
         let (member, is_new) = self.enter(group, topic, outbox);
         if is_new {
             tokio::spawn(pump::run(Arc::clone(self), Arc::clone(&member.queue)));
@@ -84,6 +89,22 @@ impl LinesListener {
             }
         }
         Ok(member)
+    }
+
+    /// Makes a group one whose members take turns, or finds that it is one.
+    async fn claim(&self, group: &Arc<str>) -> Result<(), String> {
+        let (done, claimed) = oneshot::channel();
+        self.broker.claim_group(group, GroupKind::Queue, self.now(), move |result| {
+            let _gone = done.send(result);
+        });
+        match claimed.await {
+            Ok(Err(BrokerError::Group(GroupError::Kind { group, found, .. }))) => Err(format!(
+                "group '{group}' is of another kind: it is a {found} group, whose members do not take turns"
+            )),
+            Ok(Err(error)) => Err(error.to_string()),
+            Ok(Ok(())) => Ok(()),
+            Err(_) => Err(SHUTTING_DOWN.to_owned()),
+        }
     }
 
     fn enter(self: &Arc<Self>, group: &Arc<str>, topic: &Arc<TopicHandle>, outbox: &Arc<Outbox>) -> (Member, bool) {

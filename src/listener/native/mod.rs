@@ -14,6 +14,8 @@ mod batches;
 mod connection;
 mod correlation;
 mod errors;
+mod groups;
+mod keeping;
 mod outbox;
 mod publish;
 mod push;
