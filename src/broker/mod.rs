@@ -4,9 +4,9 @@
 //! partition `__meta:0`; a snapshot only makes reading it faster. This layer knows no wire format and no socket, starts
 //! no thread and reads no clock: time, ids and threads are handed in, so that a test can replay a whole broker.
 
+mod compaction;
 pub mod dedup;
 pub mod delivery;
-mod compaction;
 mod description;
 mod directory_check;
 mod error;
@@ -21,11 +21,13 @@ mod places;
 pub mod positions;
 mod producer_ids;
 pub mod publish;
+pub mod queues;
 mod settling;
 pub mod snapshot;
 #[cfg(test)]
 pub(crate) mod tests;
 mod topic;
+mod topic_changes;
 mod topic_commands;
 
 use std::collections::BTreeMap;
@@ -54,6 +56,7 @@ use meta_log::MetaLog;
 use positions::Positions;
 use producer_ids::ProducerIds;
 use snapshot::SnapshotStore;
+use topic_changes::TopicChanges;
 
 /// The broker: its topics, its metadata, its snapshots.
 #[derive(Debug)]
@@ -66,6 +69,7 @@ pub struct Broker {
     snapshots: SnapshotStore,
     schedule: Mutex<SnapshotSchedule>,
     topics: RwLock<BTreeMap<TopicName, Arc<TopicHandle>>>,
+    topic_changes: TopicChanges,
     meta: Mutex<MetaLog>,
     meta_partition: Arc<Partition>,
     producer_ids: Mutex<ProducerIds>,

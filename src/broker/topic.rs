@@ -99,7 +99,8 @@ impl TopicHandle {
         TopicHandle { topic, slots, next_in_turn: Arc::clone(&self.next_in_turn), ids: self.ids.clone() }
     }
 
-    pub(crate) fn open_partitions(&self) -> impl Iterator<Item = &Arc<Partition>> {
+    /// Those of its partitions that are open, in order.
+    pub fn open_partitions(&self) -> impl Iterator<Item = &Arc<Partition>> {
         self.slots.iter().filter_map(|slot| match slot {
             Slot::Open(partition) => Some(partition),
             Slot::Offline(_) => None,

@@ -233,7 +233,11 @@ impl Content {
         let grow =
             segments.windows(2).all(|pair| pair[0].base < pair[1].base && pair[0].first_batch < pair[1].first_batch);
         let (last, others) = segments.split_last().ok_or(Wrong("there is no segment"))?;
-        if !grow || last.sealed.is_some() || last.generation != 0 || others.iter().any(|segment| segment.sealed.is_none()) {
+        if !grow
+            || last.sealed.is_some()
+            || last.generation != 0
+            || others.iter().any(|segment| segment.sealed.is_none())
+        {
             return Err(Wrong("the segments are not in order"));
         }
         let topic = TopicName::new(&self.topic).map_err(|_| Wrong("the topic's name is invalid"))?;
