@@ -103,6 +103,7 @@ impl Broker {
             meta_partition,
             producer_ids: Mutex::default(),
             positions,
+            clock: Arc::default(),
         };
         Ok((Arc::new(broker), summary))
     }

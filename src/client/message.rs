@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::error::ClientError;
-use crate::protocol::native::{Frame, Properties, decode_base64, reply::TOMBSTONE};
+use crate::protocol::native::{Frame, Properties, decode_base64, reply::STAMP, reply::TOMBSTONE};
 use crate::types::{Offset, Timestamp};
 
 /// One record of a subscription.
@@ -57,7 +57,7 @@ impl Message {
 
     /// Its headers as they were sent: a value that is no text stands in base64 under `<name>.b64`.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        let own = ["topic", "partition", "key", "key.b64", TOMBSTONE];
+        let own = ["topic", "partition", "key", "key.b64", TOMBSTONE, STAMP];
         let pairs = self.frame.properties.iter();
         pairs.filter(move |(name, _)| !own.contains(name))
     }

@@ -54,6 +54,7 @@
 
 mod admin;
 mod chance;
+mod clock;
 mod connection;
 mod error;
 mod incoming;
@@ -87,7 +88,7 @@ use requests::{Handle, Pairs, Request, Requests};
 
 pub use crate::protocol::native::{AckLevel, ErrorCode, StartAt};
 pub use crate::record::{Compression, RecordHeader};
-pub use crate::types::{CleanupPolicy, Offset, PartitionIndex, Timestamp, TopicName};
+pub use crate::types::{CleanupPolicy, Offset, PartitionIndex, Stamp, Timestamp, TopicName};
 pub use admin::{FetchOptions, Fetched};
 pub use error::ClientError;
 pub use message::Message;

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use super::delivery::{Outcome, Stored};
-use crate::client::ClientError;
+use crate::client::{ClientError, clock};
 use crate::record::{BatchBuilder, BuilderOptions, ProducerStamp, restamp};
 use crate::types::Timestamp;
 
@@ -88,6 +88,8 @@ impl Batch {
             Content::Open(builder) => {
                 self.records_count = builder.records_count();
                 builder.set_producer(self.stamp);
+                // Only now, when all its records are in it: sent again it is the same bytes.
+                builder.set_stamp(clock::tick());
                 let bytes = builder.finish_bytes()?.freeze();
                 self.content = Content::Sealed { bytes: bytes.clone(), stamp: self.stamp };
                 Ok(bytes)

@@ -37,6 +37,8 @@ pub(super) enum Answer {
         topic: TopicName,
         bounds: reply::Bounds,
         next_offset: Offset,
+        /// The offset that a time led to.
+        found: Option<Offset>,
         /// They follow the frame's other parts.
         batches: Vec<Batch>,
         /// Memory for them.
@@ -130,9 +132,10 @@ impl Answer {
                 let encoded = reply::metadata_ack(bytes, sequence, now, next, json);
                 encoded.unwrap_or_else(|error| too_long(bytes, sequence, now, &error));
             }
-            Answer::Fetched { topic, bounds, next_offset, batches, .. } => {
+            Answer::Fetched { topic, bounds, next_offset, found, batches, .. } => {
                 let total = bytes_of(batches);
-                let encoded = reply::fetch_ack(bytes, sequence, now, topic.as_str(), bounds, *next_offset, total);
+                let topic = topic.as_str();
+                let encoded = reply::fetch_ack(bytes, sequence, now, topic, bounds, *next_offset, *found, total);
                 encoded.unwrap_or_else(|error| {
                     batches.clear();
                     too_long(bytes, sequence, now, &error);

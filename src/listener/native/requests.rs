@@ -43,8 +43,8 @@ fn depends_on_topics(request: &Request<'_>) -> bool {
 }
 
 impl Connection<'_> {
-    /// Serves a request; `batch` is what a PUBLISH_BATCH carries.
-    pub(super) async fn handle(&mut self, sequence: u64, request: Request<'_>, batch: Bytes) {
+    /// Serves a request, `sent` by its client's clock; `batch` is what a PUBLISH_BATCH carries.
+    pub(super) async fn handle(&mut self, sequence: u64, sent: Timestamp, request: Request<'_>, batch: Bytes) {
         if depends_on_topics(&request) {
             self.commands.done().await;
         }
@@ -61,7 +61,7 @@ impl Connection<'_> {
             Request::Metadata(request) => self.metadata(request).await,
             Request::Fetch(request) => return self.fetch(sequence, request).await,
             Request::Commit(request) => return self.commit(sequence, request),
-            Request::PublishBatch(request) => return self.publish_batch(sequence, request, batch).await,
+            Request::PublishBatch(request) => return self.publish_batch(sequence, sent, request, batch).await,
             Request::ListOffsets(request) => self.list_offsets(request).await,
             Request::Publish(_) => Answer::Silence,
         };
@@ -69,7 +69,7 @@ impl Connection<'_> {
     }
 
     async fn subscribe(&mut self, sequence: u64, request: SubscribeRequest<'_>, form: Form) {
-        let SubscribeRequest { topic, partition: index, client_id, start, auto_ack, needs_grace } = request;
+        let SubscribeRequest { topic, partition: index, client_id, start, auto_ack, needs_grace, stamps } = request;
         let key = SubscriptionKey { topic: topic.clone(), partition: index };
         let position = (!client_id.is_empty()).then(|| PositionKey {
             client_id: client_id.into(),
@@ -98,7 +98,7 @@ impl Connection<'_> {
                     (Form::Batches, true) => Delivery::Batches(position),
                     (Form::Batches, false) => Delivery::Batches(None),
                 };
-                let start = Start { partition: opened, from, acknowledged, grace, delivery };
+                let start = Start { partition: opened, from, acknowledged, grace, delivery, stamps };
                 self.subscriptions.start(key, start, self.listener, &self.outbox);
             }
             Err(refusal) => {

@@ -75,6 +75,8 @@ pub(super) struct Start {
     /// How long to wait after it.
     pub(super) grace: Duration,
     pub(super) delivery: Delivery,
+    /// Whether DATA says the records' stamps.
+    pub(super) stamps: bool,
 }
 
 impl Subscriptions {
@@ -105,7 +107,7 @@ impl Subscriptions {
         listener: &Arc<NativeListener>,
         outbox: &Arc<Outbox>,
     ) {
-        let Start { partition, from, acknowledged, grace, delivery } = start;
+        let Start { partition, from, acknowledged, grace, delivery, stamps } = start;
         let id = outbox.begin();
         let pushing = Pushing {
             listener: Arc::clone(listener),
@@ -113,6 +115,7 @@ impl Subscriptions {
             partition,
             id,
             outbox: Arc::clone(outbox),
+            stamps,
         };
         let (mut acknowledging, mut position, mut in_batches) = (None, None, false);
         match delivery {

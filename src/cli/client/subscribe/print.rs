@@ -146,6 +146,7 @@ pub(super) fn sample() -> Record {
         key: Some("k".into()),
         value: Some("v".into()),
         headers: vec![header("a", "b"), header("wiber.client_id", "me"), header("a", "\"c\"")],
+        stamp: None,
     }
 }
 
