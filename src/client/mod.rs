@@ -5,7 +5,8 @@
 //!   It never reconnects by itself: a lost connection shows in every call that depended on it.
 //! - [`Producer`]: records in batches, each stored once and in order, whatever happens to the connection.
 //! - [`Subscriber`]: the records of a topic as a stream, each handed out once and in order, whatever happens to the
-//!   connection; positions are kept at the broker.
+//!   connection; positions are kept at the broker. [`Merged`] puts the records of several partitions in the order in which
+//!   they were published.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), wiber::client::ClientError> {
@@ -57,7 +58,9 @@ mod chance;
 mod clock;
 mod connection;
 mod error;
+mod history;
 mod incoming;
+mod merged;
 mod message;
 mod outgoing;
 mod pending;
@@ -91,6 +94,8 @@ pub use crate::record::{Compression, RecordHeader};
 pub use crate::types::{CleanupPolicy, Offset, PartitionIndex, Stamp, Timestamp, TopicName};
 pub use admin::{FetchOptions, Fetched};
 pub use error::ClientError;
+pub use history::HistoryOptions;
+pub use merged::{MergeOptions, Merged};
 pub use message::Message;
 pub use producer::{Delivery, IN_FLIGHT_MAX, Producer, ProducerOptions, ProducerRecord};
 pub use publish::{NewRecord, Position, Publishing};
@@ -98,7 +103,7 @@ pub use record::Record;
 pub use subscriber::{DeliveryMode, OutOfRange, Partitions, Subscriber, SubscriberOptions};
 pub use subscription::{SubscribeOptions, Subscription};
 pub use topics::{
-    Change, EffectiveSettings, OffsetsQuery, PartitionDescription, PartitionOffsets, PartitionStatus, TopicAlteration,
+    Change, ClockSkew, EffectiveSettings, OffsetsQuery, PartitionDescription, PartitionOffsets, PartitionStatus, TopicAlteration,
     TopicDescription, TopicSettings, TopicSummary,
 };
 

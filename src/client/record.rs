@@ -67,6 +67,11 @@ impl BatchReader {
         }
     }
 
+    /// The partition, and the next offset to be handed out.
+    pub(super) fn place(&self) -> (PartitionIndex, Offset) {
+        (self.partition, self.next_offset)
+    }
+
     #[inline]
     fn read(&mut self) -> Result<Option<Record>, ClientError> {
         loop {
