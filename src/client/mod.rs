@@ -103,8 +103,8 @@ pub use record::Record;
 pub use subscriber::{DeliveryMode, OutOfRange, Partitions, Subscriber, SubscriberOptions};
 pub use subscription::{SubscribeOptions, Subscription};
 pub use topics::{
-    Change, ClockSkew, EffectiveSettings, OffsetsQuery, PartitionDescription, PartitionOffsets, PartitionStatus, TopicAlteration,
-    TopicDescription, TopicSettings, TopicSummary,
+    Change, ClockSkew, EffectiveSettings, OffsetsQuery, PartitionDescription, PartitionOffsets, PartitionStatus,
+    TopicAlteration, TopicDescription, TopicSettings, TopicSummary,
 };
 
 /// How to reach a broker, and how much may be under way.
