@@ -26,6 +26,10 @@ pub struct Skew {
     pub too_far_ahead: u64,
 }
 
+/// A frame's time further from ours than this, in milliseconds, is no clock's: records of another day are being published
+/// again, or the publisher counts in another unit.
+const CLOCK_MS_MAX: i64 = 24 * 3_600_000;
+
 /// What the publishes of one batch showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Seen {
@@ -38,11 +42,12 @@ impl Seen {
     /// Takes note of a frame: its timestamp, where it has one, and a stamp that its publisher has read.
     pub(crate) fn note(&mut self, sent: Timestamp, read: Option<Stamp>, now: Timestamp) {
         self.stamp = self.stamp.max(read.unwrap_or(Stamp::ZERO));
-        if sent <= Timestamp::from_millis(0) {
+        let skew_ms = sent.since(now);
+        if sent <= Timestamp::from_millis(0) || skew_ms.saturating_abs() > CLOCK_MS_MAX {
             return;
         }
         self.stamp = self.stamp.max(Stamp::first_of(sent));
-        let skew = Skew::of(sent.since(now));
+        let skew = Skew::of(skew_ms);
         self.skew = Some(self.skew.map_or(skew, |before| before.and(skew)));
     }
 }
@@ -162,10 +167,10 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_without_a_time_shows_nothing() {
+    fn a_frame_without_a_clock_s_time_shows_nothing() {
         let (skew, clock) = (TopicSkew::default(), SharedClock::new());
         let mut seen = Seen::default();
-        for none in [0, -1, i64::MIN] {
+        for none in [0, -1, i64::MIN, i64::MAX, START / 1_000, START + CLOCK_MS_MAX + 1] {
             seen.note(Timestamp::from_millis(none), None, at(0));
         }
         assert_eq!((seen, skew.note(&seen, &clock, at(0))), (Seen::default(), None));
