@@ -19,3 +19,4 @@ mod order;
 mod power;
 mod protocol;
 mod round_trip;
+mod stamps;
