@@ -9,6 +9,7 @@ pub mod delivery;
 mod description;
 mod directory_check;
 mod error;
+pub mod groups;
 mod housekeeping;
 mod internal_topics;
 mod meta_log;
@@ -37,7 +38,7 @@ pub use error::{BrokerError, OpenError};
 pub use internal_topics::InternalTopic;
 pub use open::{BrokerStart, OpenSummary, PartitionOpened};
 pub use options::{BrokerOptions, TopicDefaults};
-pub use positions::{CLIENT_ID_BYTES_MAX, PositionKey};
+pub use positions::{CLIENT_ID_BYTES_MAX, PositionKey, PositionOwner};
 pub use skew::Skew;
 pub use topic::{Slot, TopicHandle};
 pub use topic_commands::{CommandReply, CreatedTopic, TopicChange};
@@ -46,6 +47,7 @@ use crate::log::{DataDirectory, SpaceReserve};
 use crate::replica::{AckLevel, Partition, ReplicaContext, SyncPolicy};
 use crate::types::{PartitionIndex, SharedClock, TopicName};
 use dedup::MessageIds;
+use groups::Groups;
 use housekeeping::SnapshotSchedule;
 use meta_log::MetaLog;
 use positions::Positions;
@@ -68,6 +70,7 @@ pub struct Broker {
     producer_ids: Mutex<ProducerIds>,
     positions: Arc<Positions>,
     clock: Arc<SharedClock>,
+    groups: Groups,
 }
 
 impl Broker {

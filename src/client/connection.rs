@@ -82,6 +82,8 @@ impl BatchSink {
 pub(super) struct Route {
     /// The topic and the partition, as the properties of each of its frames begin.
     pub(super) address: Properties,
+    /// Whether they come with their stamps.
+    pub(super) stamps: bool,
     pub(super) sender: mpsc::Sender<Message>,
 }
 
@@ -89,9 +91,10 @@ impl Route {
     pub(super) fn new(
         topic: &str,
         partition: PartitionIndex,
+        stamps: bool,
         sender: mpsc::Sender<Message>,
     ) -> Result<Route, ClientError> {
-        Ok(Route { address: about(topic, &[("partition", partition.to_string())])?, sender })
+        Ok(Route { address: about(topic, &[("partition", partition.to_string())])?, stamps, sender })
     }
 }
 
@@ -293,6 +296,9 @@ impl Session {
             return Ok(());
         };
         let message = Message::from_frame(frame)?;
+        if self.routes[at].stamps {
+            message.stamp().into_iter().for_each(clock::read);
+        }
         match self.routes[at].sender.try_send(message) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(message)) => {

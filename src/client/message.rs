@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::error::ClientError;
 use crate::protocol::native::{Frame, Properties, decode_base64, reply::STAMP, reply::TOMBSTONE};
-use crate::types::{Offset, Timestamp};
+use crate::types::{Offset, Stamp, Timestamp};
 
 /// One record of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,12 @@ impl Message {
     #[must_use]
     pub fn timestamp(&self) -> Timestamp {
         self.frame.timestamp
+    }
+
+    /// Its stamp, where the subscription asked for stamps.
+    #[must_use]
+    pub fn stamp(&self) -> Option<Stamp> {
+        Stamp::from_hex(self.frame.properties.get(STAMP)?.as_bytes())
     }
 
     /// Its payload; empty for a tombstone.

@@ -250,9 +250,10 @@ impl Client {
         pairs.extend(self.options.client_id.clone().map(|id| ("client_id", id)));
         pairs.extend(start_pairs(options.start));
         pairs.push(("auto_ack", options.auto_ack.to_string()));
+        pairs.extend(options.stamps.then(|| ("wiber.stamps", "true".to_owned())));
         let properties = topics::about(topic, &pairs)?;
         let (sender, messages) = mpsc::channel(self.options.messages_ahead.max(1));
-        let route = Route::new(topic, options.partition, sender)?;
+        let route = Route::new(topic, options.partition, options.stamps, sender)?;
         let reply = self.request(FrameType::Subscribe, properties, Some(route)).await?;
         let start_offset = error::number(&reply, "start_offset")?;
         Ok(Subscription::new(self.clone(), topic, options.partition, start_offset, messages))

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 use wiber::client::{
-    Client, ClientOptions, Compression, FetchOptions, HistoryOptions, MergeOptions, Merged, NewRecord, PartitionIndex,
-    Producer, ProducerOptions, ProducerRecord, Record, Subscriber, SubscriberOptions, Timestamp,
+    Client, ClientOptions, Compression, FetchOptions, HistoryOptions, MergeOptions, Merged, NewRecord, Offset,
+    PartitionIndex, Producer, ProducerOptions, ProducerRecord, Record, StartAt, SubscribeOptions, Subscriber,
+    SubscriberOptions, Timestamp,
 };
 
 use super::start;
@@ -58,7 +59,7 @@ fn an_answer_is_stamped_after_its_question() {
                 let record = ProducerRecord::new("batch").partition(partition).header("h", "v");
                 producer.send("t", record).await.expect("taken").await.expect("stored");
             }
-            let offset = wiber::client::Offset::new(offsets[partition.0 as usize]).expect("small");
+            let offset = Offset::new(offsets[partition.0 as usize]).expect("small");
             let fetched = client.fetch("t", partition, offset, patient()).await.expect("fetched");
             offsets[partition.0 as usize] = fetched.next_offset.get();
             let [record] = &fetched.records[..] else { panic!("one record, not {:?}", fetched.records) };
@@ -66,6 +67,31 @@ fn an_answer_is_stamped_after_its_question() {
             assert_eq!(record.headers.len(), usize::from(round % 3 != 2), "{:?}", record.headers);
             last = record.stamp;
         }
+    });
+}
+
+/// Also single records say their stamps to who asks.
+#[test]
+fn single_records_with_their_stamps() {
+    let (_directory, server) = start();
+    runtime().block_on(async {
+        let client = Client::connect(to(&server)).await.expect("connected");
+        client.create_topic("t", None, None).await.expect("created");
+        let mut last = None;
+        for stamps in [true, false] {
+            client.publish("t", NewRecord::new("a")).await.expect("sent").await.expect("stored");
+            let options =
+                SubscribeOptions { stamps, start: StartAt::Offset(Offset::ZERO), ..SubscribeOptions::default() };
+            let mut subscription = client.subscribe("t", options).await.expect("subscribed");
+            let message = tokio::time::timeout(BOUND, subscription.next()).await.expect("in time");
+            let message = message.expect("open").expect("a message");
+            assert_eq!((message.stamp().is_some(), message.headers().count()), (stamps, 0));
+            subscription.unsubscribe().await.expect("unsubscribed");
+            last = last.max(message.stamp());
+        }
+        client.publish("t", NewRecord::new("later")).await.expect("sent").await.expect("stored");
+        let stored = client.history("t", &HistoryOptions::last(1)).await.expect("read");
+        assert!(stored[0].stamp > last);
     });
 }
 

@@ -207,9 +207,9 @@ mod tests {
         }
 
         fn finish(&mut self, lanes: &[Vec<u64>]) {
-            for partition in 0..lanes.len() {
-                while self.next[partition] < lanes[partition].len() {
-                    self.push(u32::try_from(partition).expect("few"), &lanes[partition]);
+            for (partition, stamps) in lanes.iter().enumerate() {
+                while self.next[partition] < stamps.len() {
+                    self.push(u32::try_from(partition).expect("few"), stamps);
                 }
             }
             while let Some(item) = self.merge.pop_rest() {

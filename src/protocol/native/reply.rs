@@ -144,7 +144,16 @@ pub struct Bounds {
     pub high_watermark: Offset,
 }
 
-/// The answer to a FETCH up to its body; `found` is the offset that a time led to. So many bytes of batches, one behind the other, are to follow.
+/// Where a FETCH began and ended.
+#[derive(Debug, Clone, Copy)]
+pub struct FetchedRange {
+    /// The offset that a time led to.
+    pub found: Option<Offset>,
+    /// Where to go on.
+    pub next_offset: Offset,
+}
+
+/// The answer to a FETCH up to its body: so many bytes of batches, one behind the other, are to follow.
 ///
 /// # Errors
 /// [`EncodeError::TooLong`] for batches that no frame can hold; `dst` is then as before.
@@ -154,18 +163,17 @@ pub fn fetch_ack(
     now: Timestamp,
     topic: &str,
     bounds: &Bounds,
-    next_offset: Offset,
-    found: Option<Offset>,
+    range: FetchedRange,
     batches_bytes: usize,
 ) -> Result<(), EncodeError> {
     let mut ack = success(dst, sequence, now, topic);
     ack.number("partition", u64::from(bounds.partition.0));
-    if let Some(found) = found {
+    if let Some(found) = range.found {
         ack.number("offset", found.get());
     }
     ack.number("log_start", bounds.log_start.get());
     ack.number("high_watermark", bounds.high_watermark.get());
-    ack.number("wiber.next_offset", next_offset.get());
+    ack.number("wiber.next_offset", range.next_offset.get());
     ack.finish_before(batches_bytes)
 }
 
