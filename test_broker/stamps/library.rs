@@ -5,11 +5,12 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use wiber::client::{
     Client, ClientOptions, Compression, FetchOptions, HistoryOptions, MergeOptions, Merged, NewRecord, Offset,
-    PartitionIndex, Producer, ProducerOptions, ProducerRecord, Record, StartAt, SubscribeOptions, Subscriber,
+    PartitionIndex, Producer, ProducerOptions, ProducerRecord, Record, Stamp, StartAt, SubscribeOptions, Subscriber,
     SubscriberOptions, Timestamp,
 };
 
 use super::start;
+use crate::harness::peer::Peer;
 use crate::harness::{BOUND, Server};
 
 fn runtime() -> Runtime {
@@ -67,6 +68,42 @@ fn an_answer_is_stamped_after_its_question() {
             assert_eq!(record.headers.len(), usize::from(round % 3 != 2), "{:?}", record.headers);
             last = record.stamp;
         }
+    });
+}
+
+/// A clock somewhere is twenty seconds ahead. Whoever reads what it stamped publishes later all the same, by batch and by
+/// single publish, also to a broker that never heard of that clock.
+#[test]
+fn a_clock_that_is_ahead_contradicts_nobody() {
+    let (_directory, server) = start();
+    let (_elsewhere_directory, elsewhere) = start();
+    let mut peer = Peer::connect(&server);
+    peer.create("t", 1);
+    let now = super::server_time(&mut peer);
+    let ahead = Stamp::first_of(Timestamp::from_millis(now + 20_000));
+    peer.ask(&super::publish(&[("wiber.stamp", &ahead.to_string())]));
+    runtime().block_on(async {
+        let (client, other) = (Client::connect(to(&server)).await, Client::connect(to(&elsewhere)).await);
+        let (client, other) = (client.expect("connected"), other.expect("connected"));
+        let read = client.history("t", &HistoryOptions::last(1)).await.expect("read");
+        assert!(read[0].stamp > Some(ahead), "{:?}", read[0].stamp);
+        other.create_topic("t", None, None).await.expect("created");
+        let options = ProducerOptions { client: to(&elsewhere), ..ProducerOptions::default() };
+        let producer = Producer::new(options).await.expect("a producer");
+        let mut last = read[0].stamp;
+        for offset in 0..6 {
+            if offset % 2 == 0 {
+                other.publish("t", NewRecord::new("single")).await.expect("sent").await.expect("stored");
+            } else {
+                producer.send("t", ProducerRecord::new("batch")).await.expect("taken").await.expect("stored");
+            }
+            let stored = other.history("t", &HistoryOptions::last(1)).await.expect("read");
+            assert!(stored[0].stamp > last && stored[0].offset.get() == offset, "{stored:?} after {last:?}");
+            assert!(stored[0].timestamp.millis() < now + 15_000, "timestamps are the clock's own");
+            last = stored[0].stamp;
+        }
+        let skew = other.describe_topic("t").await.expect("described").clock_skew.expect("somebody published");
+        assert!(skew.max_ms < 5_000 && skew.too_far_ahead == 0, "{skew:?}");
     });
 }
 
