@@ -4,6 +4,7 @@
 //! partition `__meta:0`; a snapshot only makes reading it faster. This layer knows no wire format and no socket, starts
 //! no thread and reads no clock: time, ids and threads are handed in, so that a test can replay a whole broker.
 
+mod compaction;
 pub mod dedup;
 pub mod delivery;
 mod description;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
+pub use compaction::CompactionLimits;
 pub use description::{DescribedStatus, EffectiveSettings, PartitionDescription, TopicDescription};
 pub use error::{BrokerError, OpenError};
 pub use internal_topics::InternalTopic;
@@ -46,6 +48,7 @@ pub use topic_commands::{CommandReply, CreatedTopic, TopicChange};
 use crate::log::{DataDirectory, SpaceReserve};
 use crate::replica::{AckLevel, Partition, ReplicaContext, SyncPolicy};
 use crate::types::{PartitionIndex, SharedClock, TopicName};
+use compaction::Compactor;
 use dedup::MessageIds;
 use groups::Groups;
 use housekeeping::SnapshotSchedule;
@@ -70,6 +73,7 @@ pub struct Broker {
     producer_ids: Mutex<ProducerIds>,
     positions: Arc<Positions>,
     clock: Arc<SharedClock>,
+    compactor: Mutex<Compactor>,
     groups: Groups,
 }
 

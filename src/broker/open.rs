@@ -106,6 +106,7 @@ impl Broker {
             producer_ids: Mutex::default(),
             positions,
             clock: Arc::default(),
+            compactor: Mutex::default(),
             groups,
         };
         Ok((Arc::new(broker), summary))

@@ -8,7 +8,7 @@ use super::error::BrokerError;
 use super::metadata::Topic;
 use super::skew::{Skew, TopicSkew};
 use crate::replica::Partition;
-use crate::types::{PartitionIndex, Timestamp, partition_for_key};
+use crate::types::{CleanupPolicy, PartitionIndex, Timestamp, partition_for_key};
 
 /// One partition of a topic, or why it is not there.
 #[derive(Debug, Clone)]
@@ -45,6 +45,12 @@ impl TopicHandle {
     #[must_use]
     pub fn topic(&self) -> &Topic {
         &self.topic
+    }
+
+    /// Whether it keeps the newest record of each key, so that every record must have one.
+    #[must_use]
+    pub fn needs_keys(&self) -> bool {
+        self.topic.settings.cleanup_policy.is_some_and(CleanupPolicy::compacts)
     }
 
     /// How many partitions it has.

@@ -45,6 +45,7 @@ mod error;
 mod header;
 mod records;
 mod stamp;
+mod thin;
 mod varint;
 mod walk;
 
@@ -57,6 +58,7 @@ pub use error::{AdmissionError, BatchError, BuildError, RecordDefect, RecordErro
 pub use header::{Attributes, BatchHeader, HEADER_BYTES, ProducerStamp, TimestampType};
 pub use records::{Record, RecordHeader, Records};
 pub use stamp::{STAMP_HEADER, STAMP_HEADER_BYTES};
+pub use thin::{Fate, Glimpse, Glimpses, Thinned, hole, reaching, without_records};
 
 #[cfg(test)]
 mod tests;

@@ -27,7 +27,10 @@ pub(super) fn stamp_of(mut records: &[u8]) -> Option<Stamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Batch, BatchBuilder, BuilderOptions, Compression, HEADER_BYTES, RecordHeader};
+    use crate::record::{
+        Batch, BatchBuilder, BuilderOptions, Compression, DecodeLimits, Fate, Glimpse, Glimpses, HEADER_BYTES,
+        RecordHeader, Thinned,
+    };
     use crate::types::Timestamp;
 
     fn build(compression: Compression, stamp: Option<Stamp>, headers: &[(&[u8], Option<&[u8]>)]) -> Batch {
@@ -80,6 +83,19 @@ mod tests {
             builder.bytes_len()
         };
         assert_eq!(bytes(true) - bytes(false), STAMP_HEADER_BYTES);
+    }
+
+    /// What stands where the first record stood is not stamped: it was another's stamp then.
+    #[test]
+    fn compaction_takes_the_stamp_with_the_first_record() {
+        let stamp = Stamp::from_u64(0x018b_cfe5_6800_0007);
+        for (gone, expected) in [(0, None), (1, Some(stamp))] {
+            let batch = build(Compression::Lz4, Some(stamp), &[]);
+            let glimpses = Glimpses::open(&batch, &DecodeLimits::default()).expect("read");
+            let fate = |record: &Glimpse<'_>| if record.offset.get() == gone { Fate::Goes } else { Fate::Stays };
+            let Ok(Thinned::Part(part)) = glimpses.thin(Timestamp::NONE, fate) else { panic!("one stays") };
+            assert_eq!(part.records().expect("read").stamp(), expected);
+        }
     }
 
     #[test]
