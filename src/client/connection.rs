@@ -15,6 +15,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+use super::clock;
 use super::error::ClientError;
 use super::incoming::Incoming;
 use super::message::Message;
@@ -81,6 +82,8 @@ impl BatchSink {
 pub(super) struct Route {
     /// The topic and the partition, as the properties of each of its frames begin.
     pub(super) address: Properties,
+    /// Whether they come with their stamps.
+    pub(super) stamps: bool,
     pub(super) sender: mpsc::Sender<Message>,
 }
 
@@ -88,9 +91,10 @@ impl Route {
     pub(super) fn new(
         topic: &str,
         partition: PartitionIndex,
+        stamps: bool,
         sender: mpsc::Sender<Message>,
     ) -> Result<Route, ClientError> {
-        Ok(Route { address: about(topic, &[("partition", partition.to_string())])?, sender })
+        Ok(Route { address: about(topic, &[("partition", partition.to_string())])?, stamps, sender })
     }
 }
 
@@ -116,6 +120,8 @@ struct Session {
     /// The same, of publishes that are stored.
     stored: Vec<(u64, Position)>,
     landings: Vec<(Ticket, Landing)>,
+    /// The latest time of a reply.
+    answered_at: Timestamp,
     routes: Vec<Route>,
     batches: Option<BatchSink>,
     /// What its reader has no room for; until it has, nothing more is read.
@@ -156,6 +162,7 @@ impl Connection {
                 answered: Vec::new(),
                 stored: Vec::new(),
                 landings: Vec::new(),
+                answered_at: Timestamp::NONE,
                 routes: Vec::new(),
                 batches,
                 blocked: None,
@@ -261,13 +268,17 @@ impl Session {
             if let Some(stored) = stored::read(&self.incoming.bytes) {
                 self.incoming.bytes.advance(stored.frame_bytes);
                 self.stored.push((stored.sequence, stored.position));
+                self.answered_at = self.answered_at.max(stored.time);
                 continue;
             }
             match self.codec.next(&mut self.incoming.bytes) {
                 None => break,
                 Some(Decoded::Frame(frame)) if frame.kind == FrameType::Data => self.deliver(frame)?,
                 Some(Decoded::Frame(frame)) if frame.kind == FrameType::Batch => self.deliver_batch(frame)?,
-                Some(Decoded::Frame(frame)) => self.replies.push((frame.sequence, frame)),
+                Some(Decoded::Frame(frame)) => {
+                    self.answered_at = self.answered_at.max(frame.timestamp);
+                    self.replies.push((frame.sequence, frame));
+                }
                 Some(Decoded::Malformed(malformed)) => return Err(protocol(&malformed)),
                 Some(Decoded::TooLarge(too_large)) => return Err(protocol(&too_large)),
                 Some(Decoded::Fatal(fatal)) => return Err(protocol(&fatal)),
@@ -285,6 +296,9 @@ impl Session {
             return Ok(());
         };
         let message = Message::from_frame(frame)?;
+        if self.routes[at].stamps {
+            message.stamp().into_iter().for_each(clock::read);
+        }
         match self.routes[at].sender.try_send(message) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(message)) => {
@@ -331,6 +345,7 @@ impl Session {
 
     /// Matches replies with their requests. A frame that answers nothing, such as the broker's heartbeat, is dropped.
     fn answer_all(&mut self) -> Result<(), ClientError> {
+        clock::answered(std::mem::replace(&mut self.answered_at, Timestamp::NONE));
         if !self.stored.is_empty() {
             let bytes = self.requests.stored(&mut self.stored, &mut self.landings)?;
             let frames = self.landings.len();

@@ -5,7 +5,8 @@
 //!   It never reconnects by itself: a lost connection shows in every call that depended on it.
 //! - [`Producer`]: records in batches, each stored once and in order, whatever happens to the connection.
 //! - [`Subscriber`]: the records of a topic as a stream, each handed out once and in order, whatever happens to the
-//!   connection; positions are kept at the broker.
+//!   connection; positions are kept at the broker. [`Merged`] puts the records of several partitions in the order in which
+//!   they were published.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), wiber::client::ClientError> {
@@ -54,9 +55,12 @@
 
 mod admin;
 mod chance;
+mod clock;
 mod connection;
 mod error;
+mod history;
 mod incoming;
+mod merged;
 mod message;
 mod outgoing;
 mod pending;
@@ -87,9 +91,11 @@ use requests::{Handle, Pairs, Request, Requests};
 
 pub use crate::protocol::native::{AckLevel, ErrorCode, StartAt};
 pub use crate::record::{Compression, RecordHeader};
-pub use crate::types::{CleanupPolicy, Offset, PartitionIndex, Timestamp, TopicName};
+pub use crate::types::{CleanupPolicy, Offset, PartitionIndex, Stamp, Timestamp, TopicName};
 pub use admin::{FetchOptions, Fetched};
 pub use error::ClientError;
+pub use history::HistoryOptions;
+pub use merged::{MergeOptions, Merged};
 pub use message::Message;
 pub use producer::{Delivery, IN_FLIGHT_MAX, Producer, ProducerOptions, ProducerRecord};
 pub use publish::{NewRecord, Position, Publishing};
@@ -97,8 +103,8 @@ pub use record::Record;
 pub use subscriber::{DeliveryMode, OutOfRange, Partitions, Subscriber, SubscriberOptions};
 pub use subscription::{SubscribeOptions, Subscription};
 pub use topics::{
-    Change, EffectiveSettings, OffsetsQuery, PartitionDescription, PartitionOffsets, PartitionStatus, TopicAlteration,
-    TopicDescription, TopicSettings, TopicSummary,
+    Change, ClockSkew, EffectiveSettings, OffsetsQuery, PartitionDescription, PartitionOffsets, PartitionStatus,
+    TopicAlteration, TopicDescription, TopicSettings, TopicSummary,
 };
 
 /// How to reach a broker, and how much may be under way.
@@ -244,9 +250,10 @@ impl Client {
         pairs.extend(self.options.client_id.clone().map(|id| ("client_id", id)));
         pairs.extend(start_pairs(options.start));
         pairs.push(("auto_ack", options.auto_ack.to_string()));
+        pairs.extend(options.stamps.then(|| ("wiber.stamps", "true".to_owned())));
         let properties = topics::about(topic, &pairs)?;
         let (sender, messages) = mpsc::channel(self.options.messages_ahead.max(1));
-        let route = Route::new(topic, options.partition, sender)?;
+        let route = Route::new(topic, options.partition, options.stamps, sender)?;
         let reply = self.request(FrameType::Subscribe, properties, Some(route)).await?;
         let start_offset = error::number(&reply, "start_offset")?;
         Ok(Subscription::new(self.clone(), topic, options.partition, start_offset, messages))

@@ -78,6 +78,7 @@ fn answer(frame: &Frame, stored: &mut BTreeMap<u64, bytes::Bytes>, out: &mut Byt
                     timestamp: NOW,
                     key: Some(b"\xff"),
                     value: Some(value),
+                    stamp: None,
                 };
                 let header: (&[u8], Option<&[u8]>) = (b"colour", Some(b"red"));
                 reply::data(out, &record, [header].into_iter()).expect("fits");

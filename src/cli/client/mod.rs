@@ -8,6 +8,7 @@ mod bench;
 mod completions;
 mod failure;
 mod health;
+mod history;
 mod lines;
 mod output;
 mod publish;
@@ -70,6 +71,7 @@ enum Command {
     CreateTopic(topics::Create),
     Publish(publish::Publish),
     Subscribe(subscribe::Subscribe),
+    History(history::History),
     Topics(topics::Topics),
     Health(health::Health),
     Bench(Box<bench::Bench>),
@@ -131,6 +133,7 @@ async fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failure> {
         Command::CreateTopic(command) => command.run(&context, out).await,
         Command::Publish(command) => Box::pin(command.run(&context, out)).await,
         Command::Subscribe(command) => Box::pin(command.run(&context, out)).await,
+        Command::History(command) => Box::pin(command.run(&context, out)).await,
         Command::Topics(command) => command.run(&context, out).await,
         Command::Health(command) => command.run(&context, out).await,
         Command::Bench(command) => Box::pin(command.run(&context, out)).await,

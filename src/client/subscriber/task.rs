@@ -34,6 +34,9 @@ pub(super) enum Item {
 /// The shortest time between two rounds of commits.
 const COMMIT_INTERVAL_MIN: Duration = Duration::from_millis(5);
 
+/// Where each partition begins.
+pub(super) type Places = BTreeMap<PartitionIndex, Offset>;
+
 type Work<T> = Pin<Box<dyn Future<Output = Result<T, ClientError>> + Send>>;
 
 /// Everything the task owns.
@@ -46,7 +49,7 @@ pub(super) struct Task {
     room: Arc<Semaphore>,
     positions: BTreeMap<PartitionIndex, Position>,
     /// Told once every partition has its place for the first time, or cannot have one.
-    started: Option<oneshot::Sender<Result<(), ClientError>>>,
+    started: Option<oneshot::Sender<Result<Places, ClientError>>>,
     link: Option<Link>,
     connecting: Option<Work<Link>>,
     /// Not before then is anything asked for again.
@@ -118,7 +121,7 @@ impl Task {
         items: mpsc::UnboundedSender<Item>,
         commits: Arc<Commits>,
         skipped: Arc<AtomicU64>,
-        started: oneshot::Sender<Result<(), ClientError>>,
+        started: oneshot::Sender<Result<Places, ClientError>>,
         now: Instant,
     ) -> Task {
         let room = usize::try_from(options.buffer_bytes.max(1)).unwrap_or(Semaphore::MAX_PERMITS);
@@ -341,7 +344,8 @@ impl Task {
         }
         let is_placed = !self.positions.is_empty() && self.positions.values().all(|p| p.stage == Stage::Placed);
         if is_placed && let Some(started) = self.started.take() {
-            drop(started.send(Ok(())));
+            let places = self.positions.iter().filter_map(|(partition, p)| Some((*partition, p.next()?)));
+            drop(started.send(Ok(places.collect())));
         }
         Ok(())
     }
