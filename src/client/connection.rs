@@ -26,7 +26,7 @@ use super::requests::{Request, Requests, write};
 use super::stored;
 use super::topics::about;
 use crate::protocol::native::{Decoded, Frame, FrameCodec, FrameLimits, FrameType, Properties};
-use crate::types::{PartitionIndex, Timestamp};
+use crate::types::{PartitionIndex, Timestamp, TopicName, TopicPartition};
 
 /// Looks at the clock within the time a broker may be silent.
 const LOOKS: u32 = 4;
@@ -49,7 +49,17 @@ pub(super) enum Pushed {
     /// Batches of a subscription.
     Batch(PushedBatch),
     /// Some subscription has ended, and why.
-    Ended(ClientError),
+    Ended(Ended),
+    /// What a member of a group may read now.
+    Assignment(Frame),
+}
+
+/// The end of a subscription.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) error: ClientError,
+    /// Of which partition, where the broker says so.
+    pub(super) partition: Option<TopicPartition>,
 }
 
 /// A BATCH frame and the room it takes until it is read.
@@ -267,6 +277,7 @@ impl Session {
                 None => break,
                 Some(Decoded::Frame(frame)) if frame.kind == FrameType::Data => self.deliver(frame)?,
                 Some(Decoded::Frame(frame)) if frame.kind == FrameType::Batch => self.deliver_batch(frame)?,
+                Some(Decoded::Frame(frame)) if frame.kind == FrameType::Assignment => self.deliver_assignment(frame)?,
                 Some(Decoded::Frame(frame)) => self.replies.push((frame.sequence, frame)),
                 Some(Decoded::Malformed(malformed)) => return Err(protocol(&malformed)),
                 Some(Decoded::TooLarge(too_large)) => return Err(protocol(&too_large)),
@@ -303,6 +314,14 @@ impl Session {
             && let Err(frame) = sink.push(frame)
         {
             self.blocked = Some(Blocked::Batch(sink.clone(), frame));
+        }
+        Ok(())
+    }
+
+    fn deliver_assignment(&mut self, frame: Frame) -> Result<(), ClientError> {
+        self.answer_all()?;
+        if let Some(sink) = &self.batches {
+            drop(sink.queue.send(Pushed::Assignment(frame)));
         }
         Ok(())
     }
@@ -358,7 +377,7 @@ impl Session {
             if let Some(sink) = &self.batches
                 && let Some(error) = ClientError::of_ack(&frame)
             {
-                drop(sink.queue.send(Pushed::Ended(error)));
+                drop(sink.queue.send(Pushed::Ended(Ended { error, partition: partition_of(&frame) })));
             }
         }
         Ok(())
@@ -381,6 +400,13 @@ impl Session {
             ReplyTo::Queue(queue, token) => drop(queue.send(Answer { token, result })),
         }
     }
+}
+
+/// The partition that a frame is about.
+pub(super) fn partition_of(frame: &Frame) -> Option<TopicPartition> {
+    let topic = TopicName::new(frame.properties.get("topic")?).ok()?;
+    let partition = PartitionIndex(frame.properties.get("partition")?.parse().ok()?);
+    Some(TopicPartition { topic, partition })
 }
 
 fn closed(reason: impl ToString) -> ClientError {

@@ -57,6 +57,7 @@ mod chance;
 mod connection;
 mod error;
 mod incoming;
+mod link;
 mod message;
 mod outgoing;
 mod pending;

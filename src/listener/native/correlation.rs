@@ -80,6 +80,14 @@ fn changes_something(kind: FrameType) -> bool {
         | FrameType::Metadata
         | FrameType::Fetch
         | FrameType::ListOffsets
-        | FrameType::Batch => false,
+        | FrameType::Batch
+        | FrameType::JoinGroup
+        | FrameType::GroupHeartbeat
+        | FrameType::LeaveGroup
+        | FrameType::Assignment
+        | FrameType::ListGroups
+        | FrameType::DescribeGroup
+        | FrameType::ResetGroup
+        | FrameType::DeleteGroup => false,
     }
 }

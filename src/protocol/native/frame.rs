@@ -66,6 +66,22 @@ pub enum FrameType {
     SubscribeBatches = 16,
     /// Record batches, pushed to a subscriber.
     Batch = 17,
+    /// Become a member of a group, come back as one, or change what the member reads.
+    JoinGroup = 18,
+    /// A member's sign of life; may say what it still reads.
+    GroupHeartbeat = 19,
+    /// End a membership.
+    LeaveGroup = 20,
+    /// What a member may read now, pushed to it.
+    Assignment = 21,
+    /// Ask which groups there are.
+    ListGroups = 22,
+    /// Ask what a group is.
+    DescribeGroup = 23,
+    /// Set the positions of a group without members.
+    ResetGroup = 24,
+    /// Forget a group without members.
+    DeleteGroup = 25,
 }
 
 impl FrameType {
@@ -90,6 +106,14 @@ impl FrameType {
             15 => Some(FrameType::ListOffsets),
             16 => Some(FrameType::SubscribeBatches),
             17 => Some(FrameType::Batch),
+            18 => Some(FrameType::JoinGroup),
+            19 => Some(FrameType::GroupHeartbeat),
+            20 => Some(FrameType::LeaveGroup),
+            21 => Some(FrameType::Assignment),
+            22 => Some(FrameType::ListGroups),
+            23 => Some(FrameType::DescribeGroup),
+            24 => Some(FrameType::ResetGroup),
+            25 => Some(FrameType::DeleteGroup),
             _ => None,
         }
     }

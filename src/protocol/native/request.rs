@@ -258,7 +258,16 @@ impl<'a> Request<'a> {
             FrameType::AlterTopic => topics::alter_topic(frame).map(Request::AlterTopic),
             FrameType::Metadata => topics::metadata(frame).map(Request::Metadata),
             FrameType::InitProducer => Steering::of(frame, &[]).map(|_| Request::InitProducer),
-            FrameType::Data | FrameType::Batch => Err(RequestError::NotARequest(frame.kind)),
+            FrameType::Data
+            | FrameType::Batch
+            | FrameType::JoinGroup
+            | FrameType::GroupHeartbeat
+            | FrameType::LeaveGroup
+            | FrameType::Assignment
+            | FrameType::ListGroups
+            | FrameType::DescribeGroup
+            | FrameType::ResetGroup
+            | FrameType::DeleteGroup => Err(RequestError::NotARequest(frame.kind)),
         }
     }
 }
