@@ -19,7 +19,7 @@ use super::error::ClientError;
 use super::incoming::Incoming;
 use super::message::Message;
 use super::outgoing::Outgoing;
-use super::pending::{Answer, Pending, ReplyTo};
+use super::pending::{Answer, Pending, ReplyTo, UNASKED};
 use super::publish::{Position, position};
 use super::receipts::{self, Landing, Ticket};
 use super::requests::{Request, Requests, write};
@@ -39,6 +39,8 @@ const LIMITS: FrameLimits =
 #[derive(Debug, Clone)]
 pub(super) struct BatchSink {
     pub(super) queue: mpsc::UnboundedSender<Pushed>,
+    /// Where what members of groups are told goes, under [`UNASKED`]: in its order among the replies.
+    pub(super) answers: mpsc::UnboundedSender<Answer>,
     pub(super) room: Arc<Semaphore>,
     pub(super) bytes_max: u32,
 }
@@ -50,8 +52,6 @@ pub(super) enum Pushed {
     Batch(PushedBatch),
     /// Some subscription has ended, and why.
     Ended(Ended),
-    /// What a member of a group may read now.
-    Assignment(Frame),
 }
 
 /// The end of a subscription.
@@ -321,7 +321,7 @@ impl Session {
     fn deliver_assignment(&mut self, frame: Frame) -> Result<(), ClientError> {
         self.answer_all()?;
         if let Some(sink) = &self.batches {
-            drop(sink.queue.send(Pushed::Assignment(frame)));
+            drop(sink.answers.send(Answer { token: UNASKED, result: Ok(frame) }));
         }
         Ok(())
     }

@@ -40,14 +40,10 @@ pub(super) enum Event {
 
 impl Link {
     /// Connects. Batches have so many bytes of `room` together; a larger one counts as `bytes`.
-    pub(super) async fn connect(
-        options: ClientOptions,
-        room: Arc<Semaphore>,
-        bytes: u32,
-    ) -> Result<Link, ClientError> {
+    pub(super) async fn connect(options: ClientOptions, room: Arc<Semaphore>, bytes: u32) -> Result<Link, ClientError> {
         let (queue, answers) = mpsc::unbounded_channel();
         let (sink, pushed) = mpsc::unbounded_channel();
-        let sink = BatchSink { queue: sink, room, bytes_max: bytes };
+        let sink = BatchSink { queue: sink, answers: queue.clone(), room, bytes_max: bytes };
         let client = Client::connect_with(options, Some(sink)).await?;
         Ok(Link { client, queue, answers, pushed })
     }

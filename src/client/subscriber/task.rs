@@ -249,7 +249,6 @@ impl Task {
                 Ok(())
             }
             Event::Pushed(Pushed::Ended(ended)) => Err(ended.error),
-            Event::Pushed(Pushed::Assignment(_)) => Ok(()),
             Event::Pushed(Pushed::Batch(batch)) => {
                 while let Some(Ok(answer)) = self.link.as_mut().map(|link| link.answers.try_recv()) {
                     self.answered(answer)?;

@@ -160,7 +160,7 @@ async fn offset_of(
 ) -> Result<Offset, ClientError> {
     let time = if let Start::Time(time) = start { Some(time) } else { None };
     let client_id = if start == Start::Committed { options.client_id.clone() } else { None };
-    let offsets = client.list_offsets(topic, partition, &OffsetsQuery { client_id, time }).await?;
+    let offsets = client.list_offsets(topic, partition, &OffsetsQuery { client_id, time, group: None }).await?;
     let (begin, end) = (offsets.log_start, offsets.high_watermark);
     let wanted = match start {
         Start::Offset(offset) => offset,
