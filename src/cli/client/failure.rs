@@ -42,6 +42,11 @@ pub(super) enum Failure {
     File { path: PathBuf, source: io::Error },
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
+    /// At a prompt: what was under way.
+    #[error("broken off")]
+    Broken,
+    #[error("cannot use the terminal: {0}")]
+    Terminal(String),
     #[error("cannot wait for signals: {0}")]
     Signal(io::Error),
     #[error("cannot start: {0}")]
@@ -75,7 +80,7 @@ impl Failure {
                 }
             }
             Output::Json => {
-                let code = self.refusal().map(ErrorCode::as_str);
+                let code = self.code();
                 let error = self.to_string();
                 note(json!({ "error": error, "code": code, "hint": self.hint(), "exit_code": self.exit_code() }));
             }
@@ -96,7 +101,12 @@ impl Failure {
             Failure::Interrupted { .. } => Some("Those records may be stored or not: read the topic's end to see."),
             Failure::Input { .. } => Some("Name a file that can be read, or '-' for standard input."),
             Failure::File { .. } => Some("Name a file that can be written."),
-            Failure::Bench(_) | Failure::Output(_) | Failure::Signal(_) | Failure::Runtime(_) => None,
+            Failure::Broken
+            | Failure::Terminal(_)
+            | Failure::Bench(_)
+            | Failure::Output(_)
+            | Failure::Signal(_)
+            | Failure::Runtime(_) => None,
         }
     }
 
@@ -106,6 +116,7 @@ impl Failure {
             Failure::Unreachable(_) | Failure::NoBroker { .. } => 3,
             Failure::Request { source, .. } | Failure::Line { source, .. } => match refusal_of(source) {
                 Some(ErrorCode::UnknownTopic | ErrorCode::UnknownPartition) => 4,
+                _ if is_of_group(source, "unknown_group") => 4,
                 _ => 1,
             },
             Failure::BadLine { .. }
@@ -113,9 +124,19 @@ impl Failure {
             | Failure::Input { .. }
             | Failure::Bench(_)
             | Failure::File { .. }
+            | Failure::Broken
+            | Failure::Terminal(_)
             | Failure::Output(_)
             | Failure::Signal(_)
             | Failure::Runtime(_) => 1,
+        }
+    }
+
+    /// The name of the code the broker refused with, also of one that this version does not know.
+    fn code(&self) -> Option<&str> {
+        match self {
+            Failure::Request { source: ClientError::Refused { name, .. }, .. } => Some(name),
+            _ => self.refusal().map(ErrorCode::as_str),
         }
     }
 
@@ -132,6 +153,8 @@ impl Failure {
             | Failure::Input { .. }
             | Failure::Bench(_)
             | Failure::File { .. }
+            | Failure::Broken
+            | Failure::Terminal(_)
             | Failure::Output(_)
             | Failure::Signal(_)
             | Failure::Runtime(_) => None,
@@ -147,6 +170,11 @@ fn refusal_of(error: &ClientError) -> Option<ErrorCode> {
     error.code()
 }
 
+/// Whether a broker refused something about a group by this name.
+fn is_of_group(error: &ClientError, code: &str) -> bool {
+    matches!(error, ClientError::Refused { name, .. } if name == code)
+}
+
 fn hint_of(error: &ClientError) -> Option<&'static str> {
     if let ClientError::Closed { .. } = error {
         return Some("The broker's log says why it went; run the command again once it is back.");
@@ -156,6 +184,15 @@ fn hint_of(error: &ClientError) -> Option<&'static str> {
     }
     if let ClientError::TooLarge { .. } = error {
         return Some(LIMIT_HINT);
+    }
+    if is_of_group(error, "unknown_group") {
+        return Some("'wiber-client groups list' shows what groups there are.");
+    }
+    if is_of_group(error, "group_not_empty") {
+        return Some("Stop its members first; 'wiber-client groups describe' shows them.");
+    }
+    if is_of_group(error, "group_kind") {
+        return Some("Its members share in another way; name another group.");
     }
     let code = refusal_of(error)?;
     if code.is_retriable() {

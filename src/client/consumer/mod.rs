@@ -208,6 +208,14 @@ impl Consumer {
     /// [`ClientError::NotInGroup`]; what ended the membership: the group will not have the consumer, or what came cannot
     /// be read. A lost connection is no error.
     pub async fn poll_records(&self) -> Result<Vec<Record>, ClientError> {
+        self.poll_at_most(self.options.poll_records).await
+    }
+
+    /// The next records, as [`Consumer::poll_records`] has them, but no more than so many.
+    ///
+    /// # Errors
+    /// As [`Consumer::poll_records`].
+    pub async fn poll_at_most(&self, records_max: usize) -> Result<Vec<Record>, ClientError> {
         let session = self.session()?;
         let (shelf, options) = (&session.shelf, &self.options);
         let deadline = Instant::now() + options.poll_timeout;
@@ -226,7 +234,7 @@ impl Consumer {
         }
         loop {
             let filled = shelf.filled.notified();
-            let taken = shelf.take(options.poll_records, options.poll_bytes)?;
+            let taken = shelf.take(records_max, options.poll_bytes)?;
             if !taken.is_empty() {
                 if options.mode != ConsumerMode::AtMostOnce {
                     shelf.hand_out(&taken);

@@ -7,7 +7,7 @@ use crate::client::Record;
 
 /// A format: text and placeholders in turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Format(Vec<Part>);
+pub(in crate::cli::client) struct Format(Vec<Part>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {

@@ -16,7 +16,7 @@ const OWN_HEADERS: &[u8] = b"wiber.";
 
 /// How records are printed.
 #[derive(Debug)]
-pub(super) enum Printer {
+pub(in crate::cli::client) enum Printer {
     /// `[topic:partition@offset] value`, then key and headers on lines of their own.
     Text,
     /// Values, each with a newline after it.
@@ -27,6 +27,14 @@ pub(super) enum Printer {
 }
 
 impl Printer {
+    /// As people or programs read records where nothing else is asked for.
+    pub(in crate::cli::client) fn plain(output: Output) -> Printer {
+        match output {
+            Output::Text => Printer::Text,
+            Output::Json => Printer::Json,
+        }
+    }
+
     pub(super) fn new(output: Output, is_raw: bool, format: Option<Format>) -> Result<Printer, Failure> {
         match (output, is_raw, format) {
             (Output::Json, false, None) => Ok(Printer::Json),
@@ -42,7 +50,7 @@ impl Printer {
         !matches!(self, Printer::Text)
     }
 
-    pub(super) fn record(&self, record: &Record, out: &mut dyn Write) -> io::Result<()> {
+    pub(in crate::cli::client) fn record(&self, record: &Record, out: &mut dyn Write) -> io::Result<()> {
         match self {
             Printer::Text => text(record, out),
             Printer::Raw => {
