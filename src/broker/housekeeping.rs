@@ -39,6 +39,7 @@ impl Broker {
             tracing::warn!(%error, "the space reserve cannot be made");
         }
         self.retry_positions(now);
+        self.step_groups(now);
         self.positions.step(now);
         for partition in self.open_partitions() {
             partition.step(now);

@@ -9,6 +9,7 @@ pub mod delivery;
 mod description;
 mod directory_check;
 mod error;
+pub mod groups;
 mod housekeeping;
 mod internal_topics;
 mod meta_log;
@@ -36,7 +37,7 @@ pub use error::{BrokerError, OpenError};
 pub use internal_topics::InternalTopic;
 pub use open::{BrokerStart, OpenSummary, PartitionOpened};
 pub use options::{BrokerOptions, TopicDefaults};
-pub use positions::{CLIENT_ID_BYTES_MAX, PositionKey};
+pub use positions::{CLIENT_ID_BYTES_MAX, PositionKey, PositionOwner};
 pub use topic::{Slot, TopicHandle};
 pub use topic_commands::{CommandReply, CreatedTopic, TopicChange};
 
@@ -44,6 +45,7 @@ use crate::log::{DataDirectory, SpaceReserve};
 use crate::replica::{AckLevel, Partition, ReplicaContext, SyncPolicy};
 use crate::types::{PartitionIndex, TopicName};
 use dedup::MessageIds;
+use groups::Groups;
 use housekeeping::SnapshotSchedule;
 use meta_log::MetaLog;
 use positions::Positions;
@@ -65,6 +67,7 @@ pub struct Broker {
     meta_partition: Arc<Partition>,
     producer_ids: Mutex<ProducerIds>,
     positions: Arc<Positions>,
+    groups: Groups,
 }
 
 impl Broker {

@@ -8,7 +8,9 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 use wiber::broker::metadata::{MetadataLimits, TopicSettings};
 use wiber::broker::positions::PositionLimits;
-use wiber::broker::{Broker, BrokerOptions, BrokerStart, CommandReply, OpenSummary, PositionKey, TopicDefaults};
+use wiber::broker::{
+    Broker, BrokerOptions, BrokerStart, CommandReply, OpenSummary, PositionKey, PositionOwner, TopicDefaults,
+};
 use wiber::disk::Disk;
 use wiber::log::{LogOptions, RetentionPolicy};
 use wiber::replica::producers::ProducerLimits;
@@ -81,7 +83,7 @@ fn options(flavour: Flavour) -> BrokerOptions {
 /// A client's position in a partition.
 pub(crate) fn position_key((topic, index): Place<'_>, client: &str) -> PositionKey {
     let topic = TopicName::new(topic).expect("valid");
-    PositionKey { client_id: client.into(), topic, partition: PartitionIndex(index) }
+    PositionKey { owner: PositionOwner::Client(client.into()), topic, partition: PartitionIndex(index) }
 }
 
 /// Passes answers on to the model; the token says which batch.

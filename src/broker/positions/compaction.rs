@@ -43,7 +43,8 @@ impl Shard {
         }
         let records = self.applied.since(log_start.max(self.given_up));
         let needed = RECORDS_PER_POSITION_MAX * self.kept.len() as u64;
-        if records > records_min.saturating_add(needed) {
+        // What groups are is not written again.
+        if self.groups.is_empty() && self.group_writes.is_empty() && records > records_min.saturating_add(needed) {
             self.rewriting = Some(Rewriting::default());
         }
         None

@@ -26,9 +26,11 @@ mod start;
 #[cfg(test)]
 mod tests;
 
-pub use key::{CLIENT_ID_BYTES_MAX, PositionKey};
+pub use key::{CLIENT_ID_BYTES_MAX, PositionKey, PositionOwner};
 pub use registry::{OFFSETS_TOPIC, PositionLimits};
-pub use snapshot::{KeptPosition, PositionsSnapshot};
+pub use snapshot::{KeptGroup, KeptPosition, PositionsSnapshot};
 
+pub(in crate::broker) use commit::PositionReply;
 pub(in crate::broker) use load::PositionsStart;
 pub(in crate::broker) use registry::Positions;
+pub(in crate::broker) use shard::OwnedPosition;

@@ -15,7 +15,7 @@ use super::outbox::{Entered, Group, Outbox, Place};
 use super::publish::{level, waiter};
 use super::reading::{Beside, bytes_of, read};
 use crate::broker::publish::PublishError;
-use crate::broker::{Broker, BrokerError, PositionKey};
+use crate::broker::{Broker, BrokerError, PositionKey, PositionOwner};
 use crate::protocol::native::{CommitRequest, ErrorCode, FetchRequest, ListOffsetsRequest, PublishBatchRequest, reply};
 use crate::record::{Batch, ProducedBatch};
 use crate::replica::{AckLevel, Committed, Partition, ReadFailure};
@@ -60,8 +60,8 @@ impl Connection<'_> {
         let CommitRequest { topic, partition, client_id, offset } = request;
         let place = self.outbox.entrust(sequence);
         let outbox = Arc::clone(&self.outbox);
-        let key = PositionKey { client_id: client_id.into(), topic, partition };
-        let PositionKey { client_id, topic, partition } = key.clone();
+        let client_id: Box<str> = client_id.into();
+        let key = PositionKey { owner: PositionOwner::Client((*client_id).into()), topic: topic.clone(), partition };
         let broker = &self.listener.broker;
         broker.commit(key, offset, broker.default_ack(), self.listener.now(), move |kept| {
             let answer = match kept {
@@ -238,7 +238,11 @@ async fn list_offsets(broker: &Broker, request: ListOffsetsRequest<'_>) -> Resul
         Some(time) => Some(super::requests::offset_at_time(&partition, time).await?),
         None => None,
     };
-    let key = client_id.map(|id| PositionKey { client_id: id.into(), topic: topic.clone(), partition: index });
+    let key = client_id.map(|id| PositionKey {
+        owner: PositionOwner::Client(id.into()),
+        topic: topic.clone(),
+        partition: index,
+    });
     let committed = key.map(|key| broker.committed(&key));
     let offsets = partition.offsets();
     let bounds =

@@ -171,7 +171,7 @@ impl Pushing {
         });
         if let Ok(Err(error)) = kept.await {
             let connection = self.outbox.connection().0;
-            tracing::warn!(connection, partition = %self.partition.name(), client_id = %position.client_id, %error, "a position cannot be kept; records are delivered without");
+            tracing::warn!(connection, partition = %self.partition.name(), owner = %position.owner, %error, "a position cannot be kept; records are delivered without");
             broker.commit_read(&self.partition, position.clone(), offset, AckLevel::None, now, |_| {});
         }
     }

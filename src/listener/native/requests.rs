@@ -9,7 +9,7 @@ use super::answer::Answer;
 use super::connection::Connection;
 use super::errors::Refusal;
 use super::subscription::{Delivery, Start, SubscriptionKey};
-use crate::broker::PositionKey;
+use crate::broker::{PositionKey, PositionOwner};
 use crate::protocol::native::{AckRequest, ErrorCode, Request, StartAt, SubscribeRequest, UnsubscribeRequest};
 use crate::replica::Partition;
 use crate::types::{Offset, Timestamp, TopicName};
@@ -72,7 +72,7 @@ impl Connection<'_> {
         let SubscribeRequest { topic, partition: index, client_id, start, auto_ack, needs_grace } = request;
         let key = SubscriptionKey { topic: topic.clone(), partition: index };
         let position = (!client_id.is_empty()).then(|| PositionKey {
-            client_id: client_id.into(),
+            owner: PositionOwner::Client(client_id.into()),
             topic: topic.clone(),
             partition: index,
         });

@@ -81,6 +81,16 @@ error_codes! {
     OutOfOrderSequence = "out_of_order_sequence", false;
     /// A newer incarnation of the producer exists.
     StaleProducerEpoch = "stale_producer_epoch", false;
+    /// The group does not exist.
+    UnknownGroup = "unknown_group", false;
+    /// The member is not in the group, or not any more; it may join again.
+    UnknownMember = "unknown_member", false;
+    /// The partition is another member's by now.
+    FencedMember = "fenced_member", false;
+    /// The group is of another kind.
+    GroupKind = "group_kind", false;
+    /// The group has members.
+    GroupNotEmpty = "group_not_empty", false;
     /// The broker is stopping.
     ShuttingDown = "shutting_down", true;
     /// The request was not done in the time allowed; whether it took effect is unknown.

@@ -41,11 +41,12 @@ fn check(rig: &Rig, asked: &Asked, has_dropped: bool) {
     let mut last: BTreeMap<Place, Offset> = BTreeMap::new();
     for record in rig.all_records() {
         match decode(&record).unwrap() {
-            (place, Some(position)) => {
+            Entry::Position(place, Some(position)) => {
                 let before = last.insert(place, position.offset);
                 assert!(has_dropped || before.is_none_or(|before| before <= position.offset), "went back");
             }
-            (place, None) => {
+            Entry::Group(..) => unreachable!("no groups here"),
+            Entry::Position(place, None) => {
                 last.remove(&place);
             }
         }
