@@ -1,5 +1,6 @@
 //! The client library against the real server: killed and started again under a producer and a subscriber.
 
+mod consumer;
 pub(crate) mod proxy;
 
 use std::collections::BTreeMap;

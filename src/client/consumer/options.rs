@@ -37,7 +37,7 @@ pub struct ConsumerOptions {
     /// How long the group keeps the place of a member that gives no sign of life, 1 s to 300 s.
     pub session_timeout: Duration,
     /// How long the group waits for a member to finish what it is to hand over to another. The consumer gives up what was
-    /// handed out and not dealt with after half of it.
+    /// handed out and not dealt with after half of it. 1 s to an hour.
     pub rebalance_timeout: Duration,
     /// Bytes of batches received ahead of the polls, of all partitions together; a larger batch comes alone.
     pub buffer_bytes: u32,
@@ -76,8 +76,11 @@ impl ConsumerOptions {
         if !(Duration::from_secs(1)..=Duration::from_secs(300)).contains(&self.session_timeout) {
             return invalid("session_timeout lies between 1 s and 300 s");
         }
-        if self.poll_records == 0 || self.rebalance_timeout.is_zero() {
-            return invalid("poll_records and rebalance_timeout cannot be 0");
+        if !(Duration::from_secs(1)..=Duration::from_secs(3_600)).contains(&self.rebalance_timeout) {
+            return invalid("rebalance_timeout lies between 1 s and an hour");
+        }
+        if self.poll_records == 0 {
+            return invalid("poll_records cannot be 0");
         }
         Ok(())
     }

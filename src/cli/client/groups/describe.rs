@@ -59,7 +59,7 @@ fn write(out: &mut dyn Write, group: &GroupDescription) -> io::Result<()> {
             let age = member.heartbeat_age_ms.map(|ms| format!("{}.{:01} s ago", ms / 1_000, ms % 1_000 / 100));
             vec![
                 member.member.clone(),
-                member.client_id.clone().unwrap_or_else(|| "-".to_owned()),
+                member.client_id.clone().filter(|id| !id.is_empty()).unwrap_or_else(|| "-".to_owned()),
                 member.host.clone().unwrap_or_else(|| "-".to_owned()),
                 age.unwrap_or_else(|| "-".to_owned()),
                 member.topics.join(","),
