@@ -1,10 +1,11 @@
 //! `wiber-client producer` and `wiber-client consumer`: through pipes, and at a terminal.
 
-use std::io::{BufRead, BufReader, Lines, Read, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::io::{Read, Write};
+use std::process::{Child, ChildStdin, Stdio};
+use std::sync::mpsc;
 
 use super::{command, start};
-use crate::harness::{Ran, Server, client, client_with_input};
+use crate::harness::{BOUND, Ran, Server, client, client_with_input};
 
 /// Has a prompt do what lines say, to their end.
 fn converse(server: &Server, arguments: &[&str], lines: &str) -> Ran {
@@ -13,26 +14,45 @@ fn converse(server: &Server, arguments: &[&str], lines: &str) -> Ran {
     client_with_input(server, arguments, file.path())
 }
 
+/// What is read, piece by piece, by a thread that may wait.
+fn pieces(mut output: impl Read + Send + 'static) -> mpsc::Receiver<Vec<u8>> {
+    let (sender, pieces) = mpsc::channel();
+    #[expect(clippy::disallowed_methods, reason = "a read has no bound of its own")]
+    std::thread::spawn(move || {
+        let mut bytes = [0; 256];
+        while let Ok(read @ 1..) = output.read(&mut bytes) {
+            let _unheard = sender.send(bytes[..read].to_vec());
+        }
+    });
+    pieces
+}
+
 /// A prompt with pipes at both ends.
 struct Piped {
     child: Child,
     input: ChildStdin,
-    lines: Lines<BufReader<ChildStdout>>,
+    pieces: mpsc::Receiver<Vec<u8>>,
+    heard: Vec<u8>,
 }
 
 impl Piped {
     fn start(server: &Server, arguments: &[&str]) -> Piped {
         let mut child = command(server, arguments).stderr(Stdio::null()).spawn().expect("it runs");
         let input = child.stdin.take().expect("piped");
-        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-        Piped { child, input, lines }
+        let pieces = pieces(child.stdout.take().expect("piped"));
+        Piped { child, input, pieces, heard: Vec::new() }
     }
 
     /// Says a line, and hears one.
     fn say(&mut self, line: &str, expected: &str) {
         writeln!(self.input, "{line}").expect("listened to");
-        let heard = self.lines.next().expect("an answer").expect("text");
-        assert_eq!(heard, expected, "{line}");
+        while !self.heard.contains(&b'\n') {
+            let piece = self.pieces.recv_timeout(BOUND);
+            self.heard.extend(piece.unwrap_or_else(|_| panic!("no answer to {line:?}")));
+        }
+        let end = self.heard.iter().position(|byte| *byte == b'\n').unwrap_or(0);
+        let heard: Vec<u8> = self.heard.drain(..=end).collect();
+        assert_eq!(String::from_utf8_lossy(&heard).trim_end(), expected, "{line}");
     }
 
     fn end(mut self) {
@@ -114,24 +134,24 @@ fn a_producer_at_a_terminal() {
         .spawn()
         .expect("it runs");
     let mut terminal = std::fs::File::from(terminal);
+    let pieces = pieces(terminal.try_clone().expect("cloned"));
     let mut shown = String::new();
-    let mut wait_for = |terminal: &mut std::fs::File, text: &str| {
-        let mut bytes = [0; 256];
+    let mut wait_for = |text: &str| {
         while !shown.contains(text) {
-            let read = terminal.read(&mut bytes).expect("going on");
-            shown.push_str(&String::from_utf8_lossy(&bytes[..read]));
+            let piece = pieces.recv_timeout(BOUND).unwrap_or_else(|_| panic!("no {text:?} in {shown:?}"));
+            shown.push_str(&String::from_utf8_lossy(&piece));
         }
         shown.clear();
     };
-    wait_for(&mut terminal, "producer> ");
+    wait_for("producer> ");
     terminal.write_all(b"add_to\t new\r").expect("typed");
-    wait_for(&mut terminal, "Added topic 'new'");
-    wait_for(&mut terminal, "producer> ");
+    wait_for("Added topic 'new'");
+    wait_for("producer> ");
     terminal.write_all(b"sen\t ne\t hello\r").expect("typed");
-    wait_for(&mut terminal, "Sent message to topic 'new'");
-    wait_for(&mut terminal, "producer> ");
+    wait_for("Sent message to topic 'new'");
+    wait_for("producer> ");
     terminal.write_all(&[3]).expect("typed");
-    wait_for(&mut terminal, "Ctrl-D");
+    wait_for("Ctrl-D");
     terminal.write_all(&[4]).expect("typed");
     assert!(child.wait().expect("it ends").success());
     let history = std::fs::read_to_string(directory.path().join("wiber/producer_history")).expect("kept");

@@ -73,21 +73,21 @@ fn changes_something(kind: FrameType) -> bool {
         | FrameType::SubscribeBatches
         | FrameType::Unsubscribe
         | FrameType::Commit
-        | FrameType::InitProducer => true,
+        | FrameType::InitProducer
+        | FrameType::JoinGroup
+        | FrameType::LeaveGroup
+        | FrameType::ResetGroup
+        | FrameType::DeleteGroup => true,
         FrameType::Data
         | FrameType::Ack
         | FrameType::Heartbeat
         | FrameType::Metadata
         | FrameType::Fetch
         | FrameType::ListOffsets
-        | FrameType::Batch
-        | FrameType::JoinGroup
         | FrameType::GroupHeartbeat
-        | FrameType::LeaveGroup
-        | FrameType::Assignment
         | FrameType::ListGroups
         | FrameType::DescribeGroup
-        | FrameType::ResetGroup
-        | FrameType::DeleteGroup => false,
+        | FrameType::Assignment
+        | FrameType::Batch => false,
     }
 }

@@ -66,21 +66,21 @@ pub enum FrameType {
     SubscribeBatches = 16,
     /// Record batches, pushed to a subscriber.
     Batch = 17,
-    /// Become a member of a group, come back as one, or change what the member reads.
+    /// Become a member of a group, or come back as one.
     JoinGroup = 18,
-    /// A member's sign of life; may say what it still reads.
+    /// A member's sign of life, and what it still reads.
     GroupHeartbeat = 19,
-    /// End a membership.
+    /// Leave a group.
     LeaveGroup = 20,
-    /// What a member may read now, pushed to it.
+    /// What a member may read from now on, pushed to it.
     Assignment = 21,
     /// Ask which groups there are.
     ListGroups = 22,
-    /// Ask what a group is.
+    /// Ask for a group's members, positions and lag.
     DescribeGroup = 23,
-    /// Set the positions of a group without members.
+    /// Set positions of a group anew.
     ResetGroup = 24,
-    /// Forget a group without members.
+    /// Forget a group and its positions.
     DeleteGroup = 25,
 }
 
