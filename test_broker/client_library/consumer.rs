@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use wiber::client::{
-    Client, ClientError, ClientOptions, Consumer, ConsumerMode, ConsumerOptions, ErrorCode, Producer, ProducerRecord,
-    StartAt,
+    Client, ClientError, ClientOptions, Consumer, ConsumerMode, ConsumerOptions, ErrorCode, Offset, PartitionIndex,
+    Producer, ProducerRecord, StartAt, TopicName, TopicPartition,
 };
 
 use super::proxy::Proxy;
@@ -231,7 +231,9 @@ fn a_group_begins_where_it_is_told_and_goes_on_where_it_stood() {
         wait_for(&seen, 10).await;
         stop.send_replace(true);
         let consumer = reading.await.expect("no panic");
-        assert_eq!(client.reset_group("g", &[]).await.expect_err("a member").code(), Some(ErrorCode::GroupNotEmpty));
+        let first = TopicPartition { topic: TopicName::new(TOPIC).expect("valid"), partition: PartitionIndex(0) };
+        let back = [(first, Offset::ZERO)];
+        assert_eq!(client.reset_group("g", &back).await.expect_err("a member").code(), Some(ErrorCode::GroupNotEmpty));
         consumer.leave_consumer_group().await.expect("left");
         send(&producer, 10..20).await;
         let (stop, stopped) = tokio::sync::watch::channel(false);

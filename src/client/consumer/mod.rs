@@ -33,7 +33,7 @@ use super::{Client, reading};
 use crate::protocol::native::{FrameType, StartAt};
 use crate::types::{Offset, PartitionIndex, TopicName, TopicPartition};
 use commits::Outcome;
-use shelf::{Shelf, Taken};
+use shelf::{Place, Shelf, Taken};
 use task::{Command, Task};
 
 /// How long a poll tries to have a position kept, beyond its own time.
@@ -234,7 +234,7 @@ impl Consumer {
         }
         loop {
             let filled = shelf.filled.notified();
-            let taken = shelf.take(records_max, options.poll_bytes)?;
+            let taken = shelf.take(records_max, options.poll_bytes, options.mode == ConsumerMode::AtMostOnce)?;
             if !taken.is_empty() {
                 if options.mode != ConsumerMode::AtMostOnce {
                     shelf.hand_out(&taken);
@@ -313,16 +313,17 @@ impl Consumer {
 
     /// Moves the group's position behind records; those that are still the member's then.
     async fn claim(&self, session: &Session, taken: Taken, deadline: Instant) -> Result<Vec<Record>, ClientError> {
-        let mut claim = Claim { shelf: &session.shelf, taken };
-        let places = claim.taken.places();
+        let places = taken.places();
+        let mut claim = Claim { shelf: &session.shelf, taken, places: &places };
         let patience = deadline.max(Instant::now() + COMMIT_PATIENCE);
         let outcomes = commits::commit(&session.shelf, &session.group, &places, &self.options, patience).await;
         let mut taken = std::mem::take(&mut claim.taken);
         let mut failure = None;
         for (place, outcome) in places.iter().zip(outcomes) {
             match outcome {
-                Outcome::Kept => {}
-                Outcome::Lost => taken.forget(&place.partition),
+                // A position that moves only after the partition was given away says nothing of who is to have the records.
+                Outcome::Kept if session.shelf.unclaim(&place.partition, place.since) => {}
+                Outcome::Kept | Outcome::Lost => taken.forget(&place.partition),
                 Outcome::Failed(error) => {
                     claim.taken.runs.append(&mut taken.split_off(&place.partition).runs);
                     failure = failure.or(Some(error).filter(|error| !error.is_retriable()));
@@ -399,12 +400,16 @@ impl fmt::Debug for Consumer {
 struct Claim<'a> {
     shelf: &'a Shelf,
     taken: Taken,
+    places: &'a [Place],
 }
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
         if !self.taken.is_empty() {
             self.shelf.put_back(std::mem::take(&mut self.taken));
+        }
+        for place in self.places {
+            self.shelf.unclaim(&place.partition, place.since);
         }
     }
 }

@@ -41,6 +41,8 @@ struct State {
     owned: BTreeMap<TopicPartition, u64>,
     /// What was handed out and is not committed: at least once.
     handed: BTreeMap<TopicPartition, (u64, Offset)>,
+    /// Of which something was taken to be handed out once the position has moved: at most once.
+    claimed: BTreeMap<TopicPartition, u64>,
     /// The connection for commits, and the member they are made as.
     control: Option<(Client, String)>,
     /// Why nothing will ever come any more.
@@ -72,7 +74,7 @@ impl Records {
     }
 }
 
-/// Records taken to be handed out; with a since for each run of one partition.
+/// Records taken to be handed out, in runs of one partition, each owned since some generation.
 #[derive(Debug, Default)]
 pub(super) struct Taken {
     pub(super) runs: Vec<(TopicPartition, u64, VecDeque<Record>)>,
@@ -127,8 +129,9 @@ impl Shelf {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes records of what is owned: no more than so many, and none once there are so many bytes.
-    pub(super) fn take(&self, records_max: usize, bytes_max: usize) -> Result<Taken, ClientError> {
+    /// Takes records of what is owned: no more than so many, and none once there are so many bytes. What is claimed is not
+    /// given away before [`Shelf::unclaim`].
+    pub(super) fn take(&self, records_max: usize, bytes_max: usize, is_claim: bool) -> Result<Taken, ClientError> {
         let mut state = self.lock();
         let (mut taken, mut count, mut bytes) = (Taken::default(), 0, 0);
         while count < records_max && (bytes < bytes_max || count == 0) {
@@ -156,10 +159,26 @@ impl Shelf {
                 None => drop(state.received.pop_front()),
             }
         }
+        if is_claim {
+            let claims = taken.runs.iter().map(|(partition, since, _)| (partition.clone(), *since));
+            state.claimed.extend(claims);
+        }
         match &state.failure {
             Some(error) if taken.is_empty() => Err(error.clone()),
             _ => Ok(taken),
         }
+    }
+
+    /// A claim has ended. Whether it still counts: where the partition was given away meanwhile, it does not.
+    pub(super) fn unclaim(&self, partition: &TopicPartition, since: u64) -> bool {
+        let mut state = self.lock();
+        let counts = state.claimed.get(partition) == Some(&since);
+        if counts {
+            state.claimed.remove(partition);
+        }
+        drop(state);
+        self.settled.notify_one();
+        counts
     }
 
     /// Puts back what was not handed out, in front of everything else, as far as it is still owned.
@@ -214,9 +233,10 @@ impl Shelf {
         self.settled.notify_one();
     }
 
-    /// Whether something of a partition was handed out and is not dealt with.
-    pub(super) fn is_handed(&self, partition: &TopicPartition) -> bool {
-        self.lock().handed.contains_key(partition)
+    /// Whether something of a partition was handed out and is not dealt with, or is about to be handed out.
+    pub(super) fn is_in_use(&self, partition: &TopicPartition) -> bool {
+        let state = self.lock();
+        state.handed.contains_key(partition) || state.claimed.contains_key(partition)
     }
 
     /// A partition is owned from now on.
@@ -236,7 +256,9 @@ impl Shelf {
 
     /// What was handed out of a partition is nobody's concern any more.
     pub(super) fn forget(&self, partition: &TopicPartition) {
-        self.lock().handed.remove(partition);
+        let mut state = self.lock();
+        state.handed.remove(partition);
+        state.claimed.remove(partition);
     }
 
     fn tell(&self) {

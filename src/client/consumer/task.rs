@@ -597,7 +597,7 @@ impl Task {
     fn finish_releases(&mut self, now: Instant) {
         let shelf = Arc::clone(&self.shelf);
         let is_finished = |(partition, reader): (&TopicPartition, &Reader)| {
-            let is_over = reader.release_by.is_some_and(|by| by <= now || !shelf.is_handed(partition));
+            let is_over = reader.release_by.is_some_and(|by| by <= now || !shelf.is_in_use(partition));
             is_over.then(|| partition.clone())
         };
         for partition in self.readers.iter().filter_map(is_finished).collect::<Vec<_>>() {
