@@ -80,7 +80,7 @@ impl Failure {
                 }
             }
             Output::Json => {
-                let code = self.code();
+                let code = self.refusal().map(ErrorCode::as_str);
                 let error = self.to_string();
                 note(json!({ "error": error, "code": code, "hint": self.hint(), "exit_code": self.exit_code() }));
             }
@@ -115,8 +115,7 @@ impl Failure {
             Failure::Usage(_) => USAGE,
             Failure::Unreachable(_) | Failure::NoBroker { .. } => 3,
             Failure::Request { source, .. } | Failure::Line { source, .. } => match refusal_of(source) {
-                Some(ErrorCode::UnknownTopic | ErrorCode::UnknownPartition) => 4,
-                _ if is_of_group(source, "unknown_group") => 4,
+                Some(ErrorCode::UnknownTopic | ErrorCode::UnknownPartition | ErrorCode::UnknownGroup) => 4,
                 _ => 1,
             },
             Failure::BadLine { .. }
@@ -129,14 +128,6 @@ impl Failure {
             | Failure::Output(_)
             | Failure::Signal(_)
             | Failure::Runtime(_) => 1,
-        }
-    }
-
-    /// The name of the code the broker refused with, also of one that this version does not know.
-    fn code(&self) -> Option<&str> {
-        match self {
-            Failure::Request { source: ClientError::Refused { name, .. }, .. } => Some(name),
-            _ => self.refusal().map(ErrorCode::as_str),
         }
     }
 
@@ -170,11 +161,6 @@ fn refusal_of(error: &ClientError) -> Option<ErrorCode> {
     error.code()
 }
 
-/// Whether a broker refused something about a group by this name.
-fn is_of_group(error: &ClientError, code: &str) -> bool {
-    matches!(error, ClientError::Refused { name, .. } if name == code)
-}
-
 fn hint_of(error: &ClientError) -> Option<&'static str> {
     if let ClientError::Closed { .. } = error {
         return Some("The broker's log says why it went; run the command again once it is back.");
@@ -184,15 +170,6 @@ fn hint_of(error: &ClientError) -> Option<&'static str> {
     }
     if let ClientError::TooLarge { .. } = error {
         return Some(LIMIT_HINT);
-    }
-    if is_of_group(error, "unknown_group") {
-        return Some("'wiber-client groups list' shows what groups there are.");
-    }
-    if is_of_group(error, "group_not_empty") {
-        return Some("Stop its members first; 'wiber-client groups describe' shows them.");
-    }
-    if is_of_group(error, "group_kind") {
-        return Some("Its members share in another way; name another group.");
     }
     let code = refusal_of(error)?;
     if code.is_retriable() {
@@ -208,6 +185,15 @@ fn hint_of(error: &ClientError) -> Option<&'static str> {
     }
     if code == ErrorCode::TopicExists {
         return Some("Name the number of partitions it has, or another topic; 'wiber-client topics alter' adds some.");
+    }
+    if code == ErrorCode::UnknownGroup {
+        return Some("'wiber-client groups list' shows what groups there are.");
+    }
+    if code == ErrorCode::GroupNotEmpty {
+        return Some("Stop its members first; 'wiber-client groups describe' shows them.");
+    }
+    if code == ErrorCode::GroupKind {
+        return Some("Its members share in another way; name another group.");
     }
     if code == ErrorCode::MessageTooLarge {
         return Some(LIMIT_HINT);

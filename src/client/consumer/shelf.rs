@@ -59,16 +59,22 @@ struct Received {
 
 #[derive(Debug)]
 enum Records {
-    /// Batches, and the room they take until they are read.
-    Batches(BatchReader, #[expect(dead_code, reason = "gives back its room when it goes")] PushedBatch),
+    Batches(Box<Batches>),
     /// Records that were taken and put back.
     Back(VecDeque<Record>),
+}
+
+/// Batches being read, and the room they take until they are.
+#[derive(Debug)]
+struct Batches {
+    reader: BatchReader,
+    _pushed: PushedBatch,
 }
 
 impl Records {
     fn next(&mut self) -> Option<Result<Record, ClientError>> {
         match self {
-            Records::Batches(reader, _) => reader.next(),
+            Records::Batches(batches) => batches.reader.next(),
             Records::Back(records) => records.pop_front().map(Ok),
         }
     }
@@ -272,7 +278,7 @@ impl Shelf {
         let reader = BatchReader::new(partition.topic.clone(), partition.partition, batches, from);
         let mut state = self.lock();
         if state.owned.get(partition) == Some(&since) {
-            let records = Records::Batches(reader, pushed);
+            let records = Records::Batches(Box::new(Batches { reader, _pushed: pushed }));
             state.received.push_back(Received { partition: partition.clone(), since, records });
         }
         drop(state);

@@ -7,7 +7,7 @@ pub(super) mod wire;
 
 use super::error::ClientError;
 use super::{Client, given};
-use crate::protocol::native::{FrameType, Properties};
+use crate::protocol::native::{ErrorCode, FrameType, Properties};
 use crate::types::{Offset, TopicPartition};
 
 /// A group as the list of groups has it.
@@ -136,11 +136,9 @@ pub(super) enum Expulsion {
 
 impl Expulsion {
     pub(super) fn of(error: &ClientError) -> Option<Expulsion> {
-        let ClientError::Refused { name, .. } = error else { return None };
-        match name.as_str() {
-            "fenced_member" => Some(Expulsion::Fenced),
-            "unknown_member" | "unknown_group" => Some(Expulsion::Unknown),
-            _ => None,
+        if error.code() == Some(ErrorCode::FencedMember) {
+            return Some(Expulsion::Fenced);
         }
+        matches!(error.code(), Some(ErrorCode::UnknownMember | ErrorCode::UnknownGroup)).then_some(Expulsion::Unknown)
     }
 }

@@ -230,39 +230,7 @@ impl Scripted {
                     b"",
                 );
             }
-            FrameType::Metadata => {
-                let partitions: Vec<String> = (0..self.with(|state| state.partitions.len()))
-                    .map(|index| format!(r#"{{"partition":{index},"status":"online"}}"#))
-                    .collect();
-                let body = format!(
-                    r#"{{"topic":"t","topic_id":"x","created_at_ms":1,"partitions":[{}],"effective":{{"max_message_size":100000}}}}"#,
-                    partitions.join(",")
-                );
-                succeed(out, frame, &[], body.as_bytes());
-            }
-            FrameType::ListOffsets => {
-                let (start, end) =
-                    self.with(|state| (state.partitions[partition].start, state.partitions[partition].end));
-                let (start, end) = (start.to_string(), end.to_string());
-                let mut pairs = vec![("log_start", start), ("high_watermark", end.clone()), ("log_end", end)];
-                let owner = frame.properties.get("client_id").map(str::to_owned);
-                if let Some(owner) = group.map(of_group).or(owner) {
-                    let committed = self.committed(&owner, partition);
-                    pairs.push(("committed", committed.map_or("-1".to_owned(), |offset| offset.to_string())));
-                }
-                succeed(out, frame, &pairs, b"");
-            }
-            FrameType::Commit => {
-                let client_id = frame.properties.get("client_id").map(str::to_owned);
-                let client_id = group.map(of_group).or(client_id).expect("given");
-                let offset = number("offset").expect("given");
-                let kept = self.with(|state| {
-                    let kept = state.committed.entry(format!("{client_id} {partition}")).or_default();
-                    *kept = offset.max(*kept);
-                    *kept
-                });
-                succeed(out, frame, &[("offset", kept.to_string())], b"");
-            }
+            FrameType::Metadata | FrameType::ListOffsets | FrameType::Commit => self.tell(frame, partition, out),
             FrameType::SubscribeBatches => {
                 let start = number("offset").expect("given").max(self.with(|state| state.partitions[partition].start));
                 session.positions.insert(partition, start);
@@ -292,6 +260,47 @@ impl Scripted {
             | FrameType::DeleteGroup => panic!("{frame:?}"),
         }
         true
+    }
+
+    /// What is asked of the topic, its offsets and positions.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the caller names the three")]
+    fn tell(&self, frame: &Frame, partition: usize, out: &mut BytesMut) {
+        let group = frame.properties.get("wiber.group");
+        match frame.kind {
+            FrameType::Metadata => {
+                let partitions: Vec<String> = (0..self.with(|state| state.partitions.len()))
+                    .map(|index| format!(r#"{{"partition":{index},"status":"online"}}"#))
+                    .collect();
+                let body = format!(
+                    r#"{{"topic":"t","topic_id":"x","created_at_ms":1,"partitions":[{}],"effective":{{"max_message_size":100000}}}}"#,
+                    partitions.join(",")
+                );
+                succeed(out, frame, &[], body.as_bytes());
+            }
+            FrameType::ListOffsets => {
+                let (start, end) =
+                    self.with(|state| (state.partitions[partition].start, state.partitions[partition].end));
+                let (start, end) = (start.to_string(), end.to_string());
+                let mut pairs = vec![("log_start", start), ("high_watermark", end.clone()), ("log_end", end)];
+                let owner = frame.properties.get("client_id").map(str::to_owned);
+                if let Some(owner) = group.map(of_group).or(owner) {
+                    let committed = self.committed(&owner, partition);
+                    pairs.push(("committed", committed.map_or("-1".to_owned(), |offset| offset.to_string())));
+                }
+                succeed(out, frame, &pairs, b"");
+            }
+            _ => {
+                let client_id = frame.properties.get("client_id").map(str::to_owned);
+                let client_id = group.map(of_group).or(client_id).expect("given");
+                let offset = frame.properties.get("offset").and_then(|text| text.parse::<u64>().ok()).expect("given");
+                let kept = self.with(|state| {
+                    let kept = state.committed.entry(format!("{client_id} {partition}")).or_default();
+                    *kept = offset.max(*kept);
+                    *kept
+                });
+                succeed(out, frame, &[("offset", kept.to_string())], b"");
+            }
+        }
     }
 
     /// A frame of a group's member.

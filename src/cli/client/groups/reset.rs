@@ -12,7 +12,7 @@ use crate::cli::client::output::Output;
 use crate::cli::client::table::{Align, write_table};
 use crate::cli::client::{Context, note, time};
 use crate::client::{
-    Client, ClientError, Offset, OffsetsQuery, PartitionIndex, PartitionOffsets, TopicName, TopicPartition,
+    Client, ClientError, ErrorCode, Offset, OffsetsQuery, PartitionIndex, PartitionOffsets, TopicName, TopicPartition,
 };
 
 /// Have a group read on from elsewhere
@@ -89,8 +89,8 @@ impl Reset {
         let members = client.describe_group(group).await.map_err(failed)?.members.len();
         if members > 0 && !self.dry_run {
             let text = format!("group '{group}' has {members} members, which would move its positions on");
-            let name = "group_not_empty".to_owned();
-            return Err(failed(ClientError::Refused { code: None, name, error: text }));
+            let code = ErrorCode::GroupNotEmpty;
+            return Err(failed(ClientError::Refused { code: Some(code), name: code.to_string(), error: text }));
         }
         let changes = self.changes(&client, target).await.map_err(failed)?;
         match context.output {
