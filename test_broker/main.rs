@@ -13,6 +13,7 @@ mod hostile;
 mod kill;
 mod kill_producers;
 mod life;
+mod lines;
 mod load;
 mod operations;
 mod order;

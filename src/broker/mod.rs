@@ -4,6 +4,7 @@
 //! partition `__meta:0`; a snapshot only makes reading it faster. This layer knows no wire format and no socket, starts
 //! no thread and reads no clock: time, ids and threads are handed in, so that a test can replay a whole broker.
 
+mod compaction;
 pub mod dedup;
 pub mod delivery;
 mod description;
@@ -20,11 +21,13 @@ mod places;
 pub mod positions;
 mod producer_ids;
 pub mod publish;
+pub mod queues;
 mod settling;
 pub mod snapshot;
 #[cfg(test)]
 pub(crate) mod tests;
 mod topic;
+mod topic_changes;
 mod topic_commands;
 
 use std::collections::BTreeMap;
@@ -32,6 +35,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
+pub use compaction::CompactionLimits;
 pub use description::{DescribedStatus, EffectiveSettings, PartitionDescription, TopicDescription};
 pub use error::{BrokerError, OpenError};
 pub use internal_topics::InternalTopic;
@@ -44,6 +48,7 @@ pub use topic_commands::{CommandReply, CreatedTopic, TopicChange};
 use crate::log::{DataDirectory, SpaceReserve};
 use crate::replica::{AckLevel, Partition, ReplicaContext, SyncPolicy};
 use crate::types::{PartitionIndex, TopicName};
+use compaction::Compactor;
 use dedup::MessageIds;
 use groups::Groups;
 use housekeeping::SnapshotSchedule;
@@ -51,6 +56,7 @@ use meta_log::MetaLog;
 use positions::Positions;
 use producer_ids::ProducerIds;
 use snapshot::SnapshotStore;
+use topic_changes::TopicChanges;
 
 /// The broker: its topics, its metadata, its snapshots.
 #[derive(Debug)]
@@ -63,10 +69,12 @@ pub struct Broker {
     snapshots: SnapshotStore,
     schedule: Mutex<SnapshotSchedule>,
     topics: RwLock<BTreeMap<TopicName, Arc<TopicHandle>>>,
+    topic_changes: TopicChanges,
     meta: Mutex<MetaLog>,
     meta_partition: Arc<Partition>,
     producer_ids: Mutex<ProducerIds>,
     positions: Arc<Positions>,
+    compactor: Mutex<Compactor>,
     groups: Groups,
 }
 

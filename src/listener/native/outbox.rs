@@ -26,7 +26,6 @@ use state::{Slot, State};
 pub(super) use state::{BUFFERED_BYTES_MAX, REQUESTS_MAX};
 pub(super) use state::{Data, Group, Place, SubscriptionId};
 
-mod outgoing;
 mod state;
 
 /// Bytes of records that all subscriptions of a connection together may have read and not yet handed over.
