@@ -138,6 +138,7 @@ impl Client {
             ("topic", Some(topic)),
             ("partition", Some(&partition)),
             ("client_id", query.client_id.as_deref()),
+            ("wiber.group", query.group.as_deref()),
             ("wiber.time", time.as_deref()),
         ])?;
         let reply = self.request(FrameType::ListOffsets, properties, None).await?;

@@ -20,14 +20,14 @@ use super::error::ClientError;
 use super::incoming::Incoming;
 use super::message::Message;
 use super::outgoing::Outgoing;
-use super::pending::{Answer, Pending, ReplyTo};
+use super::pending::{Answer, Pending, ReplyTo, UNASKED};
 use super::publish::{Position, position};
 use super::receipts::{self, Landing, Ticket};
 use super::requests::{Request, Requests, write};
 use super::stored;
 use super::topics::about;
 use crate::protocol::native::{Decoded, Frame, FrameCodec, FrameLimits, FrameType, Properties};
-use crate::types::{PartitionIndex, Timestamp};
+use crate::types::{PartitionIndex, Timestamp, TopicName, TopicPartition};
 
 /// Looks at the clock within the time a broker may be silent.
 const LOOKS: u32 = 4;
@@ -40,6 +40,8 @@ const LIMITS: FrameLimits =
 #[derive(Debug, Clone)]
 pub(super) struct BatchSink {
     pub(super) queue: mpsc::UnboundedSender<Pushed>,
+    /// Where what members of groups are told goes, under [`UNASKED`]: in its order among the replies.
+    pub(super) answers: mpsc::UnboundedSender<Answer>,
     pub(super) room: Arc<Semaphore>,
     pub(super) bytes_max: u32,
 }
@@ -50,7 +52,15 @@ pub(super) enum Pushed {
     /// Batches of a subscription.
     Batch(PushedBatch),
     /// Some subscription has ended, and why.
-    Ended(ClientError),
+    Ended(Ended),
+}
+
+/// The end of a subscription.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) error: ClientError,
+    /// Of which partition, where the broker says so.
+    pub(super) partition: Option<TopicPartition>,
 }
 
 /// A BATCH frame and the room it takes until it is read.
@@ -275,6 +285,7 @@ impl Session {
                 None => break,
                 Some(Decoded::Frame(frame)) if frame.kind == FrameType::Data => self.deliver(frame)?,
                 Some(Decoded::Frame(frame)) if frame.kind == FrameType::Batch => self.deliver_batch(frame)?,
+                Some(Decoded::Frame(frame)) if frame.kind == FrameType::Assignment => self.deliver_assignment(frame)?,
                 Some(Decoded::Frame(frame)) => {
                     self.answered_at = self.answered_at.max(frame.timestamp);
                     self.replies.push((frame.sequence, frame));
@@ -317,6 +328,14 @@ impl Session {
             && let Err(frame) = sink.push(frame)
         {
             self.blocked = Some(Blocked::Batch(sink.clone(), frame));
+        }
+        Ok(())
+    }
+
+    fn deliver_assignment(&mut self, frame: Frame) -> Result<(), ClientError> {
+        self.answer_all()?;
+        if let Some(sink) = &self.batches {
+            drop(sink.answers.send(Answer { token: UNASKED, result: Ok(frame) }));
         }
         Ok(())
     }
@@ -373,7 +392,7 @@ impl Session {
             if let Some(sink) = &self.batches
                 && let Some(error) = ClientError::of_ack(&frame)
             {
-                drop(sink.queue.send(Pushed::Ended(error)));
+                drop(sink.queue.send(Pushed::Ended(Ended { error, partition: partition_of(&frame) })));
             }
         }
         Ok(())
@@ -396,6 +415,13 @@ impl Session {
             ReplyTo::Queue(queue, token) => drop(queue.send(Answer { token, result })),
         }
     }
+}
+
+/// The partition that a frame is about.
+pub(super) fn partition_of(frame: &Frame) -> Option<TopicPartition> {
+    let topic = TopicName::new(frame.properties.get("topic")?).ok()?;
+    let partition = PartitionIndex(frame.properties.get("partition")?.parse().ok()?);
+    Some(TopicPartition { topic, partition })
 }
 
 fn closed(reason: impl ToString) -> ClientError {

@@ -101,7 +101,7 @@ impl Client {
         partition: PartitionIndex,
         options: &HistoryOptions,
     ) -> Result<(Offset, Offset), ClientError> {
-        let at = |time| OffsetsQuery { client_id: None, time };
+        let at = |time| OffsetsQuery { time, ..OffsetsQuery::default() };
         let offsets = self.list_offsets(topic, partition, &at(options.until)).await?;
         let end = offsets.at_time.unwrap_or(offsets.high_watermark);
         let begin = match options.from {

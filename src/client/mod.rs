@@ -53,15 +53,20 @@
 //! Everything runs on the Tokio runtime it is called in; each connection has one task there (`connection`), and so has
 //! each producer and each subscriber.
 
+mod address;
 mod admin;
 mod chance;
 mod clock;
 mod connection;
+mod consumer;
 mod error;
+mod group;
 mod history;
 mod incoming;
+mod link;
 mod merged;
 mod message;
+mod on_demand;
 mod outgoing;
 mod pending;
 mod producer;
@@ -78,6 +83,7 @@ mod topics;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
@@ -91,9 +97,11 @@ use requests::{Handle, Pairs, Request, Requests};
 
 pub use crate::protocol::native::{AckLevel, ErrorCode, StartAt};
 pub use crate::record::{Compression, RecordHeader};
-pub use crate::types::{CleanupPolicy, Offset, PartitionIndex, Stamp, Timestamp, TopicName};
+pub use crate::types::{CleanupPolicy, Offset, PartitionIndex, Stamp, Timestamp, TopicName, TopicPartition};
 pub use admin::{FetchOptions, Fetched};
+pub use consumer::{Assignments, Consumer, ConsumerMode, ConsumerOptions};
 pub use error::ClientError;
+pub use group::{GroupDescription, GroupMember, GroupPartition, GroupSummary};
 pub use history::HistoryOptions;
 pub use merged::{MergeOptions, Merged};
 pub use message::Message;
@@ -289,10 +297,22 @@ impl Client {
         let (reply, answer) = oneshot::channel();
         let request = Request::new(kind, &properties, Some(ReplyTo::Waiter(reply)));
         requests.send(Request { route: route.map(Box::new), ..request }).await?;
+        self.answer(answer).await
+    }
+
+    /// Sends a request with a body and waits for its reply.
+    async fn request_with(&self, kind: FrameType, properties: Properties, body: Bytes) -> Result<Frame, ClientError> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::new(kind, &properties, Some(ReplyTo::Waiter(reply)));
+        self.requests().send(Request { body, ..request }).await?;
+        self.answer(answer).await
+    }
+
+    async fn answer(&self, answer: oneshot::Receiver<Result<Frame, ClientError>>) -> Result<Frame, ClientError> {
         let after = self.options.request_timeout;
         match timeout(after, answer).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(requests.closed()),
+            Ok(Err(_)) => Err(self.requests().closed()),
             Err(_) => Err(ClientError::TimedOut { after }),
         }
     }

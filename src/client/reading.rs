@@ -87,19 +87,23 @@ fn settings(value: &Value) -> TopicSettings {
     }
 }
 
-fn parse(body: &[u8]) -> Result<Value, ClientError> {
+/// What a body holds.
+pub(super) fn parse(body: &[u8]) -> Result<Value, ClientError> {
     serde_json::from_slice(body).map_err(|error| ClientError::Protocol(format!("no JSON: {error}")))
 }
 
-fn list<'a>(value: &'a Value, name: &str) -> Result<&'a [Value], ClientError> {
+/// A member that is a list.
+pub(super) fn list<'a>(value: &'a Value, name: &str) -> Result<&'a [Value], ClientError> {
     value.get(name).and_then(Value::as_array).map(Vec::as_slice).ok_or_else(|| lacking(name))
 }
 
-fn text(value: &Value, name: &str) -> Result<String, ClientError> {
+/// A member that is text.
+pub(super) fn text(value: &Value, name: &str) -> Result<String, ClientError> {
     value.get(name).and_then(Value::as_str).map(str::to_owned).ok_or_else(|| lacking(name))
 }
 
-fn number<T: TryFrom<i64>>(value: &Value, name: &str) -> Result<T, ClientError> {
+/// A member that is a number.
+pub(super) fn number<T: TryFrom<i64>>(value: &Value, name: &str) -> Result<T, ClientError> {
     let number = value.get(name).and_then(Value::as_i64);
     number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| lacking(name))
 }

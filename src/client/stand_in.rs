@@ -1,5 +1,6 @@
 //! A peer on a loopback socket that plays a broker's part, for tests of the client and its command line.
 
+mod groups;
 pub(crate) mod scripted;
 
 use std::collections::BTreeMap;

@@ -165,6 +165,8 @@ pub struct EffectiveSettings {
 pub struct OffsetsQuery {
     /// Whose kept position is asked for.
     pub client_id: Option<String>,
+    /// The group whose kept position is asked for, in place of a client's.
+    pub group: Option<String>,
     /// The first record of this time or later is asked for.
     pub time: Option<Timestamp>,
 }

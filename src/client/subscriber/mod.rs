@@ -22,6 +22,8 @@ use futures_core::Stream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+pub(super) use position::{Gap, Position as PlaceInLog, Stage};
+
 pub use options::{DeliveryMode, OutOfRange, Partitions, SubscriberOptions};
 
 use super::connection::PushedBatch;

@@ -1,6 +1,7 @@
 //! `wiber-client subscribe`: records on standard output as they arrive.
 
 pub(super) mod format;
+mod group;
 pub(super) mod print;
 mod source;
 mod start;
@@ -19,7 +20,7 @@ use super::text::{records, seconds};
 use super::{Context, note, time};
 use crate::client::{Client, ClientError, Offset, PartitionIndex, Record, Timestamp};
 use format::Format;
-use print::Printer;
+pub(super) use print::Printer;
 use source::Source;
 use start::Start;
 use until::Until;
@@ -34,6 +35,10 @@ const RUN_RECORDS_MAX: u32 = 256;
 ///
 /// With --client-id the broker keeps, under that name, how far was printed; '--from committed' goes on there. A record is
 /// committed after it was printed: where the command is killed, the last ones may be printed again.
+///
+/// With --group it is a member of that group: the topic's partitions are divided among the members, and each record is
+/// printed by one of them. The position is the group's, and moves once a record was printed; in partitions where the group
+/// has none yet it starts at the end, or where --from (start, end, a time or an age) says.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Where to start (--from):
@@ -58,6 +63,7 @@ Examples:
   wiber-client subscribe orders --raw --count 1000 > orders.txt
   wiber-client subscribe orders --format '{offset}\\t{key}\\t{value}\\n'
   wiber-client subscribe orders --client-id billing --from committed
+  wiber-client subscribe orders --group billing
   wiber-client subscribe orders --output json | jq .value")]
 pub(super) struct Subscribe {
     /// The topic
@@ -68,6 +74,9 @@ pub(super) struct Subscribe {
     /// Read all partitions, those added later too; records of one partition stay in order
     #[arg(long, conflicts_with = "partition")]
     all_partitions: bool,
+    /// Read as a member of this group
+    #[arg(long, value_name = "GROUP", conflicts_with_all = ["partition", "all_partitions", "offset"])]
+    group: Option<String>,
     /// Start at this offset [default: 0]
     #[arg(long, value_name = "N", conflicts_with = "from")]
     offset: Option<u64>,
@@ -102,8 +111,11 @@ pub(super) struct Subscribe {
 
 impl Subscribe {
     pub(super) async fn run(self, context: &Context, out: &mut dyn Write) -> Result<(), Failure> {
-        let start = self.start(context)?;
         let printer = Printer::new(context.output, self.raw, self.format.clone())?;
+        if let Some(group) = &self.group {
+            return self.run_in_group(group, &printer, context, out).await;
+        }
+        let start = self.start(context)?;
         let max_wait = self.ordered.then_some(self.max_wait);
         // What waits to be put in order is not silence.
         let patience = self.timeout.map(|timeout| timeout + max_wait.unwrap_or_default());

@@ -27,6 +27,14 @@ pub(in crate::cli::client) enum Printer {
 }
 
 impl Printer {
+    /// As people or programs read records where nothing else is asked for.
+    pub(in crate::cli::client) fn plain(output: Output) -> Printer {
+        match output {
+            Output::Text => Printer::Text,
+            Output::Json => Printer::Json,
+        }
+    }
+
     pub(in crate::cli::client) fn new(
         output: Output,
         is_raw: bool,

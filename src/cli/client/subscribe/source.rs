@@ -156,7 +156,7 @@ impl Source {
         };
         let mut ends = BTreeMap::new();
         for partition in partitions {
-            let query = OffsetsQuery { client_id: None, time: Some(time) };
+            let query = OffsetsQuery { time: Some(time), ..OffsetsQuery::default() };
             let offsets = client.list_offsets(&self.topic, partition, &query).await;
             let offsets = offsets.map_err(|source| self.failed(source))?;
             ends.insert(partition, offsets.at_time.unwrap_or(offsets.high_watermark));
@@ -222,7 +222,7 @@ async fn offset_of(
 ) -> Result<Offset, ClientError> {
     let time = if let Start::Time(time) = start { Some(time) } else { None };
     let client_id = if start == Start::Committed { options.client_id.clone() } else { None };
-    let offsets = client.list_offsets(topic, partition, &OffsetsQuery { client_id, time }).await?;
+    let offsets = client.list_offsets(topic, partition, &OffsetsQuery { client_id, time, group: None }).await?;
     let (begin, end) = (offsets.log_start, offsets.high_watermark);
     let wanted = match start {
         Start::Offset(offset) => offset,
