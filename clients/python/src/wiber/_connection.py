@@ -29,12 +29,17 @@ log = logging.getLogger("wiber")
 _RECEIVE_BYTES = 256 * 1024
 _TICK_S = 1.0
 _DRAIN_S = 5.0
+#: Where a request ends that has not left, whatever was sent.
+_NEVER = 1 << 62
+
+
+Tell = Callable[[Optional[Frame], Optional[Exception]], None]
 
 
 class Pending:
     """A request without an answer. Whoever asked derives from this."""
 
-    __slots__ = ("frame", "end", "deadline", "repeatable", "counted")
+    __slots__ = ("frame", "end", "deadline", "repeatable", "counted", "session")
 
     def __init__(self, frame: bytes, deadline: float, repeatable: bool, counted: bool) -> None:
         self.frame = frame
@@ -44,6 +49,8 @@ class Pending:
         self.repeatable = repeatable
         #: Whether it takes room among the publishes in flight.
         self.counted = counted
+        #: The only session it may be sent in; 0 is any.
+        self.session = 0
 
     def settle(self, reply: Frame) -> None:
         """Takes the answer, on the reader's thread."""
@@ -75,12 +82,14 @@ class Call(Pending):
 
 
 class Told(Pending):
-    """A request whose outcome is told to a function: the reply, or what became of it instead."""
+    """A request whose outcome is told to a function: the reply, or what became of it instead. It belongs to one session,
+    and is lost with it."""
 
     __slots__ = ("tell",)
 
-    def __init__(self, frame: bytes, deadline: float, tell: Callable[[Optional[Frame], Optional[Exception]], None]) -> None:
+    def __init__(self, frame: bytes, deadline: float, session: int, tell: Tell) -> None:
         super().__init__(frame, deadline, repeatable=False, counted=False)
+        self.session = session
         self.tell = tell
 
     def settle(self, reply: Frame) -> None:
@@ -139,11 +148,14 @@ class Connection:
         self._sending = threading.Lock()
         self._socket: Optional[socket.socket] = None
         self._is_up = False
+        self._session = 0
         self._is_closed = False
         self._closing = threading.Event()
         self._pending: Dict[int, Pending] = {}
         self._in_flight = 0
         self._in_flight_bytes = 0
+        #: Outcomes that are being told at the moment.
+        self._telling = 0
         self._buffer: List[bytes] = []
         self._buffered_bytes = 0
         self._queued = 0
@@ -192,6 +204,11 @@ class Connection:
         return self._is_up
 
     @property
+    def session(self) -> int:
+        """The number of the present connection, or of the last one; it grows with each."""
+        return self._session
+
+    @property
     def is_closed(self) -> bool:
         """Whether it was ended."""
         return self._is_closed
@@ -217,8 +234,7 @@ class Connection:
 
         Raises any :class:`wiber.WiberError`.
         """
-        if threading.current_thread() is self._reader:
-            raise LimitReached("a callback of a future must not wait for an answer: it holds up the thread that reads it")
+        self.must_not_be_reading()
         timeout = self._limits.request_timeout if timeout is None else timeout
         number = self.number()
         deadline = time.monotonic() + timeout
@@ -235,6 +251,11 @@ class Connection:
         if wrong is not None:
             raise wrong
         return call.reply
+
+    def must_not_be_reading(self) -> None:
+        """Raises :class:`wiber.LimitReached` on the thread that reads answers, where waiting for one would never end."""
+        if threading.current_thread() is self._reader:
+            raise LimitReached("a callback of a future must not wait for an answer: it holds up the thread that reads it")
 
     def start(self, number: int, pending: Pending, at_once: bool) -> None:
         """Sends a request; its answer goes to ``pending``. ``at_once``: somebody waits for it.
@@ -255,12 +276,16 @@ class Connection:
             if self._is_closed:
                 self._uncount(pending)
                 raise NotConnected("the client is not connected")
-            self._pending[number] = pending
-            if not self._is_up:
-                return
-            self._put(frame, size, at_once)
-            pending.end = self._queued
-        if at_once:
+            is_late = pending.session != 0 and not (self._is_up and pending.session == self._session)
+            if not is_late:
+                self._pending[number] = pending
+                if not self._is_up:
+                    return
+                self._put(frame, size, at_once)
+                pending.end = self._queued
+        if is_late:
+            pending.fail(ConnectionLost("the connection was lost before the request left"))
+        elif at_once:
             self._send_now()
 
     def post(self, frame: bytes, at_once: bool = False, until: Optional[float] = None) -> bool:
@@ -287,12 +312,12 @@ class Connection:
 
     def wait_until_settled(self, timeout: Optional[float]) -> bool:
         """Waits until no publish is in flight and everything is sent; says whether it came to that."""
-        if threading.current_thread() is self._reader:
-            raise LimitReached("a callback of a future must not wait for others: it holds up the thread that reads answers")
+        self.must_not_be_reading()
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._lock:
             return self._wait_until(
-                lambda: self._is_closed or (self._in_flight == 0 and (not self._is_up or not self._buffer)), deadline
+                lambda: not (self._in_flight or self._telling) and (not self._is_up or self._sent >= self._queued),
+                deadline,
             )
 
     def _wait_for_room(self, size: int, deadline: float) -> None:
@@ -473,8 +498,10 @@ class Connection:
                     del self._pending[number]
                     self._uncount(pending)
                     late.append(pending)
+            self._telling += 1
         for pending in late:
             pending.fail(TimedOut("no answer in time"))
+        self._told()
 
     def still_reading(self) -> None:
         """The listener held the reader up, on purpose: silence does not count."""
@@ -512,18 +539,24 @@ class Connection:
                 pending = pop(frame.sequence, None)
                 if pending is None:
                     continue
-                if pending.repeatable and b"\0code=shutting_down\0" in frame.block:
+                if pending.counted and b"\0code=shutting_down\0" in frame.block:
                     # It was not begun. The connection is about to end, and what waits goes again on the next one.
+                    pending.end = _NEVER
                     self._pending[frame.sequence] = pending
                     continue
                 if pending.counted:
                     self._in_flight -= 1
                     self._in_flight_bytes -= len(pending.frame)
                 settled.append((pending, frame))
+            self._telling += 1
         for pending, frame in settled:
             pending.settle(frame)
-        if self._waiting:
-            with self._lock:
+        self._told()
+
+    def _told(self) -> None:
+        with self._lock:
+            self._telling -= 1
+            if self._waiting:
                 self._changed.notify_all()
 
     # Coming and going
@@ -571,6 +604,7 @@ class Connection:
             self._buffer = []
             self._buffered_bytes = self._queued = self._sent = 0
             self._is_up = True
+            self._session += 1
             for pending in self._pending.values():
                 self._put(pending.frame, len(pending.frame), True)
                 pending.end = self._queued
@@ -587,7 +621,7 @@ class Connection:
             self._socket = None
             failed: List[Pending] = []
             for number, pending in list(self._pending.items()):
-                if pending.repeatable or not pending.end or pending.end > self._sent:
+                if not pending.session and (pending.repeatable or not pending.end or pending.end > self._sent):
                     pending.end = 0
                 else:
                     del self._pending[number]
@@ -595,11 +629,13 @@ class Connection:
                     failed.append(pending)
             self._buffer = []
             self._buffered_bytes = 0
+            self._telling += 1
             self._changed.notify_all()
         sock.close()
         error = ConnectionLost("the connection was lost before the answer came")
         for pending in failed:
             pending.fail(error)
+        self._told()
         self._listener.down()
 
     def _reconnect(self) -> Optional[Tuple[socket.socket, Decoder]]:
@@ -624,9 +660,10 @@ class Connection:
             failed = list(self._pending.values())
             self._pending.clear()
             self._in_flight = self._in_flight_bytes = 0
-            self._changed.notify_all()
+            self._telling += 1
         for pending in failed:
             pending.fail(error)
+        self._told()
 
 
 def _shut(sock: socket.socket) -> None:
