@@ -3,8 +3,8 @@
 Why of its own: when handlers are slow the queue fills, the reader stops reading, and TCP makes the server wait. Answers
 on the same connection would wait as well, and a handler that publishes would wait for itself. So requests go over the
 client's other connection, which is always read. Only SUBSCRIBE and UNSUBSCRIBE have to go over this one; while one of them
-is without an answer the queue takes more than its bound, up to :data:`_OVERDRAFT` times, so that the answer is reached.
-What a server sends before it answers is far less: about 1 MiB and what the kernels hold.
+is without an answer the queue takes up to :data:`_OVERDRAFT_BYTES` beyond its bound, so that the answer is reached. What a
+server sends before it answers is far less: about 1 MiB, and what the kernels hold.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ._connection import Connection, Listener, Tell, Told, now_ms, refusal
 from ._frames import ACK, DATA, SUBSCRIBE, UNSUBSCRIBE, Frame
 from ._subscription import Subscription
 from .errors import ConnectionLost, NotConnected, ProtocolError, Refused, TimedOut, WiberError
-from .limits import Limits
+from .limits import MIB, Limits
 from .message import Message
 
 log = logging.getLogger("wiber")
 
-_OVERDRAFT = 4
+_OVERDRAFT_BYTES = 64 * MIB
 #: What a message costs beside its bytes.
 _MESSAGE_BYTES = 300
 
@@ -269,8 +269,9 @@ class Lane(Listener):
             for entry in messages:
                 cost = _cost(entry[1])
                 while not self._is_closed and not entry[0].stopped and self._queue:
-                    more = _OVERDRAFT if self._urgent else 1
-                    if len(self._queue) < limits.queue * more and self._queue_bytes + cost <= limits.queue_bytes * more:
+                    if len(self._queue) < limits.queue and self._queue_bytes + cost <= limits.queue_bytes:
+                        break
+                    if self._urgent and self._queue_bytes + cost <= limits.queue_bytes + _OVERDRAFT_BYTES:
                         break
                     if not self._changed.wait(1.0):
                         self._lock.release()

@@ -31,7 +31,7 @@ from ._publish import (
 )
 from ._records import partition_of_key, single_record_batch
 from ._subscription import Handler, Subscription
-from .errors import NotConnected, Refused, TimedOut, WiberError
+from .errors import MISUSE, NotConnected, Refused, TimedOut, WiberError
 from .groups import Consumer, GroupMember, PartitionsCallback
 from .limits import Limits
 from .message import Receipt, TopicOffsets
@@ -211,7 +211,7 @@ class BrokerClient:
         try:
             self.send(topic, data, partition=partition, key=key, id=message_id, headers=headers, ack=ack)
         except WiberError as error:
-            if isinstance(error, NotConnected):
+            if isinstance(error, MISUSE):
                 raise
             return self._failed(f"publishing to {topic!r}", error)
         return True
@@ -343,7 +343,7 @@ class BrokerClient:
         try:
             self._subscriptions().subscribe(subscription, self.limits.request_timeout)
         except WiberError as error:
-            if isinstance(error, NotConnected):
+            if isinstance(error, MISUSE):
                 raise
             return self._failed(f"subscribing to {topic}:{partition}", error)
         return True
@@ -361,6 +361,8 @@ class BrokerClient:
         try:
             lane.unsubscribe(subscription, self.limits.request_timeout)
         except WiberError as error:
+            if isinstance(error, MISUSE):
+                raise
             return self._failed(what, error)
         return True
 
@@ -504,9 +506,9 @@ class BrokerClient:
     def _succeeds(self, what: str, type: int, pairs: List[Tuple[str, str]], repeatable: bool = False) -> bool:
         try:
             self._requests().call(type, encode_pairs(pairs), repeatable=repeatable)
-        except NotConnected:
-            raise
         except WiberError as error:
+            if isinstance(error, MISUSE):
+                raise
             return self._failed(what, error)
         return True
 

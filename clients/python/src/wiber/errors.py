@@ -57,3 +57,7 @@ class Refused(WiberError):
     def retriable(self) -> bool:
         """Whether the same request may succeed later."""
         return self.code in RETRIABLE
+
+
+#: Errors that are the caller's own: no method turns them into ``False``.
+MISUSE = (NotConnected, LimitReached)
