@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 import unittest
 import uuid
 from pathlib import Path
@@ -135,6 +136,15 @@ class ServerTestCase(unittest.TestCase):
         name = f"t-{uuid.uuid4().hex[:12]}"
         self.assertTrue(client.create_topic(name, partitions))
         return name
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    """Waits for what nothing announces, by looking again and again."""
+    end = time.monotonic() + BOUND
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} did not come about")
+        time.sleep(0.005)
 
 
 class Gathered:

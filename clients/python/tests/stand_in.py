@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Callable, List, Mapping, Optional, Tuple
 
 from wiber._frames import ACK, HEARTBEAT, Decoder, Frame, encode, encode_pairs
 
@@ -27,7 +27,7 @@ class Session:
         except OSError:
             pass
 
-    def frame(self, type: int, sequence: int, properties: Dict[str, object], body: bytes = b"", timestamp: int = 0) -> None:
+    def frame(self, type: int, sequence: int, properties: Mapping[str, object], body: bytes = b"", timestamp: int = 0) -> None:
         """Sends a frame."""
         pairs = [(name, str(value)) for name, value in properties.items()]
         self.send(encode(type, sequence, timestamp, encode_pairs(pairs), body))

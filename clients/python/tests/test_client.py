@@ -10,7 +10,7 @@ from typing import Any, List
 
 from wiber import BrokerClient, ConnectionFailed, LimitReached, Limits, NotConnected, Receipt, Refused, WiberError
 
-from .server import BOUND, Gathered, Server, ServerTestCase
+from .server import BOUND, Gathered, Server, ServerTestCase, until
 
 
 class Contract(ServerTestCase):
@@ -56,7 +56,7 @@ class Contract(ServerTestCase):
         client = self.client()
         topic = self.topic(client)
         wrong: Any = client
-        for kind, misuse in [
+        misuses: List[Any] = [
             (TypeError, lambda: wrong.publish(topic, "text")),
             (TypeError, lambda: wrong.publish_text(topic, b"bytes")),
             (TypeError, lambda: wrong.publish(3, b"x")),
@@ -76,7 +76,8 @@ class Contract(ServerTestCase):
             (ValueError, lambda: wrong.subscribe(topic, start="middle")),
             (ValueError, lambda: wrong.join_group("g", [], print)),
             (ValueError, lambda: Limits(in_flight=0)),
-        ]:
+        ]
+        for kind, misuse in misuses:
             with self.assertRaises(kind):
                 misuse()
 
@@ -309,16 +310,8 @@ class Subscribing(ServerTestCase):
         for message in list(gathered.messages):
             message.ack()
         self.assertTrue(client.unsubscribe(topic))
-        # The position is kept within half a second of the acknowledgement; asking again is waiting for it.
-        for _ in range(2_000):
-            if client.committed(topic) == 3:
-                break
-        else:
-            for _ in range(50):
-                threading.Event().wait(0.05)
-                if client.committed(topic) == 3:
-                    break
-        self.assertEqual(client.committed(topic), 3)
+        # The server keeps the position soon after the acknowledgements.
+        until(lambda: client.committed(topic) == 3, "the position behind all of them")
 
     def test_handlers_may_call_everything(self) -> None:
         client = self.client()

@@ -141,7 +141,7 @@ class Lane(Listener):
             return in_hand or (drained and any(entry[0] is subscription for entry in self._queue))
 
         with self._lock:
-            if self._runner is threading.current_thread():
+            if self._running is not None and self._runner is threading.current_thread():
                 return True
             while is_busy() and not self._is_closed:
                 left = deadline - time.monotonic()
@@ -312,6 +312,11 @@ class Lane(Listener):
             self._changed.notify_all()
         subscription.begin(message.sequence_number)
         return message
+
+    @property
+    def is_in_my_hands(self) -> bool:
+        """Whether the calling thread is the one that is dealing with a message."""
+        return self._running is not None and self._runner is threading.current_thread()
 
     def put_down(self) -> None:
         """What was taken is in nobody's hands any more."""

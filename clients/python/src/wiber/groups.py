@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import logging
 import threading
-import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type, Union
 
@@ -88,7 +87,11 @@ class GroupMember:
         requests = client._requests()
         assert requests is not None
         self._lane = Lane(client.host, client.port, client.limits, client.client_id, f"{client.client_id}-{group}")
+        #: What a heartbeat heard that needs an answer.
+        self._trouble: Optional[WiberError] = None
         self._thread = threading.Thread(target=self._run, name=f"wiber-{group}-member", daemon=True)
+        # Beside the other, because a handler that takes its time must not cost the membership.
+        self._heart = threading.Thread(target=self._beat, name=f"wiber-{group}-heartbeat", daemon=True)
 
     @property
     def assignment(self) -> List[TopicPartition]:
@@ -120,7 +123,7 @@ class GroupMember:
         """Lets go of everything, in order, and leaves the group. From within the handler it only begins to."""
         self._leaving = True
         self._wake.set()
-        if self._thread is not threading.current_thread() and self._lane._runner is not threading.current_thread():
+        if self._thread is not threading.current_thread() and not self._lane.is_in_my_hands:
             limits = self._client.limits
             self._left.wait(self._rebalance_timeout + limits.request_timeout if timeout is None else timeout)
 
@@ -148,6 +151,7 @@ class GroupMember:
                 target=self._lane.run_handlers, name=f"wiber-{self.group}-handlers", daemon=True
             ).start()
         self._thread.start()
+        self._heart.start()
 
     def _ask_to_join(self) -> None:
         """JOIN_GROUP; what the member may read is then wanted."""
@@ -202,32 +206,45 @@ class GroupMember:
     # The member's own thread
 
     def _run(self) -> None:
-        due = time.monotonic() + self._heartbeat_s
         try:
             while not self._leaving:
                 self._wake.clear()
                 try:
+                    trouble, self._trouble = self._trouble, None
+                    if trouble is not None:
+                        raise trouble
                     if self._rejoin:
                         self._rejoin = False
                         self._ask_to_join()
-                    if self._follow():
-                        due = time.monotonic() + self._heartbeat_s
-                    elif time.monotonic() >= due:
-                        self._heartbeat(None)
-                        due = time.monotonic() + self._heartbeat_s
+                    if self._wanted is not None:
+                        self._follow()
                 except NotConnected:
                     return
                 except WiberError as error:
                     self._cope(error)
-                    due = time.monotonic() + self._heartbeat_s
-                    self._wake.wait(_REJOIN_PAUSE_S)
+                    self._left.wait(_REJOIN_PAUSE_S)
                     continue
-                if not self._leaving and self._wanted is None and not self._rejoin:
-                    self._wake.wait(max(0.0, due - time.monotonic()))
+                if not (self._leaving or self._rejoin or self._trouble) and self._wanted is None:
+                    self._wake.wait()
         except Exception:
             log.exception("member of group %s ends", self.group)
         finally:
             self._say_goodbye()
+
+    def _beat(self) -> None:
+        while not self._left.wait(self._heartbeat_s):
+            if not self.member_id:
+                continue
+            try:
+                self._heartbeat(None)
+            except NotConnected:
+                return
+            except Refused as error:
+                self._trouble = error
+                self._wake.set()
+            except WiberError as error:
+                # A new connection brings the member back.
+                log.debug("group %s: %s", self.group, error)
 
     def _cope(self, error: WiberError) -> None:
         """What to do when the server says no, or nothing."""
@@ -242,20 +259,22 @@ class GroupMember:
         elif not isinstance(error, Refused):
             self._rejoin = True
 
-    def _follow(self) -> bool:
-        """Reads what is to be read and nothing else, and tells the server; whether there was anything to do."""
+    def _follow(self) -> None:
+        """Reads what is to be read and nothing else, and tells the server."""
         with self._lock:
             wanted, self._wanted = self._wanted, None
             reading = {place: generation for place, (generation, _) in self._reading.items()}
         if wanted is None:
-            return False
+            return
         lost = sorted(place for place, generation in reading.items() if wanted.get(place) != generation)
         self._release(lost)
         gained = sorted(place for place in wanted if place not in reading or place in lost)
         taken = [place for place in gained if not self._leaving and self._begin(place, wanted[place])]
         _call(self._on_assigned, taken)
+        if len(taken) < len(gained):
+            # Not at once again: what stands in the way may pass.
+            self._left.wait(_REJOIN_PAUSE_S)
         self._heartbeat(self._owned())
-        return True
 
     def _heartbeat(self, owned: Optional[List[Dict[str, Any]]]) -> None:
         pairs = (("wiber.group", self.group), ("wiber.member", self.member_id))
