@@ -281,8 +281,13 @@ class Connection:
                 self._pending[number] = pending
                 if not self._is_up:
                     return
-                self._put(frame, size, at_once)
-                pending.end = self._queued
+                # As in _put; the way of every publish.
+                buffer = self._buffer
+                buffer.append(frame)
+                self._buffered_bytes += size
+                self._queued = pending.end = self._queued + size
+                if not at_once and len(buffer) == 1:
+                    self._writable.notify()
         if is_late:
             pending.fail(ConnectionLost("the connection was lost before the request left"))
         elif at_once:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, List, Literal, Mapping, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Dict, List, Literal, Mapping, Optional, Tuple, TypeVar, Union
 
 from ._connection import Pending, refusal
 from ._frames import Frame, encode_pairs
@@ -25,7 +25,20 @@ RESERVED = frozenset(
     ("topic", "client_id", "partition", "key", "id", "offset", "auto_ack", "created_at", "version", "wiber.ack")
 )
 
-_SUCCESS = b"status=success\0topic="
+#: How successful answers begin, and what that says: a publisher gets the same beginnings over and over.
+_places: Dict[bytes, Tuple[str, int]] = {}
+#: How the properties of publishes begin, by what they are made of.
+_beginnings: Dict[Tuple[str, str, Optional[int], Optional[str]], bytes] = {}
+_REMEMBERED_MAX = 4_096
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+def _remember(known: Dict[_K, _V], key: _K, value: _V) -> None:
+    if len(known) >= _REMEMBERED_MAX:
+        known.clear()
+    known[key] = value
 
 
 class PublishFuture(_ReceiptFuture):
@@ -51,24 +64,27 @@ class PublishPending(Pending):
 
     def settle(self, reply: Frame) -> None:
         block = reply.block
-        if block.startswith(_SUCCESS):
-            # status, topic, partition, offset: in this order, as the protocol has it.
-            parts = block.split(b"\0", 4)
-            try:
-                if parts[2].startswith(b"partition=") and parts[3].startswith(b"offset="):
-                    receipt = Receipt(parts[1][6:].decode("utf-8"), int(parts[2][10:]), int(parts[3][7:]))
-                    self.future.set_result(receipt)
-                    return
-            except (IndexError, ValueError):
-                pass
-        self._settle_slowly(reply)
+        at = block.rfind(b"offset=")
+        place = _places.get(block[:at])
+        if place is None:
+            return self._settle_slowly(reply, at)
+        try:
+            receipt = Receipt(place[0], place[1], int(block[at + 7 : -1]))
+        except ValueError:
+            return self._settle_slowly(reply, at)
+        self.future.set_result(receipt)
 
-    def _settle_slowly(self, reply: Frame) -> None:
+    def _settle_slowly(self, reply: Frame, offset_at: int) -> None:
         wrong = refusal(reply)
         if wrong is None:
             try:
                 found = reply.properties()
-                self.future.set_result(Receipt(found["topic"], int(found["partition"]), int(found["offset"])))
+                receipt = Receipt(found["topic"], int(found["partition"]), int(found["offset"]))
+                # status, topic, partition, offset: the order in which servers write them.
+                begin = f"status=success\0topic={receipt.topic}\0partition={receipt.partition}\0".encode("utf-8")
+                if reply.block[:offset_at] == begin:
+                    _remember(_places, begin, (receipt.topic, receipt.partition))
+                self.future.set_result(receipt)
                 return
             except (KeyError, ValueError, ProtocolError):
                 wrong = ProtocolError("the answer to a publish does not say where the message is")
@@ -88,18 +104,24 @@ def message_block(
     level: Optional[str],
 ) -> bytes:
     """The properties of a PUBLISH."""
-    pairs = [("topic", checked_text("topic", topic)), ("client_id", client_id)]
-    if partition is not None:
-        pairs.append(("partition", str(partition)))
-    if key is not None:
-        pairs.append(("key", key))
+    made_of = (topic, client_id, partition, level)
+    block = _beginnings.get(made_of)
+    if block is None:
+        pairs = [("topic", checked_text("topic", topic)), ("client_id", client_id)]
+        if partition is not None:
+            pairs.append(("partition", str(checked_partition(partition))))
+        if level is not None:
+            pairs.append(("wiber.ack", level))
+        block = encode_pairs(pairs)
+        _remember(_beginnings, made_of, block)
+    if key is None and not message_id and not headers:
+        return block
+    pairs = [] if key is None else [("key", key)]
     if message_id:
         pairs.append(("id", checked_text("id", message_id)))
-    if level is not None:
-        pairs.append(("wiber.ack", level))
     if headers:
         pairs.extend(checked_headers(headers))
-    return encode_pairs(pairs)
+    return block + encode_pairs(pairs)
 
 
 def checked_headers(headers: Optional[Mapping[str, str]]) -> List[Tuple[str, str]]:

@@ -272,12 +272,10 @@ class BrokerClient:
         """
         level = self._ack if ack is None else _checked_ack(ack)
         body = None if data is None else checked_body(data)
-        if partition is not None:
-            checked_partition(partition)
-        if key is not None and not isinstance(key, (str, bytes)):
-            raise TypeError(f"key is a {type(key).__name__}; it must be str or bytes")
         if isinstance(key, bytes):
             key = _text_if_possible(key)
+        elif key is not None and not isinstance(key, str):
+            raise TypeError(f"key is a {type(key).__name__}; it must be str or bytes")
         connection = self._requests()
         future = PublishFuture()
         deadline = time.monotonic() + self.limits.request_timeout
@@ -539,7 +537,7 @@ class BrokerClient:
         raw_key = key.encode("utf-8") if isinstance(key, str) else key
         if partition is None:
             partition = partition_of_key(raw_key, self._partitions_of(topic))
-        pairs = [("topic", checked_text("topic", topic)), ("partition", str(partition))]
+        pairs = [("topic", checked_text("topic", topic)), ("partition", str(checked_partition(partition)))]
         if level is not None:
             pairs.append(("wiber.ack", level))
         named = [(name.encode("utf-8"), text.encode("utf-8")) for name, text in checked_headers(headers)]
