@@ -12,7 +12,7 @@ import time
 import unittest
 import uuid
 from pathlib import Path
-from typing import Callable, Dict, List, Optional
+from typing import Any, Callable, Optional
 
 from wiber import BrokerClient, Limits, Message
 
@@ -36,13 +36,13 @@ class Server:
         self.directory = Path(tempfile.mkdtemp(prefix="wiber-python-"))
         self.port = 0
         self._variables = variables
-        self._process: Optional["subprocess.Popen[str]"] = None
-        self.lines: List[str] = []
+        self._process: Optional[subprocess.Popen[str]] = None
+        self.lines: list[str] = []
         self.start()
 
     def start(self) -> None:
         """Starts it and waits until it listens."""
-        environment: Dict[str, str] = {
+        environment: dict[str, str] = {
             "QB_DATA_DIR": str(self.directory / "data"),
             "QB_SERVER_PORT": str(self.port),
             "QB_LINES__PORT": "0",
@@ -68,7 +68,7 @@ class Server:
             process.kill()
             raise AssertionError("the server does not listen; its log:\n" + "\n".join(self.lines))
 
-    def _read(self, process: "subprocess.Popen[str]", listening: threading.Event) -> None:
+    def _read(self, process: subprocess.Popen[str], listening: threading.Event) -> None:
         assert process.stderr is not None
         for line in process.stderr:
             self.lines.append(line.rstrip())
@@ -113,7 +113,7 @@ class ServerTestCase(unittest.TestCase):
     """Tests that share one server; each makes its own topics."""
 
     server: Server
-    variables: Dict[str, str] = {}
+    variables: dict[str, str] = {}
 
     @classmethod
     def setUpClass(cls) -> None:
@@ -125,8 +125,8 @@ class ServerTestCase(unittest.TestCase):
 
     def client(self, client_id: Optional[str] = None, **limits: float) -> BrokerClient:
         """A connected client that is disconnected when the test ends."""
-        chosen = {"request_timeout": BOUND, "backoff_most": 0.2, **limits}
-        client = BrokerClient("127.0.0.1", self.server.port, client_id, limits=Limits(**chosen))  # type: ignore[arg-type]
+        chosen: Any = {"request_timeout": BOUND, "backoff_most": 0.2, **limits}
+        client = BrokerClient("127.0.0.1", self.server.port, client_id, limits=Limits(**chosen))
         client.connect()
         self.addCleanup(client.disconnect)
         return client
@@ -151,7 +151,7 @@ class Gathered:
     """A handler that keeps what it gets."""
 
     def __init__(self, then: Optional[Callable[[Message], object]] = None) -> None:
-        self.messages: List[Message] = []
+        self.messages: list[Message] = []
         self._then = then
         self._changed = threading.Condition()
 
@@ -162,18 +162,18 @@ class Gathered:
         if self._then is not None:
             self._then(message)
 
-    def wait_for(self, count: int) -> List[Message]:
+    def wait_for(self, count: int) -> list[Message]:
         """The messages, once there are so many."""
         self.wait_until(lambda messages: len(messages) >= count, f"{count} messages")
         return list(self.messages)
 
-    def wait_until(self, condition: Callable[[List[Message]], bool], what: str) -> None:
+    def wait_until(self, condition: Callable[[list[Message]], bool], what: str) -> None:
         """Waits until what came fulfils a condition."""
         with self._changed:
             if not self._changed.wait_for(lambda: condition(self.messages), BOUND):
                 raise AssertionError(f"{what} were awaited; {len(self.messages)} came")
 
-    def bodies(self) -> List[bytes]:
+    def bodies(self) -> list[bytes]:
         """What came, in its order."""
         with self._changed:
             return [message.body for message in self.messages]

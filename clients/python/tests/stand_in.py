@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import threading
-from typing import Callable, List, Mapping, Optional, Tuple
+from collections.abc import Mapping
+from typing import Callable, Optional
 
 from wiber._frames import ACK, HEARTBEAT, Decoder, Frame, encode, encode_pairs
 
@@ -16,7 +17,7 @@ Answer = Callable[["Session", Frame], None]
 class Session:
     """A connection of a client's."""
 
-    def __init__(self, stand_in: "StandIn", sock: socket.socket) -> None:
+    def __init__(self, stand_in: StandIn, sock: socket.socket) -> None:
         self.stand_in = stand_in
         self.socket = sock
 
@@ -27,7 +28,9 @@ class Session:
         except OSError:
             pass
 
-    def frame(self, type: int, sequence: int, properties: Mapping[str, object], body: bytes = b"", timestamp: int = 0) -> None:
+    def frame(
+        self, type: int, sequence: int, properties: Mapping[str, object], body: bytes = b"", timestamp: int = 0
+    ) -> None:
         """Sends a frame."""
         pairs = [(name, str(value)) for name, value in properties.items()]
         self.send(encode(type, sequence, timestamp, encode_pairs(pairs), body))
@@ -57,8 +60,8 @@ class StandIn:
         self._beats = beats
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self.sessions: List[Session] = []
-        self.frames: List[Tuple[Session, Frame]] = []
+        self.sessions: list[Session] = []
+        self.frames: list[tuple[Session, Frame]] = []
         self._changed = threading.Condition()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -76,7 +79,7 @@ class StandIn:
     def wait_for(self, type: int, count: int = 1, where: Optional[Callable[[Frame], bool]] = None) -> Frame:
         """Waits until so many frames of a type came, and returns the last of them."""
 
-        def found() -> List[Frame]:
+        def found() -> list[Frame]:
             return [f for _, f in self.frames if f.type == type and (where is None or where(f))]
 
         with self._changed:
@@ -84,7 +87,7 @@ class StandIn:
                 raise AssertionError(f"{len(found())} of {count} frames of type {type} came")
             return found()[count - 1]
 
-    def types(self) -> List[int]:
+    def types(self) -> list[int]:
         """The types of what came, but for heartbeats."""
         with self._changed:
             return [frame.type for _, frame in self.frames if frame.type != HEARTBEAT]

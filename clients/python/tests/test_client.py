@@ -6,7 +6,7 @@ import threading
 import unittest
 import uuid
 from concurrent.futures import Future
-from typing import Any, List
+from typing import Any
 
 from wiber import BrokerClient, ConnectionFailed, LimitReached, Limits, NotConnected, Receipt, Refused, WiberError
 
@@ -56,7 +56,7 @@ class Contract(ServerTestCase):
         client = self.client()
         topic = self.topic(client)
         wrong: Any = client
-        misuses: List[Any] = [
+        misuses: list[Any] = [
             (TypeError, lambda: wrong.publish(topic, "text")),
             (TypeError, lambda: wrong.publish_text(topic, b"bytes")),
             (TypeError, lambda: wrong.publish(3, b"x")),
@@ -83,7 +83,7 @@ class Contract(ServerTestCase):
 
     def test_before_and_after_the_connection(self) -> None:
         client = BrokerClient("127.0.0.1", self.server.port)
-        calls: List[Any] = [lambda: client.publish("t", b"x"), client.list_topics, lambda: client.subscribe("t")]
+        calls: list[Any] = [lambda: client.publish("t", b"x"), client.list_topics, lambda: client.subscribe("t")]
         for call in calls:
             self.assertRaises(NotConnected, call)
         client.disconnect()
@@ -199,9 +199,9 @@ class Publishing(ServerTestCase):
         topic = self.topic(client)
         refused = client.publish_async("absent", b"x")
         self.assertIsInstance(refused.exception(BOUND), Refused)
-        heard: "Future[object]" = Future()
+        heard: Future[object] = Future()
 
-        def then(future: "Future[Receipt]") -> None:
+        def then(future: Future[Receipt]) -> None:
             try:
                 client.publish(topic, b"waits for itself")
             except LimitReached:
@@ -219,7 +219,7 @@ class Publishing(ServerTestCase):
     def test_many_threads(self) -> None:
         client = self.client(in_flight=50)
         topic = self.topic(client, 4)
-        problems: List[BaseException] = []
+        problems: list[BaseException] = []
 
         def work(number: int) -> None:
             try:
@@ -254,7 +254,7 @@ class Subscribing(ServerTestCase):
         self.assertEqual((client.commit(topic, 0, 3), client.committed(topic)), (6, 6))
         offsets = client.list_offsets(topic, time_ms=1_700_000_000_004)
         self.assertEqual((offsets.log_start, offsets.log_end, offsets.at_time), (0, 10, 4))
-        starts: List[Any] = [("committed", 6), ("begin", 0), (1_700_000_000_008, 8)]
+        starts: list[Any] = [("committed", 6), ("begin", 0), (1_700_000_000_008, 8)]
         for start, first in starts:
             gathered = Gathered()
             self.assertTrue(client.subscribe(topic, handler=gathered, auto_ack=False, start=start))
@@ -341,7 +341,7 @@ class Subscribing(ServerTestCase):
         for _ in range(count):
             client.publish_async(topic, b"x" * 64 * 1024)
         client.flush()
-        depths: List[int] = []
+        depths: list[int] = []
 
         def act(message: Any) -> None:
             assert client.publish(other, b"seen %d" % message.offset)

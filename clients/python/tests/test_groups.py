@@ -6,7 +6,7 @@ import json
 import threading
 import unittest
 import uuid
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 from wiber import BrokerClient, Limits, ProtocolError, Refused
 from wiber._frames import (
@@ -28,7 +28,7 @@ from .server import BOUND, Gathered, ServerTestCase, until
 from .stand_in import Session, StandIn
 
 
-def assignment(generation: int, *places: Tuple[str, int, int]) -> bytes:
+def assignment(generation: int, *places: tuple[str, int, int]) -> bytes:
     assigned = [{"topic": topic, "partition": partition, "generation": since} for topic, partition, since in places]
     return json.dumps({"generation": generation, "assigned": assigned}).encode()
 
@@ -43,7 +43,7 @@ class Coordinator:
         self.sends = 5
         self.committed = -1
         self.stand_in = StandIn(self.answer)
-        self.joined: List[Session] = []
+        self.joined: list[Session] = []
 
     def answer(self, session: Session, frame: Frame) -> None:
         if frame.type == JOIN_GROUP:
@@ -77,7 +77,7 @@ class Coordinator:
 
     def push(self, body: bytes, member: str = "member-1", group: str = "g") -> None:
         self.current = body
-        properties: Dict[str, object] = {"wiber.group": group, "wiber.member": member, "wiber.generation": 2}
+        properties: dict[str, object] = {"wiber.group": group, "wiber.member": member, "wiber.generation": 2}
         self.joined[-1].frame(ASSIGNMENT, 0, properties, body)
 
 
@@ -121,7 +121,7 @@ class Conversation(unittest.TestCase):
         coordinator = self.coordinator(assignment(1, ("t", 0, 1), ("t", 1, 1)))
         client, seen = self.client(coordinator), coordinator.stand_in
         in_hand, go_on = threading.Event(), threading.Event()
-        events: List[Any] = []
+        events: list[Any] = []
 
         def slow(message: Any) -> None:
             if message.partition == 0:
@@ -131,7 +131,11 @@ class Conversation(unittest.TestCase):
 
         gathered = Gathered(slow)
         member = client.join_group(
-            "g", "t", gathered, on_assigned=lambda p: events.append(("+", p)), on_revoked=lambda p: events.append(("-", p))
+            "g",
+            "t",
+            gathered,
+            on_assigned=lambda p: events.append(("+", p)),
+            on_revoked=lambda p: events.append(("-", p)),
         )
         self.assertTrue(in_hand.wait(BOUND))
         until(lambda: len(events) == 1, "the call of on_assigned")
@@ -143,7 +147,9 @@ class Conversation(unittest.TestCase):
         seen.wait_for(GROUP_HEARTBEAT, 2)
         self.assertEqual(events, [("+", [("t", 0), ("t", 1)]), "handled", ("-", [("t", 0)])])
         self.assertEqual(seen.wait_for(UNSUBSCRIBE).properties()["partition"], "0")
-        self.assertEqual(json.loads(seen.wait_for(GROUP_HEARTBEAT, 2).body), {"owned": [{"topic": "t", "partition": 1}]})
+        self.assertEqual(
+            json.loads(seen.wait_for(GROUP_HEARTBEAT, 2).body), {"owned": [{"topic": "t", "partition": 1}]}
+        )
         gathered.wait_until(lambda messages: sum(m.partition == 1 for m in messages) == 5, "the others'")
         self.assertEqual(sum(m.partition == 0 for m in gathered.messages), 1)
 
@@ -161,8 +167,10 @@ class Conversation(unittest.TestCase):
             self.assertEqual((asked["offset"], asked["auto_ack"]), ("6", "true"))
             self.assertNotIn("client_id", asked)
             kept = seen.wait_for(COMMIT).properties()
-            self.assertEqual([kept[n] for n in ("offset", "wiber.group", "wiber.member", "wiber.generation")],
-                             ["9", "g", "member-1", "3"])
+            self.assertEqual(
+                [kept[n] for n in ("offset", "wiber.group", "wiber.member", "wiber.generation")],
+                ["9", "g", "member-1", "3"],
+            )
         self.assertEqual(seen.types().count(COMMIT), 1)
         self.assertNotIn(ACK, seen.types())
         self.assertIsNone(consumer.poll(0.1))
@@ -188,7 +196,7 @@ class Conversation(unittest.TestCase):
     def test_a_member_that_was_removed_joins_anew(self) -> None:
         coordinator = self.coordinator(assignment(3, ("t", 0, 3)), heartbeat_ms=50)
         client, seen = self.client(coordinator), coordinator.stand_in
-        revoked: List[Any] = []
+        revoked: list[Any] = []
         client.join_group("g", "t", Gathered(), on_revoked=revoked.append)
         seen.wait_for(GROUP_HEARTBEAT, 2)
         coordinator.forgotten = True
@@ -285,8 +293,8 @@ class RealGroups(ServerTestCase):
         for round_ in range(3):
             for number in range(100):
                 self.assertTrue(client.publish(topic, b"%d" % (100 * round_ + number), id=uuid.uuid4().hex))
-            wanted = 100 * (round_ + 1)
-            gathered.wait_until(lambda messages: len({m.body for m in messages}) == wanted, "every message")
+            wanted = {b"%d" % number for number in range(100 * (round_ + 1))}
+            until(lambda: set(gathered.bodies()) == wanted, "every message")
             self.server.kill()
             self.server.start()
         self.assertTrue(client.publish(topic, b"300", id=uuid.uuid4().hex))

@@ -6,7 +6,7 @@ import struct
 import threading
 import unittest
 import uuid
-from typing import Any, Dict, List
+from typing import Any
 
 from wiber import BrokerClient, ConnectionFailed, ConnectionLost, Limits, ProtocolError, Receipt, TimedOut
 from wiber._frames import ACK, DATA, HEARTBEAT, PUBLISH, SUBSCRIBE, Frame, encode
@@ -34,7 +34,7 @@ class AfterALoss(ServerTestCase):
         topic = self.topic(client)
         self.server.kill()
         until(lambda: not client.is_connected, "the loss")
-        results: List[bool] = []
+        results: list[bool] = []
         thread = threading.Thread(target=lambda: results.append(client.publish(topic, b"patience")))
         thread.start()
         self.server.start()
@@ -120,7 +120,7 @@ class OfAStandIn(unittest.TestCase):
         return stand_in
 
     def client(self, stand_in: StandIn, **limits: Any) -> BrokerClient:
-        chosen: Dict[str, Any] = {"request_timeout": BOUND, "backoff_most": 0.1, **limits}
+        chosen: dict[str, Any] = {"request_timeout": BOUND, "backoff_most": 0.1, **limits}
         client = BrokerClient("127.0.0.1", stand_in.port, "tested", limits=Limits(**chosen))
         client.connect()
         self.addCleanup(lambda: client.disconnect(0.1))
@@ -252,7 +252,13 @@ class OfAStandIn(unittest.TestCase):
         def answer(session: Session, frame: Frame) -> None:
             if frame.type == SUBSCRIBE:
                 session.succeed(frame, topic="t", partition=0, client_id="tested", start_offset=0)
-                headers = {"key.b64": "/wA=", "header.topic": "x", "raw.b64": "AAE=", "header.a%3Db": "y", "odd.b64": "?"}
+                headers = {
+                    "key.b64": "/wA=",
+                    "header.topic": "x",
+                    "raw.b64": "AAE=",
+                    "header.a%3Db": "y",
+                    "odd.b64": "?",
+                }
                 session.frame(DATA, 0, {"topic": "t", "partition": 0, **headers}, b"")
 
         client = self.client(self.stand_in(answer))
@@ -260,9 +266,8 @@ class OfAStandIn(unittest.TestCase):
         self.assertTrue(client.subscribe("t", handler=gathered))
         (message,) = gathered.wait_for(1)
         self.assertEqual((message.key, message.key_bytes), (None, b"\xff\0"))
-        expected: List[Any] = [("topic", b"x"), ("raw", b"\0\1"), ("a=b", b"y"), ("odd.b64", b"?")]
+        expected: list[Any] = [("topic", b"x"), ("raw", b"\0\1"), ("a=b", b"y"), ("odd.b64", b"?")]
         self.assertEqual(message.headers, expected)
-
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """A connection that comes back: frames out, replies to whom they belong, everything else to a listener.
 
 Two threads serve it. The *reader* connects, reads, settles replies, and connects again when the connection is lost. The
-*writer* sends what has gathered in the buffer, as much as there is in one piece; a caller who waits for an answer sends it
-himself where nobody else is sending.
+*writer* sends what has gathered in the buffer, as much as there is in one piece; a caller who waits for an answer sends
+it himself where nobody else is sending.
 
-What happens to a request when the connection is lost: one that had not left whole goes again, one that may be done twice
-(``repeatable``) as well; any other fails with :class:`wiber.ConnectionLost`.
+What happens to a request when the connection is lost: one that had not left whole goes again, one that may be done
+twice (``repeatable``) as well; any other fails with :class:`wiber.ConnectionLost`.
 """
 
 from __future__ import annotations
@@ -17,118 +17,22 @@ import selectors
 import socket
 import threading
 import time
-from typing import Callable, Dict, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Callable, Optional
 
 from . import _frames
+from ._dial import RECEIVE_BYTES, dial, shut
 from ._frames import ACK, HEARTBEAT, Decoder, Frame
-from .errors import ConnectionFailed, ConnectionLost, LimitReached, NotConnected, ProtocolError, Refused, TimedOut
+from ._pending import Call, Listener, Pending, now_ms, refusal
+from .errors import ConnectionFailed, ConnectionLost, LimitReached, NotConnected, ProtocolError, TimedOut
 from .limits import Limits
 
 log = logging.getLogger("wiber")
 
-_RECEIVE_BYTES = 256 * 1024
 _TICK_S = 1.0
 _DRAIN_S = 5.0
 #: Where a request ends that has not left, whatever was sent.
 _NEVER = 1 << 62
-
-
-Tell = Callable[[Optional[Frame], Optional[Exception]], None]
-
-
-class Pending:
-    """A request without an answer. Whoever asked derives from this."""
-
-    __slots__ = ("frame", "end", "deadline", "repeatable", "counted", "session")
-
-    def __init__(self, frame: bytes, deadline: float, repeatable: bool, counted: bool) -> None:
-        self.frame = frame
-        #: Where it ends in the bytes of this connection; 0 where it waits for one.
-        self.end = 0
-        self.deadline = deadline
-        self.repeatable = repeatable
-        #: Whether it takes room among the publishes in flight.
-        self.counted = counted
-        #: The only session it may be sent in; 0 is any.
-        self.session = 0
-
-    def settle(self, reply: Frame) -> None:
-        """Takes the answer, on the reader's thread."""
-        raise NotImplementedError
-
-    def fail(self, error: Exception) -> None:
-        """Hears that no answer will come."""
-        raise NotImplementedError
-
-
-class Call(Pending):
-    """A request somebody waits for."""
-
-    __slots__ = ("done", "reply", "error")
-
-    def __init__(self, frame: bytes, deadline: float, repeatable: bool) -> None:
-        super().__init__(frame, deadline, repeatable, counted=False)
-        self.done = threading.Event()
-        self.reply: Optional[Frame] = None
-        self.error: Optional[Exception] = None
-
-    def settle(self, reply: Frame) -> None:
-        self.reply = reply
-        self.done.set()
-
-    def fail(self, error: Exception) -> None:
-        self.error = error
-        self.done.set()
-
-
-class Told(Pending):
-    """A request whose outcome is told to a function: the reply, or what became of it instead. It belongs to one session,
-    and is lost with it."""
-
-    __slots__ = ("tell",)
-
-    def __init__(self, frame: bytes, deadline: float, session: int, tell: Tell) -> None:
-        super().__init__(frame, deadline, repeatable=False, counted=False)
-        self.session = session
-        self.tell = tell
-
-    def settle(self, reply: Frame) -> None:
-        self.tell(reply, None)
-
-    def fail(self, error: Exception) -> None:
-        self.tell(None, error)
-
-
-class Listener:
-    """What a connection tells, on its reader's thread."""
-
-    def came(self, frames: List[Frame]) -> None:
-        """Frames that answer nothing. May wait: nothing is read meanwhile."""
-
-    def up(self) -> None:
-        """The connection stands (again). Must not wait for an answer."""
-
-    def down(self) -> None:
-        """The connection is lost."""
-
-
-def refusal(reply: Frame) -> Optional[Exception]:
-    """What an ACK says went wrong; ``None`` where it says success."""
-    if reply.block.startswith(b"status=success\0"):
-        return None
-    try:
-        properties = reply.properties()
-    except ProtocolError as error:
-        return error
-    if properties.get("status") == "success" or reply.type == HEARTBEAT:
-        return None
-    rest = {name: value for name, value in properties.items() if name not in ("status", "code", "error")}
-    return Refused(properties.get("code", "unknown"), properties.get("error", ""), rest)
-
-
-def now_ms() -> int:
-    """Milliseconds since the Unix epoch, as frames carry them."""
-    return time.time_ns() // 1_000_000
 
 
 class Connection:
@@ -151,12 +55,12 @@ class Connection:
         self._session = 0
         self._is_closed = False
         self._closing = threading.Event()
-        self._pending: Dict[int, Pending] = {}
+        self._pending: dict[int, Pending] = {}
         self._in_flight = 0
         self._in_flight_bytes = 0
         #: Outcomes that are being told at the moment.
         self._telling = 0
-        self._buffer: List[bytes] = []
+        self._buffer: list[bytes] = []
         self._buffered_bytes = 0
         self._queued = 0
         self._sent = 0
@@ -172,7 +76,7 @@ class Connection:
 
         Raises :class:`wiber.ConnectionFailed`.
         """
-        ready = self._connect()
+        ready = dial(self._host, self._port, self._limits, self.number())
         self._reader_start = ready
         self._stand(*ready)
         self._reader.start()
@@ -192,7 +96,7 @@ class Connection:
             self._changed.notify_all()
             sock = self._socket
         if sock is not None:
-            _shut(sock)
+            shut(sock)
         for thread in (self._reader, self._writer):
             if thread is not threading.current_thread() and thread.is_alive():
                 thread.join(_DRAIN_S)
@@ -219,7 +123,7 @@ class Connection:
         with self._lock:
             sock = self._socket
         if sock is not None:
-            _shut(sock)
+            shut(sock)
 
     # Requests
 
@@ -253,9 +157,12 @@ class Connection:
         return call.reply
 
     def must_not_be_reading(self) -> None:
-        """Raises :class:`wiber.LimitReached` on the thread that reads answers, where waiting for one would never end."""
+        """Raises :class:`wiber.LimitReached` on the thread that reads answers, where waiting for one would never
+        end."""
         if threading.current_thread() is self._reader:
-            raise LimitReached("a callback of a future must not wait for an answer: it holds up the thread that reads it")
+            raise LimitReached(
+                "a callback of a future must not wait for an answer: it holds up the thread that reads it"
+            )
 
     def start(self, number: int, pending: Pending, at_once: bool) -> None:
         """Sends a request; its answer goes to ``pending``. ``at_once``: somebody waits for it.
@@ -368,7 +275,7 @@ class Connection:
         if not at_once and len(self._buffer) == 1:
             self._writable.notify()
 
-    def _take(self) -> Tuple[Optional[socket.socket], bytes]:
+    def _take(self) -> tuple[Optional[socket.socket], bytes]:
         """What is to be sent next; the caller holds the right to send."""
         data = self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer)
         self._buffer = []
@@ -376,7 +283,8 @@ class Connection:
         return self._socket, data
 
     def _send_now(self) -> None:
-        """Sends what is in the buffer unless somebody is sending already; leaves to the writer what would have to wait."""
+        """Sends what is in the buffer unless somebody is sending already; leaves to the writer what would have to
+        wait."""
         while self._sending.acquire(blocking=False):
             with self._lock:
                 if not self._buffer or not self._is_up:
@@ -389,7 +297,7 @@ class Connection:
                 sent = 0
             except OSError:
                 if sock is not None:
-                    _shut(sock)
+                    shut(sock)
                 sent = 0
             with self._lock:
                 if sock is self._socket:
@@ -435,7 +343,7 @@ class Connection:
                             return
                 continue
             except OSError:
-                _shut(sock)
+                shut(sock)
                 return
             rest = rest[sent:]
             with self._lock:
@@ -472,7 +380,7 @@ class Connection:
             selector.register(sock, selectors.EVENT_READ)
             while not self._is_closed:
                 try:
-                    data = sock.recv(_RECEIVE_BYTES)
+                    data = sock.recv(RECEIVE_BYTES)
                 except (BlockingIOError, InterruptedError):
                     if not selector.select(_TICK_S):
                         self.tick()
@@ -493,7 +401,7 @@ class Connection:
         if now - max(self._heard, self._asked) >= self._limits.heartbeat_interval:
             self._asked = now
             self.post(_frames.encode(HEARTBEAT, 0, now_ms(), b""), at_once=True)
-        late: List[Pending] = []
+        late: list[Pending] = []
         with self._lock:
             for number, pending in list(itertools.islice(self._pending.items(), 1_000)):
                 if pending.deadline > now:
@@ -518,8 +426,8 @@ class Connection:
             raise ConnectionLost(f"nothing came for {silence:.0f} s")
 
     def _handle(self, frames: Sequence[Frame]) -> None:
-        others: List[Frame] = []
-        replies: List[Frame] = []
+        others: list[Frame] = []
+        replies: list[Frame] = []
         for frame in frames:
             if frame.sequence and (frame.type == ACK or frame.type == HEARTBEAT):
                 if others:
@@ -537,7 +445,7 @@ class Connection:
             self._settle(replies)
 
     def _settle(self, replies: Sequence[Frame]) -> None:
-        settled: List[Tuple[Pending, Frame]] = []
+        settled: list[tuple[Pending, Frame]] = []
         with self._lock:
             pop = self._pending.pop
             for frame in replies:
@@ -566,37 +474,6 @@ class Connection:
 
     # Coming and going
 
-    def _connect(self) -> Tuple[socket.socket, Decoder]:
-        """A connection on which the server has shown a sign of life."""
-        limits = self._limits
-        try:
-            sock = socket.create_connection((self._host, self._port), timeout=limits.connect_timeout)
-        except OSError as error:
-            raise ConnectionFailed(f"no connection to {self._host}:{self._port}: {error}") from error
-        try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            number = self.number()
-            sock.sendall(_frames.encode(HEARTBEAT, number, now_ms(), b""))
-            decoder = Decoder(limits.frame_bytes)
-            deadline = time.monotonic() + limits.connect_timeout
-            while True:
-                sock.settimeout(max(0.001, deadline - time.monotonic()))
-                data = sock.recv(_RECEIVE_BYTES)
-                if not data:
-                    raise ConnectionFailed(f"{self._host}:{self._port} closed the connection at once")
-                for frame in decoder.feed(data):
-                    if frame.type == HEARTBEAT and frame.sequence == number:
-                        sock.setblocking(False)
-                        return sock, decoder
-                    wrong = refusal(frame) if frame.type == ACK else None
-                    if wrong is not None:
-                        raise ConnectionFailed(f"{self._host}:{self._port} turned the connection away: {wrong}") from wrong
-        except (OSError, ProtocolError) as error:
-            sock.close()
-            if isinstance(error, ConnectionFailed):
-                raise
-            raise ConnectionFailed(f"no connection to {self._host}:{self._port}: {error}") from error
-
     def _stand(self, sock: socket.socket, decoder: Decoder) -> bool:
         """The connection stands: everything that waits goes out. False where it was ended meanwhile."""
         del decoder
@@ -619,12 +496,12 @@ class Connection:
 
     def _fall(self, sock: socket.socket) -> None:
         """The connection is lost: some requests wait for the next one, the others fail."""
-        _shut(sock)
+        shut(sock)
         with self._lock:
             self._is_up = False
         with self._sending, self._lock:
             self._socket = None
-            failed: List[Pending] = []
+            failed: list[Pending] = []
             for number, pending in list(self._pending.items()):
                 if not pending.session and (pending.repeatable or not pending.end or pending.end > self._sent):
                     pending.end = 0
@@ -643,13 +520,13 @@ class Connection:
         self._told()
         self._listener.down()
 
-    def _reconnect(self) -> Optional[Tuple[socket.socket, Decoder]]:
+    def _reconnect(self) -> Optional[tuple[socket.socket, Decoder]]:
         limits = self._limits
         pause = 0.0
         while not self._closing.wait(pause * random.uniform(0.5, 1.0)):
             pause = min(limits.backoff_most, pause * 2 or limits.backoff_first)
             try:
-                ready = self._connect()
+                ready = dial(self._host, self._port, self._limits, self.number())
             except ConnectionFailed as error:
                 log.debug("%s", error)
                 self.tick()
@@ -669,10 +546,3 @@ class Connection:
         for pending in failed:
             pending.fail(error)
         self._told()
-
-
-def _shut(sock: socket.socket) -> None:
-    try:
-        sock.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass

@@ -11,7 +11,7 @@ Properties are UTF-8 ``key=value`` pairs, each ended by NUL.
 from __future__ import annotations
 
 import struct
-from typing import Dict, Iterable, List, Tuple
+from collections.abc import Iterable
 
 from .errors import ProtocolError
 
@@ -41,7 +41,7 @@ _LENGTH = struct.Struct(">I")
 _pack_head = _HEAD.pack
 _pack_length = _LENGTH.pack
 
-Pairs = Iterable[Tuple[str, str]]
+Pairs = Iterable[tuple[str, str]]
 
 
 class Frame:
@@ -56,16 +56,16 @@ class Frame:
         self.block = block
         self.body = body
 
-    def pairs(self) -> List[Tuple[str, str]]:
+    def pairs(self) -> list[tuple[str, str]]:
         """All properties, in their order and as often as they came."""
         return parse_pairs(self.block)
 
-    def properties(self) -> Dict[str, str]:
+    def properties(self) -> dict[str, str]:
         """The properties by name; of one that came more than once, the last."""
         return dict(parse_pairs(self.block))
 
 
-def parse_pairs(block: bytes) -> List[Tuple[str, str]]:
+def parse_pairs(block: bytes) -> list[tuple[str, str]]:
     """The pairs of a block of properties.
 
     Raises :class:`ProtocolError` where it breaks its rules.
@@ -126,7 +126,7 @@ class Decoder:
         #: Bytes that must be there before another look is worth the while.
         self._wanted = 4
 
-    def feed(self, data: bytes) -> List[Frame]:
+    def feed(self, data: bytes) -> list[Frame]:
         """The frames completed by these bytes.
 
         Raises :class:`ProtocolError` for lengths that disagree or exceed the limit; the stream is then lost.
@@ -140,14 +140,16 @@ class Decoder:
             self._rest = bytearray()
         else:
             whole = data
-        frames: List[Frame] = []
+        frames: list[Frame] = []
         at, end = 0, len(whole)
         self._wanted = 4
         unpack_head, unpack_length, add = _HEAD.unpack_from, _LENGTH.unpack_from, frames.append
         while end - at >= 4:
             (total,) = unpack_length(whole, at)
             if total < EMPTY_BYTES or total > self._frame_bytes_max:
-                raise ProtocolError(f"a frame of {total} bytes, where {EMPTY_BYTES} to {self._frame_bytes_max} are allowed")
+                raise ProtocolError(
+                    f"a frame of {total} bytes, where {EMPTY_BYTES} to {self._frame_bytes_max} are allowed"
+                )
             if end - at < total:
                 self._wanted = total
                 break

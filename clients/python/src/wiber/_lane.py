@@ -2,9 +2,9 @@
 
 Why of its own: when handlers are slow the queue fills, the reader stops reading, and TCP makes the server wait. Answers
 on the same connection would wait as well, and a handler that publishes would wait for itself. So requests go over the
-client's other connection, which is always read. Only SUBSCRIBE and UNSUBSCRIBE have to go over this one; while one of them
-is without an answer the queue takes up to :data:`_OVERDRAFT_BYTES` beyond its bound, so that the answer is reached. What a
-server sends before it answers is far less: about 1 MiB, and what the kernels hold.
+client's other connection, which is always read. Only SUBSCRIBE and UNSUBSCRIBE have to go over this one; while one of
+them is without an answer the queue takes up to :data:`_OVERDRAFT_BYTES` beyond its bound, so that the answer is
+reached. What a server sends before it answers is far less: about 1 MiB, and what the kernels hold.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import time
 from collections import deque
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Callable, Deque, Dict, List, Optional, Tuple
+from typing import Callable, Optional
 
 from . import _frames
-from ._connection import Connection, Listener, Tell, Told, now_ms, refusal
+from ._connection import Connection
 from ._frames import ACK, DATA, SUBSCRIBE, UNSUBSCRIBE, Frame
+from ._pending import Listener, Tell, Told, now_ms, refusal
 from ._subscription import Subscription
 from .errors import ConnectionLost, NotConnected, ProtocolError, Refused, TimedOut, WiberError
 from .limits import MIB, Limits
@@ -41,9 +42,9 @@ class Lane(Listener):
         self._lock = threading.Lock()
         self._filled = threading.Condition(self._lock)
         self._changed = threading.Condition(self._lock)
-        self._queue: Deque[Tuple[Subscription, Message]] = deque()
+        self._queue: deque[tuple[Subscription, Message]] = deque()
         self._queue_bytes = 0
-        self._subscriptions: Dict[bytes, Subscription] = {}
+        self._subscriptions: dict[bytes, Subscription] = {}
         self._urgent = 0
         self._running: Optional[Message] = None
         self._runner: Optional[threading.Thread] = None
@@ -104,7 +105,7 @@ class Lane(Listener):
             self.stop(subscription)
         with self._urgently():
             try:
-                outcome: "Future[None]" = Future()
+                outcome: Future[None] = Future()
                 self._tell_unsubscribe(subscription, outcome)
                 outcome.result(timeout)
             except FutureTimeoutError:
@@ -122,7 +123,7 @@ class Lane(Listener):
         """Hands out nothing more of it; what is queued goes."""
         with self._lock:
             subscription.stopped = True
-            kept: Deque[Tuple[Subscription, Message]] = deque()
+            kept: deque[tuple[Subscription, Message]] = deque()
             for entry in self._queue:
                 if entry[0] is subscription:
                     self._queue_bytes -= _cost(entry[1])
@@ -183,7 +184,7 @@ class Lane(Listener):
         block = _frames.encode_pairs([*subscription.request(), *named])
         self._tell(SUBSCRIBE, block, session, tell)
 
-    def _tell_unsubscribe(self, subscription: Subscription, outcome: "Optional[Future[None]]" = None) -> None:
+    def _tell_unsubscribe(self, subscription: Subscription, outcome: Optional[Future[None]] = None) -> None:
         def tell(reply: Optional[Frame], error: Optional[Exception]) -> None:
             wrong = error if reply is None else refusal(reply)
             if outcome is None or outcome.done():
@@ -220,7 +221,7 @@ class Lane(Listener):
 
         return send_ack
 
-    def _urgently(self) -> "_Urgent":
+    def _urgently(self) -> _Urgent:
         return _Urgent(self)
 
     # What the connection tells
@@ -231,8 +232,8 @@ class Lane(Listener):
         for subscription in subscriptions:
             self._request(subscription)
 
-    def came(self, frames: List[Frame]) -> None:
-        messages: List[Tuple[Subscription, Message]] = []
+    def came(self, frames: list[Frame]) -> None:
+        messages: list[tuple[Subscription, Message]] = []
         find = self._subscriptions.get
         for frame in frames:
             if frame.type == DATA:
@@ -262,7 +263,7 @@ class Lane(Listener):
         elif wrong is not None:
             log.warning("the server says: %s", wrong)
 
-    def _enqueue(self, messages: List[Tuple[Subscription, Message]]) -> None:
+    def _enqueue(self, messages: list[tuple[Subscription, Message]]) -> None:
         limits = self._limits
         queue = self._queue
         with self._lock:
@@ -293,8 +294,8 @@ class Lane(Listener):
     # Handing out
 
     def take(self, timeout: Optional[float] = None) -> Optional[Message]:
-        """The next message; whatever was taken before is in nobody's hands any more. ``None``: none came in time, or the
-        lane is closed."""
+        """The next message; whatever was taken before is in nobody's hands any more. ``None``: none came in time, or
+        the lane is closed."""
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._lock:
             if self._running is not None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Dict, List, Literal, Mapping, Optional, Tuple, TypeVar, Union
+from typing import TYPE_CHECKING, Literal, Optional, TypeVar, Union
 
-from ._connection import Pending, refusal
 from ._frames import Frame, encode_pairs
+from ._pending import Pending, refusal
 from .errors import ProtocolError
 from .message import Receipt
 
@@ -18,7 +19,7 @@ else:
     _ReceiptFuture = Future
 
 Body = Union[bytes, bytearray, memoryview]
-ACK_LEVELS: Tuple[AckLevel, ...] = ("durable", "leader", "none")
+ACK_LEVELS: tuple[AckLevel, ...] = ("durable", "leader", "none")
 
 #: Names that steer the server, and so cannot be headers.
 RESERVED = frozenset(
@@ -26,16 +27,16 @@ RESERVED = frozenset(
 )
 
 #: How successful answers begin, and what that says: a publisher gets the same beginnings over and over.
-_places: Dict[bytes, Tuple[str, int]] = {}
+_places: dict[bytes, tuple[str, int]] = {}
 #: How the properties of publishes begin, by what they are made of.
-_beginnings: Dict[Tuple[str, str, Optional[int], Optional[str]], bytes] = {}
+_beginnings: dict[tuple[str, str, Optional[int], Optional[str]], bytes] = {}
 _REMEMBERED_MAX = 4_096
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
 
-def _remember(known: Dict[_K, _V], key: _K, value: _V) -> None:
+def _remember(known: dict[_K, _V], key: _K, value: _V) -> None:
     if len(known) >= _REMEMBERED_MAX:
         known.clear()
     known[key] = value
@@ -124,7 +125,7 @@ def message_block(
     return block + encode_pairs(pairs)
 
 
-def checked_headers(headers: Optional[Mapping[str, str]]) -> List[Tuple[str, str]]:
+def checked_headers(headers: Optional[Mapping[str, str]]) -> list[tuple[str, str]]:
     """The pairs of these headers.
 
     Raises ``ValueError`` for a name that would not arrive as a header, ``TypeError`` for what is not text.

@@ -6,12 +6,13 @@ PUBLISH cannot say "no value", nor carry a key that is not text; PUBLISH_BATCH c
 from __future__ import annotations
 
 import struct
-from typing import List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Optional
 
-Header = Tuple[bytes, Optional[bytes]]
+Header = tuple[bytes, Optional[bytes]]
 
 
-def _crc_table() -> List[int]:
+def _crc_table() -> list[int]:
     table = []
     for byte in range(256):
         for _ in range(8):

@@ -1,4 +1,5 @@
-"""A subscription as its client sees it: what it has read, what is being handled, where it goes on after a loss. Does no I/O.
+"""A subscription as its client sees it: what it has read, what is being handled, where it goes on after a loss. Does no
+I/O.
 
 A message of an at-least-once subscription is::
 
@@ -6,8 +7,8 @@ A message of an at-least-once subscription is::
        ▲          ├──────► LOOSE      the handler failed, or took the acknowledgement on itself
        └──────────┴──────────┘        the server sends it again
 
-What the server sends again while the message is QUEUED or RUNNING is a duplicate; what was acknowledged already, perhaps on
-a connection that was lost, is acknowledged again and not handed out.
+What the server sends again while the message is QUEUED or RUNNING is a duplicate; what was acknowledged already,
+perhaps on a connection that was lost, is acknowledged again and not handed out.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import heapq
 import threading
 from concurrent.futures import Future
-from typing import Callable, Dict, List, Optional, Tuple
+from typing import Callable, Optional
 
 from . import _frames
 from ._frames import Frame
@@ -38,8 +39,8 @@ class Subscription:
         partition: int,
         handler: Optional[Handler],
         auto_ack: bool,
-        start: Tuple[Tuple[str, str], ...],
-        extra: Tuple[Tuple[str, str], ...] = (),
+        start: tuple[tuple[str, str], ...],
+        extra: tuple[tuple[str, str], ...] = (),
     ) -> None:
         self.topic = topic
         self.partition = partition
@@ -52,7 +53,7 @@ class Subscription:
         #: How its messages and those of no other begin.
         self.prefix = _frames.encode_pairs((("topic", topic), ("partition", str(partition))))
         #: Answered with ``start_offset`` once the server has it, or with what became of it instead.
-        self.outcome: "Future[int]" = Future()
+        self.outcome: Future[int] = Future()
         #: Whether it is read under no client's name, so that no position is kept for it.
         self.is_anonymous = False
         #: The connection on which it was asked for last.
@@ -70,11 +71,11 @@ class Subscription:
         self.next_offset: Optional[int] = None
         #: The offset behind the last message that was handed out.
         self.handed_out: Optional[int] = None
-        self._unacked: Dict[int, int] = {}
-        self._acked: List[int] = []
-        self._acked_set: "set[int]" = set()
+        self._unacked: dict[int, int] = {}
+        self._acked: list[int] = []
+        self._acked_set: set[int] = set()
 
-    def request(self) -> List[Tuple[str, str]]:
+    def request(self) -> list[tuple[str, str]]:
         """The properties of its SUBSCRIBE: from the beginning the first time, later from where it stands."""
         resume = self.resume_offset()
         start = self._start if resume is None else (("offset", str(resume)),)

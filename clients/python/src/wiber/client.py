@@ -1,4 +1,5 @@
-"""The client: requests over one connection, subscriptions over a second one that is opened when the first of them begins."""
+"""The client: requests over one connection, subscriptions over a second one that is opened when the first of them
+begins."""
 
 from __future__ import annotations
 
@@ -8,15 +9,17 @@ import logging
 import threading
 import time
 import uuid
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from types import TracebackType
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Type, Union
+from typing import Any, Optional, Union
 
 from . import _frames
-from ._connection import Connection, Listener, Pending, now_ms, refusal
+from ._connection import Connection
 from ._frames import Frame, encode_pairs
 from ._lane import Lane
+from ._pending import Listener, now_ms, refusal
 from ._publish import (
     ACK_LEVELS,
     AckLevel,
@@ -61,8 +64,8 @@ class BrokerClient:
 
     Handlers run one after another on a thread of the client's. They may call everything the client offers.
 
-    ``ack`` is what an answer to a publish is to mean: ``"durable"`` (the disk has it), ``"leader"`` (the operating system
-    has it), ``"none"`` (no answer); without it, what the server is configured for.
+    ``ack`` is what an answer to a publish is to mean: ``"durable"`` (the disk has it), ``"leader"`` (the operating
+    system has it), ``"none"`` (no answer); without it, what the server is configured for.
     """
 
     def __init__(
@@ -84,8 +87,8 @@ class BrokerClient:
         self._lock = threading.RLock()
         self._connection: Optional[Connection] = None
         self._lane: Optional[Lane] = None
-        self._members: List[GroupMember] = []
-        self._partitions: Dict[str, Tuple[int, float]] = {}
+        self._members: list[GroupMember] = []
+        self._partitions: dict[str, tuple[int, float]] = {}
         self._turn = itertools.count()
 
     # Life
@@ -123,12 +126,12 @@ class BrokerClient:
             if self._connection is connection:
                 self._connection = self._lane = None
 
-    def __enter__(self) -> "BrokerClient":
+    def __enter__(self) -> BrokerClient:
         self.connect()
         return self
 
     def __exit__(
-        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
         self.disconnect()
 
@@ -176,10 +179,10 @@ class BrokerClient:
         """Deletes a topic and all it holds."""
         return self._succeeds(f"deleting topic {name!r}", _frames.DELETE_TOPIC, [("topic", checked_text("name", name))])
 
-    def list_topics(self) -> Dict[str, int]:
+    def list_topics(self) -> dict[str, int]:
         """All topics by name, with their numbers of partitions."""
-        topics: Dict[str, int] = {}
-        after: List[Tuple[str, str]] = []
+        topics: dict[str, int] = {}
+        after: list[tuple[str, str]] = []
         while True:
             reply = self._requests().call(_frames.METADATA, encode_pairs(after), repeatable=True)
             for entry in _json(reply)["topics"]:
@@ -189,7 +192,7 @@ class BrokerClient:
                 return topics
             after = [("wiber.after", following)]
 
-    def describe_topic(self, name: str) -> Dict[str, Any]:
+    def describe_topic(self, name: str) -> dict[str, Any]:
         """What the server says of a topic: ``topic_id``, ``created_at_ms``, ``partitions`` (each with its offsets and
         status), ``settings`` and ``effective``."""
         pairs = [("topic", checked_text("name", name))]
@@ -201,9 +204,9 @@ class BrokerClient:
         """Publishes a message and waits for the answer: ``True`` once it is stored as safely as ``ack`` asks for.
 
         Of the properties, ``key`` is the message's key and ``id`` lets the server recognise a repetition; all others
-        are headers, but for names that mean something to the server (those beginning with ``wiber.``, as ``wiber.ack``).
-        Their values are written as ``str`` does. Without ``partition``, the key decides on it; without a
-        key as well, each has its turn.
+        are headers, but for names that mean something to the server (those beginning with ``wiber.``, as
+        ``wiber.ack``). Their values are written as ``str`` does. Without ``partition``, the key decides on it; without
+        a key as well, each has its turn.
         """
         headers = {name: str(value) for name, value in properties.items() if value is not None}
         key, message_id = headers.pop("key", None), headers.pop("id", None)
@@ -237,7 +240,15 @@ class BrokerClient:
         """Like :meth:`publish_async`, and waits: says where the message is stored, or raises why it is not."""
         self._requests().must_not_be_reading()
         future = self.publish_async(
-            topic, data, partition=partition, key=key, id=id, headers=headers, ack=ack, timestamp=timestamp, _at_once=True
+            topic,
+            data,
+            partition=partition,
+            key=key,
+            id=id,
+            headers=headers,
+            ack=ack,
+            timestamp=timestamp,
+            _at_once=True,
         )
         try:
             return future.result(self.limits.request_timeout + _LENIENCE_S)
@@ -256,7 +267,7 @@ class BrokerClient:
         ack: Optional[AckLevel] = None,
         timestamp: Optional[int] = None,
         _at_once: bool = False,
-    ) -> "Future[Receipt]":
+    ) -> Future[Receipt]:
         """Publishes without waiting for the answer: a future of the :class:`wiber.Receipt`.
 
         Many may be under way, up to ``limits.in_flight`` and ``limits.in_flight_bytes``; then the call waits for room.
@@ -316,8 +327,8 @@ class BrokerClient:
     ) -> bool:
         """Has every message of a partition, from ``offset`` on, handed to ``handler``.
 
-        ``start`` stands instead of ``offset``: ``"begin"``, ``"end"``, ``"committed"`` (the position the server keeps for
-        this ``client_id``), or milliseconds since the Unix epoch.
+        ``start`` stands instead of ``offset``: ``"begin"``, ``"end"``, ``"committed"`` (the position the server keeps
+        for this ``client_id``), or milliseconds since the Unix epoch.
 
         With ``auto_ack`` a message is delivered at most once. Without, at least once: it is acknowledged when the
         handler has returned, unless the handler has called :meth:`Message.ack` or :meth:`Message.hold`; a handler that
@@ -423,8 +434,8 @@ class BrokerClient:
         session_timeout: float = 10.0,
         rebalance_timeout: float = 30.0,
     ) -> GroupMember:
-        """Joins a consumer group: the partitions of the topics (names, or patterns such as ``logs.*``) are divided among
-        its members, and the messages of those that are ours go to ``handler``, on a thread of the member's own.
+        """Joins a consumer group: the partitions of the topics (names, or patterns such as ``logs.*``) are divided
+        among its members, and the messages of those that are ours go to ``handler``, on a thread of the member's own.
 
         * By default at least once: a message is committed when its handler has returned.
         * ``auto_commit=False``: positions are kept by :meth:`GroupMember.commit` alone.
@@ -501,7 +512,7 @@ class BrokerClient:
                 self._lane = lane
             return self._lane
 
-    def _succeeds(self, what: str, type: int, pairs: List[Tuple[str, str]], repeatable: bool = False) -> bool:
+    def _succeeds(self, what: str, type: int, pairs: list[tuple[str, str]], repeatable: bool = False) -> bool:
         try:
             self._requests().call(type, encode_pairs(pairs), repeatable=repeatable)
         except WiberError as error:
@@ -528,7 +539,7 @@ class BrokerClient:
         headers: Optional[Mapping[str, str]],
         level: Optional[str],
         time_ms: int,
-    ) -> Tuple[bytes, bytes]:
+    ) -> tuple[bytes, bytes]:
         """Properties and body of a PUBLISH_BATCH, for what PUBLISH cannot say."""
         if key is None:
             raise ValueError("a tombstone (data=None) needs the key it is about")
@@ -560,7 +571,7 @@ class _Requests(Listener):
     def __init__(self, client: BrokerClient) -> None:
         self._client = client
 
-    def came(self, frames: List[Frame]) -> None:
+    def came(self, frames: list[Frame]) -> None:
         for frame in frames:
             if frame.type == _frames.ASSIGNMENT:
                 properties = frame.properties()
@@ -599,6 +610,6 @@ def _text_if_possible(key: bytes) -> Union[str, bytes]:
     return key if "\0" in text else text
 
 
-def _json(reply: Frame) -> Dict[str, Any]:
-    value: Dict[str, Any] = json.loads(reply.body)
+def _json(reply: Frame) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(reply.body)
     return value

@@ -6,7 +6,8 @@ Wrong usage raises Python's own ``TypeError`` and ``ValueError`` (and :class:`No
 
 from __future__ import annotations
 
-from typing import Mapping, Optional
+from collections.abc import Mapping
+from typing import Optional
 
 #: Codes of refusals after which the same request may succeed later, without anybody changing it.
 RETRIABLE = frozenset({"not_leader", "storage_full", "overloaded", "shutting_down", "timed_out"})

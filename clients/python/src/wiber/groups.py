@@ -1,8 +1,9 @@
 """Members of consumer groups.
 
-The server says which partitions a member may read (the *assignment*) and tells of every change. A member lets go of what it
-lost in this order: nothing more is handed out, the running handler ends, ``on_revoked`` is called, the subscription ends,
-the server hears what is still read. Only then does somebody else get the partition, so that no message is in two hands.
+The server says which partitions a member may read (the *assignment*) and tells of every change. A member lets go of
+what it lost in this order: nothing more is handed out, the running handler ends, ``on_revoked`` is called, the
+subscription ends, the server hears what is still read. Only then does somebody else get the partition, so that no
+message is in two hands.
 
 Three ways to keep positions:
 
@@ -16,8 +17,9 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Type, Union
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 from . import _frames
 from ._frames import encode_pairs
@@ -33,10 +35,10 @@ if TYPE_CHECKING:
 log = logging.getLogger("wiber")
 
 #: A topic and one of its partitions.
-TopicPartition = Tuple[str, int]
-PartitionsCallback = Callable[[List[TopicPartition]], object]
+TopicPartition = tuple[str, int]
+PartitionsCallback = Callable[[list[TopicPartition]], object]
 #: Partitions with the generation since which they are ours.
-Assignment = Dict[TopicPartition, int]
+Assignment = dict[TopicPartition, int]
 
 _REJOIN_PAUSE_S = 0.5
 
@@ -46,7 +48,7 @@ class GroupMember:
 
     def __init__(
         self,
-        client: "BrokerClient",
+        client: BrokerClient,
         group: str,
         topics: Union[str, Sequence[str]],
         handler: Optional[Handler],
@@ -62,7 +64,7 @@ class GroupMember:
         if not names:
             raise ValueError("topics is empty")
         self.group = checked_text("group", group)
-        self.topics: List[str] = [checked_text("topic", name) for name in names]
+        self.topics: list[str] = [checked_text("topic", name) for name in names]
         #: The name the server gave this member; empty before it joined.
         self.member_id = ""
         #: Grows with every change of the group's partitions.
@@ -82,8 +84,8 @@ class GroupMember:
         self._leaving = False
         self._wanted: Optional[Assignment] = None
         self._rejoin = False
-        self._reading: Dict[TopicPartition, Tuple[int, Subscription]] = {}
-        self._committed: Dict[TopicPartition, int] = {}
+        self._reading: dict[TopicPartition, tuple[int, Subscription]] = {}
+        self._committed: dict[TopicPartition, int] = {}
         requests = client._requests()
         assert requests is not None
         self._lane = Lane(client.host, client.port, client.limits, client.client_id, f"{client.client_id}-{group}")
@@ -94,7 +96,7 @@ class GroupMember:
         self._heart = threading.Thread(target=self._beat, name=f"wiber-{group}-heartbeat", daemon=True)
 
     @property
-    def assignment(self) -> List[TopicPartition]:
+    def assignment(self) -> list[TopicPartition]:
         """The partitions that are read at this moment, in order."""
         with self._lock:
             return sorted(self._reading)
@@ -127,11 +129,11 @@ class GroupMember:
             limits = self._client.limits
             self._left.wait(self._rebalance_timeout + limits.request_timeout if timeout is None else timeout)
 
-    def __enter__(self) -> "GroupMember":
+    def __enter__(self) -> GroupMember:
         return self
 
     def __exit__(
-        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
         self.leave()
 
@@ -147,9 +149,7 @@ class GroupMember:
         with self._client._lock:
             self._client._members.append(self)
         if self._handler is not None:
-            threading.Thread(
-                target=self._lane.run_handlers, name=f"wiber-{self.group}-handlers", daemon=True
-            ).start()
+            threading.Thread(target=self._lane.run_handlers, name=f"wiber-{self.group}-handlers", daemon=True).start()
         self._thread.start()
         self._heart.start()
 
@@ -161,7 +161,7 @@ class GroupMember:
             ("wiber.session_timeout_ms", str(int(self._session_timeout * 1000))),
             ("wiber.rebalance_timeout_ms", str(int(self._rebalance_timeout * 1000))),
         ]
-        body: Dict[str, Any] = {"topics": self.topics}
+        body: dict[str, Any] = {"topics": self.topics}
         if self.member_id:
             pairs.append(("wiber.member", self.member_id))
             body["owned"] = self._owned()
@@ -174,7 +174,7 @@ class GroupMember:
             raise ProtocolError("the answer to JOIN_GROUP does not name the member and its heartbeat") from error
         self._want(reply.body)
 
-    def _owned(self) -> List[Dict[str, Any]]:
+    def _owned(self) -> list[dict[str, Any]]:
         with self._lock:
             return [
                 {"topic": topic, "partition": partition, "generation": generation}
@@ -276,11 +276,13 @@ class GroupMember:
             self._left.wait(_REJOIN_PAUSE_S)
         self._heartbeat(self._owned())
 
-    def _heartbeat(self, owned: Optional[List[Dict[str, Any]]]) -> None:
+    def _heartbeat(self, owned: Optional[list[dict[str, Any]]]) -> None:
         pairs = (("wiber.group", self.group), ("wiber.member", self.member_id))
         body = b""
         if owned is not None:
-            body = json.dumps({"owned": [{"topic": o["topic"], "partition": o["partition"]} for o in owned]}).encode("utf-8")
+            body = json.dumps({"owned": [{"topic": o["topic"], "partition": o["partition"]} for o in owned]}).encode(
+                "utf-8"
+            )
         reply = self._client._requests().call(_frames.GROUP_HEARTBEAT, encode_pairs(pairs), body)
         if reply.body:
             _, wanted = parse_assignment(reply.body)
@@ -291,12 +293,12 @@ class GroupMember:
 
     def _begin(self, place: TopicPartition, generation: int) -> bool:
         topic, partition = place
-        extra: Tuple[Tuple[str, str], ...] = (
+        extra: tuple[tuple[str, str], ...] = (
             ("wiber.group", self.group),
             ("wiber.member", self.member_id),
             ("wiber.generation", str(generation)),
         )
-        start: Tuple[Tuple[str, str], ...] = (("wiber.start", "committed"),)
+        start: tuple[tuple[str, str], ...] = (("wiber.start", "committed"),)
         handler = self._handler or _pulled
         if self._auto_commit or self._at_most_once:
             subscription = Subscription(topic, partition, handler, self._at_most_once, start, extra)
@@ -318,7 +320,7 @@ class GroupMember:
             self._committed.pop(place, None)
         return True
 
-    def _release(self, places: List[TopicPartition]) -> None:
+    def _release(self, places: list[TopicPartition]) -> None:
         if not places:
             return
         with self._lock:
@@ -388,18 +390,18 @@ class Consumer:
     """A member of a group that asks for its messages. Made by :meth:`wiber.BrokerClient.consumer`; joins when it is
     entered, or first asked. One thread asks at a time; a message is in its hands until it asks again."""
 
-    def __init__(self, client: "BrokerClient", group: str, topics: Union[str, Sequence[str]], **options: Any) -> None:
+    def __init__(self, client: BrokerClient, group: str, topics: Union[str, Sequence[str]], **options: Any) -> None:
         self._member = GroupMember(client, group, topics, None, **options)
         self._joined = False
         self._auto_commit = bool(options["auto_commit"])
         self._in_hand: Optional[Message] = None
 
-    def __enter__(self) -> "Consumer":
+    def __enter__(self) -> Consumer:
         self._join()
         return self
 
     def __exit__(
-        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
+        self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]
     ) -> None:
         self.close(failed=kind is not None)
 
@@ -411,7 +413,7 @@ class Consumer:
             yield message
 
     @property
-    def assignment(self) -> List[TopicPartition]:
+    def assignment(self) -> list[TopicPartition]:
         """The partitions that are read at this moment, in order."""
         return self._member.assignment
 
@@ -450,7 +452,7 @@ class Consumer:
             message._of.finish(message.sequence_number, succeeded)
 
 
-def parse_assignment(body: bytes) -> Tuple[int, Assignment]:
+def parse_assignment(body: bytes) -> tuple[int, Assignment]:
     """Generation and partitions of an assignment.
 
     Raises :class:`wiber.ProtocolError` for what is none.
@@ -467,7 +469,7 @@ def _pulled(message: Message) -> None:
     """Stands for the handler of messages that are asked for."""
 
 
-def _call(callback: Optional[PartitionsCallback], places: List[TopicPartition]) -> None:
+def _call(callback: Optional[PartitionsCallback], places: list[TopicPartition]) -> None:
     if callback is not None and places:
         try:
             callback(places)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Dict, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, NamedTuple, Optional
 from urllib.parse import unquote_to_bytes
 
 from ._frames import DATA, Frame
@@ -20,7 +20,8 @@ _ESCAPED = frozenset(
 
 
 class Receipt(NamedTuple):
-    """Where a published message is stored. Partition and offset are -1 where no answer was asked for (``ack="none"``)."""
+    """Where a published message is stored. Partition and offset are -1 where no answer was asked for
+    (``ack="none"``)."""
 
     topic: str
     partition: int
@@ -49,9 +50,19 @@ class Message:
     made of them.
     """
 
-    __slots__ = ("body", "sequence_number", "timestamp", "topic", "partition", "redelivered", "_block", "_properties", "_of")
+    __slots__ = (
+        "body",
+        "sequence_number",
+        "timestamp",
+        "topic",
+        "partition",
+        "redelivered",
+        "_block",
+        "_properties",
+        "_of",
+    )
 
-    def __init__(self, frame: Frame, topic: str, partition: int, of: "Subscription") -> None:
+    def __init__(self, frame: Frame, topic: str, partition: int, of: Subscription) -> None:
         self.body: bytes = frame.body
         self.sequence_number: int = frame.sequence
         #: Milliseconds since the Unix epoch.
@@ -61,7 +72,7 @@ class Message:
         #: Whether it may have been handed out before.
         self.redelivered: bool = False
         self._block = frame.block
-        self._properties: Optional[Dict[str, str]] = None
+        self._properties: Optional[dict[str, str]] = None
         self._of = of
 
     @property
@@ -75,14 +86,14 @@ class Message:
         return self.sequence_number
 
     @property
-    def properties(self) -> Dict[str, str]:
+    def properties(self) -> dict[str, str]:
         """What came with it: topic, partition, key and headers by name; of a name that came twice, the last."""
         if self._properties is None:
             self._properties = dict(self._pairs())
         return self._properties
 
     @property
-    def headers(self) -> List[Tuple[str, bytes]]:
+    def headers(self) -> list[tuple[str, bytes]]:
         """Its headers as the publisher gave them, in their order and as often as they were given."""
         headers = []
         pairs = self._pairs()
@@ -142,7 +153,7 @@ class Message:
         """
         self._of.hold(self.sequence_number)
 
-    def _pairs(self) -> List[Tuple[str, str]]:
+    def _pairs(self) -> list[tuple[str, str]]:
         # What is no pair was never made by a server; a message is worth more than a complaint about it.
         parts = self._block.decode("utf-8", "replace").split("\0")
         return [(name, value) for name, equals, value in (part.partition("=") for part in parts) if name and equals]
