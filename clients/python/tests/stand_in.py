@@ -55,10 +55,10 @@ class Session:
 class StandIn:
     """Listens on a port of its own, answers heartbeats, and leaves everything else to ``answer``."""
 
-    def __init__(self, answer: Answer, *, beats: bool = True) -> None:
+    def __init__(self, answer: Answer, *, beats: bool = True, port: int = 0) -> None:
         self._answer = answer
         self._beats = beats
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
         self.sessions: list[Session] = []
         self.frames: list[tuple[Session, Frame]] = []

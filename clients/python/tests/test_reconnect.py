@@ -60,6 +60,21 @@ class AfterALoss(ServerTestCase):
         until(lambda: client.is_connected, "the connection")
         self.assertEqual(client.list_offsets(topic).log_end, 0, "what was given up was not sent later")
 
+    def test_a_subscription_may_begin_while_the_server_is_away(self) -> None:
+        client = self.client()
+        topic = self.topic(client)
+        self.assertTrue(client.publish(topic, b"0"))
+        self.server.kill()
+        until(lambda: not client.is_connected, "the loss")
+        gathered = Gathered()
+        results: list[bool] = []
+        thread = threading.Thread(target=lambda: results.append(client.subscribe(topic, handler=gathered)))
+        thread.start()
+        self.server.start()
+        thread.join(BOUND)
+        self.assertEqual(results, [True])
+        gathered.wait_for(1)
+
     def test_subscriptions_go_on_where_they_were(self) -> None:
         client = self.client("reader")
         topic, careful = self.topic(client), self.topic(client)
@@ -176,6 +191,18 @@ class OfAStandIn(unittest.TestCase):
         stand_in.wait_for(HEARTBEAT, 2, where=lambda frame: frame.sequence == 0)
         stand_in._beats = True
         self.assertEqual(future.result(BOUND).offset, 1)
+
+    def test_what_was_given_up_does_not_leave_late(self) -> None:
+        stand_in = StandIn(lambda session, frame: None)
+        client = self.client(stand_in, request_timeout=0.1, backoff_first=0.5, backoff_most=0.5)
+        port = stand_in.port
+        stand_in.close()
+        until(lambda: not client.is_connected, "the loss")
+        given_up = client.publish_async("t", b"late")
+        again = self.stand_in(lambda session, frame: None, port=port)
+        until(lambda: client.is_connected, "the connection")
+        self.assertIsInstance(given_up.exception(BOUND), TimedOut)
+        self.assertEqual(again.types(), [])
 
     def test_it_is_turned_away(self) -> None:
         listener = StandIn(lambda session, frame: None, beats=False)

@@ -107,6 +107,10 @@ class Connection:
         """Whether the connection stands, as far as one knows."""
         return self._is_up
 
+    def wait_for_end(self, seconds: float) -> bool:
+        """Waits until it is ended, or so long; says which."""
+        return self._closing.wait(seconds)
+
     @property
     def session(self) -> int:
         """The number of the present connection, or of the last one; it grows with each."""
@@ -388,8 +392,9 @@ class Connection:
                     continue
                 if not data:
                     raise ConnectionLost("closed by the server")
-                self._heard = time.monotonic()
                 self._handle(decoder.feed(data))
+                # Behind the handling, which may have been held up for long: that is no silence of the server's.
+                self._heard = time.monotonic()
                 if self._heard - self._ticked >= _TICK_S:
                     self.tick()
 
@@ -403,7 +408,7 @@ class Connection:
             self.post(_frames.encode(HEARTBEAT, 0, now_ms(), b""), at_once=True)
         late: list[Pending] = []
         with self._lock:
-            for number, pending in list(itertools.islice(self._pending.items(), 1_000)):
+            for number, pending in list(self._pending.items()):
                 if pending.deadline > now:
                     if pending.counted:
                         break
@@ -415,10 +420,6 @@ class Connection:
         for pending in late:
             pending.fail(TimedOut("no answer in time"))
         self._told()
-
-    def still_reading(self) -> None:
-        """The listener held the reader up, on purpose: silence does not count."""
-        self._heard = time.monotonic()
 
     def _check_silence(self) -> None:
         silence = time.monotonic() - self._heard
@@ -531,6 +532,8 @@ class Connection:
                 log.debug("%s", error)
                 self.tick()
                 continue
+            # What was given up is not to leave late.
+            self.tick()
             if not self._stand(*ready):
                 return None
             log.info("connection to %s:%s is back", self._host, self._port)

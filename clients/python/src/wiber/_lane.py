@@ -280,7 +280,6 @@ class Lane(Listener):
                             self.connection.tick()
                         finally:
                             self._lock.acquire()
-                    self.connection.still_reading()
                 if self._is_closed:
                     return
                 if entry[0].stopped:

@@ -34,7 +34,7 @@ from ._publish import (
 )
 from ._records import partition_of_key, single_record_batch
 from ._subscription import Handler, Subscription
-from .errors import MISUSE, NotConnected, Refused, TimedOut, WiberError
+from .errors import MISUSE, ConnectionFailed, NotConnected, ProtocolError, Refused, TimedOut, WiberError
 from .groups import Consumer, GroupMember, PartitionsCallback
 from .limits import Limits
 from .message import Receipt, TopicOffsets
@@ -85,6 +85,8 @@ class BrokerClient:
         self.last_error: Optional[Exception] = None
         self._ack = _checked_ack(ack)
         self._lock = threading.RLock()
+        #: Held while the connection of subscriptions is made.
+        self._lane_lock = threading.Lock()
         self._connection: Optional[Connection] = None
         self._lane: Optional[Lane] = None
         self._members: list[GroupMember] = []
@@ -503,14 +505,31 @@ class BrokerClient:
         return connection
 
     def _subscriptions(self) -> Lane:
-        with self._lock:
-            self._requests()
+        with self._lane_lock:
+            connection = self._requests()
             if self._lane is None:
                 lane = Lane(self.host, self.port, self.limits, self.client_id, f"{self.client_id}-subscriptions")
-                lane.open()
+                self._open_patiently(lane, connection)
+                with self._lock:
+                    if self._connection is connection:
+                        self._lane = lane
+                if self._lane is None:
+                    lane.close()
+                    raise NotConnected("the client was disconnected")
                 threading.Thread(target=lane.run_handlers, name=f"wiber-{self.client_id}-handlers", daemon=True).start()
-                self._lane = lane
             return self._lane
+
+    def _open_patiently(self, lane: Lane, connection: Connection) -> None:
+        """Connects, also where the server is away for a while."""
+        deadline = time.monotonic() + self.limits.request_timeout
+        pause = self.limits.backoff_first
+        while True:
+            try:
+                return lane.open()
+            except ConnectionFailed:
+                if time.monotonic() + pause > deadline or connection.wait_for_end(pause):
+                    raise
+            pause = min(2 * pause, self.limits.backoff_most)
 
     def _succeeds(self, what: str, type: int, pairs: list[tuple[str, str]], repeatable: bool = False) -> bool:
         try:
@@ -611,5 +630,10 @@ def _text_if_possible(key: bytes) -> Union[str, bytes]:
 
 
 def _json(reply: Frame) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(reply.body)
+    try:
+        value = json.loads(reply.body)
+    except ValueError as error:
+        raise ProtocolError("an answer whose body is no JSON") from error
+    if not isinstance(value, dict):
+        raise ProtocolError("an answer whose body is no object")
     return value
