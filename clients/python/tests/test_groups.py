@@ -140,8 +140,8 @@ class Conversation(unittest.TestCase):
         self.assertTrue(in_hand.wait(BOUND))
         until(lambda: len(events) == 1, "the call of on_assigned")
         coordinator.push(assignment(2, ("t", 1, 1)))
-        lane = member._lane
-        until(lambda: all(entry[0].partition == 1 for entry in lane._queue), "the end of handing out")
+        given_up = member._lane.find("t", 0)
+        until(lambda: given_up is not None and given_up.stopped, "the end of handing out")
         self.assertNotIn(UNSUBSCRIBE, seen.types())
         go_on.set()
         seen.wait_for(GROUP_HEARTBEAT, 2)
@@ -284,6 +284,19 @@ class RealGroups(ServerTestCase):
             following = consumer.poll(BOUND)
             assert following is not None
             self.assertEqual(following.offset, 10)
+
+    def test_a_pattern_at_most_once(self) -> None:
+        client = self.client()
+        prefix, group = f"p-{uuid.uuid4().hex[:8]}", f"g-{uuid.uuid4().hex}"
+        gathered = Gathered()
+        with client.join_group(group, f"{prefix}.*", gathered, at_most_once=True) as member:
+            for name in ("a", "b"):
+                self.assertTrue(client.create_topic(f"{prefix}.{name}"))
+                self.assertTrue(client.publish(f"{prefix}.{name}", name.encode()))
+            gathered.wait_for(2)
+            self.assertEqual(member.assignment, [(f"{prefix}.a", 0), (f"{prefix}.b", 0)])
+        self.assertEqual(sorted(gathered.bodies()), [b"a", b"b"])
+        self.assertEqual(client.list_offsets(f"{prefix}.a", group=group).committed, 1)
 
     def test_a_group_goes_on_after_a_kill(self) -> None:
         client = self.client()

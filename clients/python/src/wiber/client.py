@@ -443,8 +443,8 @@ class BrokerClient:
         * ``auto_commit=False``: positions are kept by :meth:`GroupMember.commit` alone.
         * ``at_most_once=True``: positions are kept before messages are delivered.
 
-        ``on_assigned`` and ``on_revoked`` are called with lists of ``(topic, partition)``; the latter while the
-        partitions are still ours, so that it may commit. Raises any :class:`wiber.WiberError`.
+        ``on_assigned`` and ``on_revoked`` are called with lists of ``(topic, partition)``: the first before their
+        messages come, the second while the partitions are still ours, so that it may commit. Raises any :class:`wiber.WiberError`.
         """
         if not callable(handler):
             raise TypeError("handler cannot be called")

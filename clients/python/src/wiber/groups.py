@@ -269,8 +269,8 @@ class GroupMember:
         lost = sorted(place for place, generation in reading.items() if wanted.get(place) != generation)
         self._release(lost)
         gained = sorted(place for place in wanted if place not in reading or place in lost)
+        _call(self._on_assigned, gained)
         taken = [place for place in gained if not self._leaving and self._begin(place, wanted[place])]
-        _call(self._on_assigned, taken)
         if len(taken) < len(gained):
             # Not at once again: what stands in the way may pass.
             self._left.wait(_REJOIN_PAUSE_S)
@@ -309,15 +309,20 @@ class GroupMember:
             subscription = Subscription(topic, partition, handler, True, (("offset", str(committed)),))
             subscription.is_anonymous = True
         subscription.on_end = lambda error: self._ended(place, subscription, error)
-        try:
-            self._lane.subscribe(subscription, self._client.limits.request_timeout)
-        except Refused as error:
-            log.warning("group %s: %s:%s cannot be read: %s", self.group, topic, partition, error)
-            self._client.last_error = error
-            return False
+        # Before the first message comes, whose handler may commit.
         with self._lock:
             self._reading[place] = (generation, subscription)
             self._committed.pop(place, None)
+        try:
+            self._lane.subscribe(subscription, self._client.limits.request_timeout)
+        except WiberError as error:
+            with self._lock:
+                self._reading.pop(place, None)
+            if not isinstance(error, Refused):
+                raise
+            log.warning("group %s: %s:%s cannot be read: %s", self.group, topic, partition, error)
+            self._client.last_error = error
+            return False
         return True
 
     def _release(self, places: list[TopicPartition]) -> None:
