@@ -41,7 +41,11 @@ class Server:
         self._variables = variables
         self._process: Optional[subprocess.Popen[str]] = None
         self.lines: list[str] = []
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
 
     def start(self) -> None:
         """Starts it and waits until it listens."""

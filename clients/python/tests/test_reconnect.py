@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import threading
+import time
 import unittest
 import uuid
 from typing import Any
@@ -199,6 +200,8 @@ class OfAStandIn(unittest.TestCase):
         stand_in.close()
         until(lambda: not client.is_connected, "the loss")
         given_up = client.publish_async("t", b"late")
+        over = time.monotonic() + client.limits.request_timeout
+        until(lambda: time.monotonic() > over, "the end of its time")
         again = self.stand_in(lambda session, frame: None, port=port)
         until(lambda: client.is_connected, "the connection")
         self.assertIsInstance(given_up.exception(BOUND), TimedOut)
