@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::groups::GroupError;
 use super::metadata::{DecodeError, MetadataError};
 use super::positions::CLIENT_ID_BYTES_MAX;
 use crate::log::{DirectoryError, LogError};
@@ -72,6 +73,9 @@ pub enum BrokerError {
         /// The end of what consumers may see.
         high_watermark: Offset,
     },
+    /// A group refuses it.
+    #[error(transparent)]
+    Group(#[from] GroupError),
     /// The device is full. Retriable.
     #[error("the device is full; try again once there is room")]
     StorageFull,

@@ -6,9 +6,11 @@
 
 pub mod dedup;
 pub mod delivery;
+mod compaction;
 mod description;
 mod directory_check;
 mod error;
+pub mod groups;
 mod housekeeping;
 mod internal_topics;
 mod meta_log;
@@ -31,19 +33,22 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
+pub use compaction::CompactionLimits;
 pub use description::{DescribedStatus, EffectiveSettings, PartitionDescription, TopicDescription};
 pub use error::{BrokerError, OpenError};
 pub use internal_topics::InternalTopic;
 pub use open::{BrokerStart, OpenSummary, PartitionOpened};
 pub use options::{BrokerOptions, TopicDefaults};
-pub use positions::{CLIENT_ID_BYTES_MAX, PositionKey};
+pub use positions::{CLIENT_ID_BYTES_MAX, PositionKey, PositionOwner};
 pub use topic::{Slot, TopicHandle};
 pub use topic_commands::{CommandReply, CreatedTopic, TopicChange};
 
 use crate::log::{DataDirectory, SpaceReserve};
 use crate::replica::{AckLevel, Partition, ReplicaContext, SyncPolicy};
 use crate::types::{PartitionIndex, TopicName};
+use compaction::Compactor;
 use dedup::MessageIds;
+use groups::Groups;
 use housekeeping::SnapshotSchedule;
 use meta_log::MetaLog;
 use positions::Positions;
@@ -65,6 +70,8 @@ pub struct Broker {
     meta_partition: Arc<Partition>,
     producer_ids: Mutex<ProducerIds>,
     positions: Arc<Positions>,
+    compactor: Mutex<Compactor>,
+    groups: Groups,
 }
 
 impl Broker {

@@ -10,6 +10,7 @@ use super::Broker;
 use super::dedup::MessageIds;
 use super::directory_check::{has_meta, remove_leftovers};
 use super::error::OpenError;
+use super::groups::Groups;
 use super::housekeeping::SnapshotSchedule;
 use super::meta_log::MetaLog;
 use super::metadata::{Metadata, Topic};
@@ -89,6 +90,7 @@ impl Broker {
         let topics = opening.open_topics(topics, ids.as_ref());
         let positions = Arc::new(opening.open_positions(&topics));
         let summary = opening.summary;
+        let groups = Groups::new(options.positions.partitions, now);
         let schedule = SnapshotSchedule::new(now.plus_millis(options.snapshot_interval_ms));
         let broker = Broker {
             options,
@@ -103,6 +105,8 @@ impl Broker {
             meta_partition,
             producer_ids: Mutex::default(),
             positions,
+            compactor: Mutex::default(),
+            groups,
         };
         Ok((Arc::new(broker), summary))
     }

@@ -7,7 +7,7 @@ use super::dedup::{LoadTask, TopicIds};
 use super::error::BrokerError;
 use super::metadata::Topic;
 use crate::replica::Partition;
-use crate::types::{PartitionIndex, partition_for_key};
+use crate::types::{CleanupPolicy, PartitionIndex, partition_for_key};
 
 /// One partition of a topic, or why it is not there.
 #[derive(Debug, Clone)]
@@ -43,6 +43,12 @@ impl TopicHandle {
     #[must_use]
     pub fn topic(&self) -> &Topic {
         &self.topic
+    }
+
+    /// Whether it keeps the newest record of each key, so that every record must have one.
+    #[must_use]
+    pub fn needs_keys(&self) -> bool {
+        self.topic.settings.cleanup_policy.is_some_and(CleanupPolicy::compacts)
     }
 
     /// How many partitions it has.

@@ -95,6 +95,13 @@ fn answer(frame: &Frame, stored: &mut BTreeMap<u64, bytes::Bytes>, out: &mut Byt
         | Request::PublishBatch(_)
         | Request::InitProducer
         | Request::ListOffsets(_)
+        | Request::JoinGroup(_)
+        | Request::GroupHeartbeat(_)
+        | Request::LeaveGroup(_)
+        | Request::ListGroups
+        | Request::DescribeGroup(_)
+        | Request::ResetGroup(_)
+        | Request::DeleteGroup(_)
         | Request::SubscribeBatches(_) => {
             reply::error_ack(out, sequence, NOW, ErrorCode::UnknownType, "not played here", &[]);
         }

@@ -9,7 +9,7 @@ use super::context::BATCH_BYTES_MAX;
 use super::epochs::History;
 use super::error::LogError;
 use super::index::IndexEntry;
-use super::partition_file::PartitionFile;
+use super::partition_file::{PartitionFile, SegmentRecord};
 use super::partition_log::PartitionLog;
 use super::recovery::DamageReport;
 use super::resync::find_batch;
@@ -122,7 +122,16 @@ impl PartitionLog {
     /// [`ReadError::BelowLogStart`]; [`ReadError::Corrupt`] where the first batch is damaged (those before damage are
     /// served, and those behind it when asked for); [`ReadError::Log`] where the files cannot be read.
     pub fn read(&self, from: Offset, upto: Offset, bytes_max: usize) -> Result<Vec<Batch>, ReadError> {
-        self.read_in(&self.state().file, from, upto, bytes_max).map_err(|error| self.explain(error, from))
+        let mut file = self.state().file;
+        loop {
+            let result = self.read_in(&file, from, upto, bytes_max);
+            let now = self.state().file;
+            // Compaction replaced a segment meanwhile: the records are in another file.
+            if !matches!(result, Err(ReadError::Log(_))) || Arc::ptr_eq(&file, &now) {
+                return result.map_err(|error| self.explain(error, from));
+            }
+            file = now;
+        }
     }
 
     /// As [`PartitionLog::read`], without waiting for the device: `None` where it must be waited for, and wherever
@@ -221,8 +230,9 @@ impl PartitionLog {
         loop {
             let file = self.state().file;
             match self.batch_at_time_in(&file, time, upto) {
-                // Retention deleted a segment meanwhile: the answer lies in what is left.
-                Err(ReadError::Log(_) | ReadError::BelowLogStart { .. }) if file.log_start < self.log_start() => {}
+                // Retention deleted a segment meanwhile, or compaction replaced one: the answer lies in what is there.
+                Err(ReadError::Log(_)) if !Arc::ptr_eq(&file, &self.state().file) => {}
+                Err(ReadError::BelowLogStart { .. }) if file.log_start < self.log_start() => {}
                 found => return found,
             }
         }
@@ -246,12 +256,19 @@ impl PartitionLog {
                 let batches = self.read(next, upto, LEAD_BYTES)?;
                 let Some(last) = batches.last() else { break };
                 next = last.header().next_offset();
-                if let Some(found) = batches.into_iter().find(|batch| batch.header().max_timestamp >= time) {
+                if let Some(found) = batches.into_iter().find(|batch| reaches(batch.header(), time)) {
                     return Ok(Some(found));
                 }
             }
         }
         Ok(None)
+    }
+
+    /// Whether a segment is in `partition.json`, as it is here.
+    pub(crate) fn is_named(&self, record: &SegmentRecord) -> bool {
+        let file = self.state().file;
+        let after = file.segments.partition_point(|named| named.base <= record.base);
+        after.checked_sub(1).is_some_and(|last| file.segments[last] == *record)
     }
 
     /// The segment that holds an offset; `None` where it would have to be opened first, and there is no patience for it.
@@ -269,18 +286,23 @@ impl PartitionLog {
             let (end_offset, end_position) = end.map_or((Offset::MAX, u64::MAX), |end| (end.next_offset, end.position));
             return Ok(Some(Source { base: record.base, end_offset, end_position, reader: Reader::Active(active) }));
         }
-        let (log, index) = (self.files.log(record.base), self.files.index(record.base));
+        let (log, index) = (self.files.log_of(&record), self.files.index_of(&record));
         let disk = &*self.context.disk;
         if patience == Patience::None && self.context.handles.find(&log).is_none() {
             return Ok(None);
         }
         let open = || SealedReader::open(disk, &log, &index, record.base);
-        let opened = self.context.handles.get(&log, open, || self.check_open().is_ok());
+        let opened = self.context.handles.get(&log, open, || self.check_open().is_ok() && self.is_named(&record));
         let reader = opened.map_err(|error| LogError::io("open", &log, error))?;
         let end_position = record.sealed.map_or(u64::MAX, |sealed| sealed.bytes);
         let end_offset = next_base.unwrap_or(Offset::MAX);
         Ok(Some(Source { base: record.base, end_offset, end_position, reader: Reader::Sealed(reader) }))
     }
+}
+
+/// Whether a record of the batch reaches a time. One that stands for records compaction took has none.
+fn reaches(header: &BatchHeader, time: Timestamp) -> bool {
+    header.records_count > 0 && header.max_timestamp >= time
 }
 
 /// One read under way within one segment.

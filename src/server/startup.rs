@@ -118,8 +118,11 @@ impl Life<'_> {
     async fn listen(&self, broker: &Arc<Broker>, listener: TcpListener) -> Result<(), ServerError> {
         let address = listener.local_addr()?;
         let housekeeper = Housekeeper::start(Arc::clone(broker))?;
-        let surroundings =
-            Surroundings { now: Arc::new(runtime::now), fresh_topic_id: Arc::new(runtime::fresh_topic_id) };
+        let surroundings = Surroundings {
+            now: Arc::new(runtime::now),
+            fresh_topic_id: Arc::new(runtime::fresh_topic_id),
+            fresh_member_id: Arc::new(runtime::fresh_id),
+        };
         let options = NativeOptions { connections_max: self.connections_max, ..native_options(self.config) };
         let native = NativeListener::new(Arc::clone(broker), options, surroundings);
         let (stop, stopped) = watch::channel(false);

@@ -7,6 +7,7 @@ mod create;
 mod delivery;
 mod fetch;
 mod frames;
+mod groups;
 mod heartbeats;
 mod limits;
 mod original;

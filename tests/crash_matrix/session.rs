@@ -7,8 +7,11 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use uuid::Uuid;
 use wiber::broker::metadata::{MetadataLimits, TopicSettings};
+use wiber::broker::CompactionLimits;
 use wiber::broker::positions::PositionLimits;
-use wiber::broker::{Broker, BrokerOptions, BrokerStart, CommandReply, OpenSummary, PositionKey, TopicDefaults};
+use wiber::broker::{
+    Broker, BrokerOptions, BrokerStart, CommandReply, OpenSummary, PositionKey, PositionOwner, TopicDefaults,
+};
 use wiber::disk::Disk;
 use wiber::log::{LogOptions, RetentionPolicy};
 use wiber::replica::producers::ProducerLimits;
@@ -59,6 +62,7 @@ fn options(flavour: Flavour) -> BrokerOptions {
         unsynced_bytes_max: 1 << 20,
         inline_write_bytes_max: if flavour.writes_inline { 1 << 16 } else { 0 },
         producers: ProducerLimits { producers_max: 100, expiry_ms: i64::MAX },
+        compaction: None,
         is_internal: false,
     };
     BrokerOptions {
@@ -74,14 +78,15 @@ fn options(flavour: Flavour) -> BrokerOptions {
         topics: TopicDefaults { partitions: 1, message_bytes_max: 1 << 20 },
         publish: wiber::broker::publish::PublishLimits::default(),
         limits: MetadataLimits { topics_max: 100, partitions_max: 16 },
-        positions: PositionLimits { partitions: 1, log_records_min: 20, ..PositionLimits::default() },
+        compaction: CompactionLimits::default(),
+        positions: PositionLimits { partitions: 1, ..PositionLimits::default() },
     }
 }
 
 /// A client's position in a partition.
 pub(crate) fn position_key((topic, index): Place<'_>, client: &str) -> PositionKey {
     let topic = TopicName::new(topic).expect("valid");
-    PositionKey { client_id: client.into(), topic, partition: PartitionIndex(index) }
+    PositionKey { owner: PositionOwner::Client(client.into()), topic, partition: PartitionIndex(index) }
 }
 
 /// Passes answers on to the model; the token says which batch.

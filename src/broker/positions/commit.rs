@@ -5,19 +5,20 @@ use std::sync::Arc;
 
 use super::key::{Place, Position, PositionKey};
 use super::shard::Waiting;
+use crate::broker::groups::Fence;
 use crate::broker::{Broker, BrokerError};
 use crate::replica::{AckLevel, Partition};
 use crate::types::{Offset, Timestamp};
 
 /// Called once with the position that is kept, on whichever thread finished the commit.
-pub(super) struct PositionReply(Box<dyn FnOnce(Result<Offset, BrokerError>) + Send>);
+pub(in crate::broker) struct PositionReply(Box<dyn FnOnce(Result<Offset, BrokerError>) + Send>);
 
 impl PositionReply {
-    pub(super) fn new(reply: impl FnOnce(Result<Offset, BrokerError>) + Send + 'static) -> PositionReply {
+    pub(in crate::broker) fn new(reply: impl FnOnce(Result<Offset, BrokerError>) + Send + 'static) -> PositionReply {
         PositionReply(Box::new(reply))
     }
 
-    pub(super) fn send(self, result: Result<Offset, BrokerError>) {
+    pub(in crate::broker) fn send(self, result: Result<Offset, BrokerError>) {
         (self.0)(result);
     }
 }
@@ -26,6 +27,17 @@ impl fmt::Debug for PositionReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("PositionReply")
     }
+}
+
+/// What is asked for.
+#[derive(Debug)]
+struct Commit {
+    key: PositionKey,
+    offset: Offset,
+    ack: AckLevel,
+    is_reset: bool,
+    /// As which member of the group.
+    fence: Option<Fence>,
 }
 
 impl Broker {
@@ -54,7 +66,37 @@ impl Broker {
         now: Timestamp,
         reply: impl FnOnce(Result<Offset, BrokerError>) + Send + 'static,
     ) {
-        self.commit_where(key, offset, ack, now, PositionReply::new(reply), |_| true);
+        let commit = Commit { key, offset, ack, is_reset: false, fence: None };
+        self.commit_where(commit, now, PositionReply::new(reply), |_| true);
+    }
+
+    /// As [`Broker::commit`], for a member of the group whose position it is. The reply may also be
+    /// [`GroupError::UnknownMember`] or [`GroupError::Fenced`]: the position stays as it is then.
+    pub fn commit_as_member(
+        self: &Arc<Self>,
+        fence: Fence,
+        read: Option<&Arc<Partition>>,
+        commit: (PositionKey, Offset, AckLevel),
+        now: Timestamp,
+        reply: impl FnOnce(Result<Offset, BrokerError>) + Send + 'static,
+    ) {
+        let is_same = |named: &Arc<Partition>| read.is_none_or(|read| Arc::ptr_eq(named, read));
+        let (key, offset, ack) = commit;
+        let commit = Commit { key, offset, ack, is_reset: false, fence: Some(fence) };
+        self.commit_where(commit, now, PositionReply::new(reply), is_same);
+    }
+
+    /// Sets a position to `offset`, also back: what an operator asks for. The reply comes once that is synced; it is as
+    /// that of [`Broker::commit`].
+    pub fn reset_position(
+        self: &Arc<Self>,
+        key: PositionKey,
+        offset: Offset,
+        now: Timestamp,
+        reply: impl FnOnce(Result<Offset, BrokerError>) + Send + 'static,
+    ) {
+        let commit = Commit { key, offset, ack: AckLevel::Durable, is_reset: true, fence: None };
+        self.commit_where(commit, now, PositionReply::new(reply), |_| true);
     }
 
     /// As [`Broker::commit`], for who has read records of this very partition: where the topic was deleted and created
@@ -69,18 +111,18 @@ impl Broker {
         reply: impl FnOnce(Result<Offset, BrokerError>) + Send + 'static,
     ) {
         let is_same = |named: &Arc<Partition>| Arc::ptr_eq(named, partition);
-        self.commit_where(key, offset, ack, now, PositionReply::new(reply), is_same);
+        let commit = Commit { key, offset, ack, is_reset: false, fence: None };
+        self.commit_where(commit, now, PositionReply::new(reply), is_same);
     }
 
     fn commit_where(
         self: &Arc<Self>,
-        key: PositionKey,
-        offset: Offset,
-        ack: AckLevel,
+        commit: Commit,
         now: Timestamp,
         reply: PositionReply,
         is_wanted: impl FnOnce(&Arc<Partition>) -> bool,
     ) {
+        let Commit { key, offset, ack, is_reset, fence } = commit;
         // Under this lock no topic goes: what is entered here is what its deletion will find.
         let topics = self.topics.read();
         let entered = topics.get(&key.topic).ok_or_else(|| BrokerError::UnknownTopic { topic: key.topic.clone() });
@@ -98,13 +140,16 @@ impl Broker {
             if offset > high_watermark {
                 return Err(BrokerError::OffsetOutOfRange { offset, log_start, high_watermark });
             }
-            let position = Position { topic: key.topic.clone(), offset, epoch: partition.epoch(), moved_at: now };
+            let position =
+                Position { topic: key.topic.clone(), offset, epoch: partition.epoch(), moved_at: now, resets: 0 };
             Ok((Place::new(&key, topic.topic().id), position))
         });
-        match position {
-            Ok((place, position)) => {
-                let (slot, answers) = self.positions.enter(Waiting { place, position, level: ack, reply });
-                drop(topics);
+        // Under the group's lock nobody else becomes the owner: what is entered here is what the next one begins with.
+        let of_group = position.and_then(|position| Ok((position, self.lock_for_commit(&key, fence.as_ref(), now)?)));
+        match of_group {
+            Ok(((place, position), group)) => {
+                let (slot, answers) = self.positions.enter(Waiting { place, position, level: ack, is_reset, reply });
+                drop((group, topics));
                 self.positions.follow_up(slot, answers);
             }
             Err(error) => {

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::codec::{encode_key, encode_value};
+use super::codec::{encode_group, encode_group_key, encode_key, encode_value};
 use super::key::{Place, Position};
-use super::shard::{Answers, Shard, Waiting, take_of};
+use super::shard::{Answers, GroupWrite, Shard, Waiting, take_of};
 use crate::broker::BrokerError;
 use crate::record::{BatchBuilder, BuilderOptions, ProducedBatch};
 use crate::replica::AckLevel;
@@ -21,6 +21,7 @@ pub(super) struct Flight {
     /// Places that are dropped, though some may get a new position in the same batch.
     dropped: Vec<Place>,
     waiting: VecDeque<Waiting>,
+    group_writes: Vec<GroupWrite>,
     records: u64,
 }
 
@@ -33,6 +34,11 @@ pub(super) struct Launch {
 }
 
 impl Flight {
+    /// Records of groups that are on their way.
+    pub(super) fn group_writes(&self) -> impl Iterator<Item = &GroupWrite> {
+        self.group_writes.iter()
+    }
+
     /// Takes out what is on its way for a topic that was deleted.
     pub(super) fn forget(&mut self, topic_id: TopicId) -> Vec<Waiting> {
         self.changes.retain(|place, _| place.topic_id != topic_id);
@@ -55,8 +61,16 @@ impl Loading {
     }
 
     fn write(&mut self, place: &Place, change: Option<&Position>) {
-        let value = change.map(encode_value);
-        let appended = self.builder.append(self.now, Some(&encode_key(place)), value.as_deref(), &[]);
+        self.append(&encode_key(place), change.map(encode_value));
+    }
+
+    fn write_group(&mut self, write: GroupWrite) {
+        self.append(&encode_group_key(&write.group), write.record.as_ref().map(encode_group));
+        self.flight.group_writes.push(write);
+    }
+
+    fn append(&mut self, key: &[u8], value: Option<Vec<u8>>) {
+        let appended = self.builder.append(self.now, Some(key), value.as_deref(), &[]);
         appended.expect("a flight is far below the limit of a batch");
         self.flight.records += 1;
     }
@@ -80,6 +94,14 @@ impl Shard {
         let mut loading = Loading { flight: Flight::default(), builder, now: self.now };
         let mut level = if self.is_due_durably { AckLevel::Durable } else { AckLevel::Leader };
         while !loading.is_full()
+            && let Some(write) = self.group_writes.pop_front()
+        {
+            if write.level == AckLevel::Durable {
+                level = AckLevel::Durable;
+            }
+            loading.write_group(write);
+        }
+        while !loading.is_full()
             && let Some(commit) = self.waiting.pop_front()
         {
             if commit.level == AckLevel::Durable {
@@ -93,12 +115,8 @@ impl Shard {
             self.load_gathered(&mut loading);
         }
         self.is_due_durably &= self.due > 0;
-        while self.is_rewriting() && !loading.is_full() {
-            self.load_rewritten(&mut loading);
-        }
         let Loading { flight, mut builder, now } = loading;
         if builder.is_empty() {
-            self.note_rewritten();
             return None;
         }
         let batch = builder.finish().expect("a batch with records, not compressed");
@@ -111,8 +129,8 @@ impl Shard {
         let kept = self.kept.get(place).map(|kept| &kept.position);
         let claimed = self.claims.get(place).map(|claim| &claim.position);
         let loaded = loading.flight.changes.get(place).and_then(Option::as_ref);
-        let known = [kept, claimed, loaded].into_iter().flatten().filter(|known| known.offset > position.offset);
-        let furthest = known.max_by_key(|known| known.offset).unwrap_or(position).clone();
+        let known = [kept, claimed, loaded].into_iter().flatten().filter(|known| known.reach() > position.reach());
+        let furthest = known.max_by_key(|known| known.reach()).unwrap_or(position).clone();
         if !loading.has(place, &furthest) {
             loading.put(place.clone(), Some(furthest));
         }
@@ -138,15 +156,6 @@ impl Shard {
         }
     }
 
-    /// Loads a position that the log has, once more.
-    fn load_rewritten(&mut self, loading: &mut Loading) {
-        let Some(place) = self.next_rewritten() else { return };
-        let is_loaded = loading.flight.changes.contains_key(&place);
-        if let Some(kept) = self.kept.get(&place).filter(|_| !is_loaded) {
-            loading.write(&place, Some(&kept.position));
-        }
-    }
-
     /// The batch has what was asked for; `base` is the offset of its first record.
     pub(super) fn landed(&mut self, base: Offset) -> Answers {
         let Some(flight) = self.flight.take() else { return Vec::new() };
@@ -165,20 +174,28 @@ impl Shard {
                 }
             }
         }
-        self.note_rewritten();
         let answer = |commit: Waiting| {
             let kept = self.kept.get(&commit.place).map(|kept| kept.position.offset);
             (commit.reply, Ok(kept.unwrap_or(commit.position.offset)))
         };
-        flight.waiting.into_iter().map(answer).collect()
+        let mut answers: Answers = flight.waiting.into_iter().map(answer).collect();
+        for GroupWrite { group, record, reply, .. } in flight.group_writes {
+            match record {
+                Some(record) => self.groups.insert(group, record),
+                None => self.groups.remove(&group),
+            };
+            answers.push((reply, Ok(end)));
+        }
+        answers
     }
 
     /// The batch is not in the log, or nobody knows. After a full device the claims in it are tried again at the next
     /// step; any other failure takes them back.
     pub(super) fn lost(&mut self, failure: &BrokerError) -> Answers {
         let Some(flight) = self.flight.take() else { return Vec::new() };
-        let mut answers: Answers =
-            flight.waiting.into_iter().map(|commit| (commit.reply, Err(failure.clone()))).collect();
+        let replies = flight.waiting.into_iter().map(|commit| commit.reply);
+        let replies = replies.chain(flight.group_writes.into_iter().map(|write| write.reply));
+        let mut answers: Answers = replies.map(|reply| (reply, Err(failure.clone()))).collect();
         if *failure != BrokerError::StorageFull {
             answers.extend(self.fail(failure));
             return answers;
@@ -192,7 +209,6 @@ impl Shard {
             }
         }
         (self.due, self.is_due_durably) = (0, false);
-        self.rewriting = None;
         answers
     }
 }

@@ -1,18 +1,50 @@
 //! Whose position where.
 
+use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
+use super::codec::Owner;
 use crate::broker::BrokerError;
 use crate::types::{Epoch, Offset, PartitionIndex, Timestamp, TopicId, TopicName, partition_for_key};
 
-/// Longest id of a client that keeps positions, in bytes.
+/// Longest id of a client or a group that keeps positions, in bytes.
 pub const CLIENT_ID_BYTES_MAX: usize = 255;
+
+/// Who keeps a position. A client and a group of the same id have nothing to do with each other.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "Owner", into = "Owner")]
+pub enum PositionOwner {
+    /// A client, by its id.
+    Client(Arc<str>),
+    /// A group, by its id.
+    Group(Arc<str>),
+}
+
+impl PositionOwner {
+    /// The id.
+    #[must_use]
+    pub fn id(&self) -> &Arc<str> {
+        let (PositionOwner::Client(id) | PositionOwner::Group(id)) = self;
+        id
+    }
+}
+
+impl fmt::Display for PositionOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PositionOwner::Client(id) => write!(f, "client '{id}'"),
+            PositionOwner::Group(id) => write!(f, "group '{id}'"),
+        }
+    }
+}
 
 /// Whose position, and where.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PositionKey {
-    /// The client's id: 1 to [`CLIENT_ID_BYTES_MAX`] bytes.
-    pub client_id: Box<str>,
+    /// Whose it is: an id of 1 to [`CLIENT_ID_BYTES_MAX`] bytes.
+    pub owner: PositionOwner,
     /// The topic.
     pub topic: TopicName,
     /// The partition.
@@ -25,7 +57,7 @@ impl PositionKey {
     /// # Errors
     /// [`BrokerError::InvalidClientId`] for an id that is empty or too long.
     pub fn check(&self) -> Result<(), BrokerError> {
-        let bytes = self.client_id.len();
+        let bytes = self.owner.id().len();
         if (1..=CLIENT_ID_BYTES_MAX).contains(&bytes) { Ok(()) } else { Err(BrokerError::InvalidClientId { bytes }) }
     }
 }
@@ -35,23 +67,23 @@ impl PositionKey {
 pub(super) struct Place {
     pub(super) topic_id: TopicId,
     pub(super) partition: PartitionIndex,
-    pub(super) client_id: Arc<str>,
+    pub(super) owner: PositionOwner,
 }
 
 impl Place {
     pub(super) fn new(key: &PositionKey, topic_id: TopicId) -> Place {
-        Place { topic_id, partition: key.partition, client_id: key.client_id.as_ref().into() }
+        Place { topic_id, partition: key.partition, owner: key.owner.clone() }
     }
 
     /// The first place that a topic can have.
     pub(super) fn first_of(topic_id: TopicId) -> Place {
-        Place { topic_id, partition: PartitionIndex(0), client_id: "".into() }
+        Place { topic_id, partition: PartitionIndex(0), owner: PositionOwner::Client("".into()) }
     }
 }
 
-/// Where a client's positions are kept.
-pub(super) fn shard_of(client_id: &str, shards: u32) -> usize {
-    partition_for_key(client_id.as_bytes(), shards).0 as usize
+/// Where the positions of a client or a group are kept.
+pub(super) fn shard_of(id: &str, shards: u32) -> usize {
+    partition_for_key(id.as_bytes(), shards).0 as usize
 }
 
 /// A position.
@@ -65,13 +97,20 @@ pub(super) struct Position {
     pub(super) epoch: Epoch,
     /// When it was moved here.
     pub(super) moved_at: Timestamp,
+    /// How often an operator has set it anew, which alone moves it back.
+    pub(super) resets: u32,
 }
 
 impl Position {
     /// Whether keeping this one instead of `kept` is worth a record: it is further on, or confirms an old one.
     pub(super) fn moves(&self, kept: &Position) -> bool {
-        let confirms = self.offset == kept.offset && self.moved_at.since(kept.moved_at) >= CONFIRMED_AFTER_MS;
-        self.offset > kept.offset || confirms
+        let confirms = self.reach() == kept.reach() && self.moved_at.since(kept.moved_at) >= CONFIRMED_AFTER_MS;
+        self.reach() > kept.reach() || confirms
+    }
+
+    /// What never goes back: of two positions the one that reaches further counts.
+    pub(super) fn reach(&self) -> (u32, Offset) {
+        (self.resets, self.offset)
     }
 }
 

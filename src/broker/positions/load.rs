@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::codec::decode;
+use super::codec::{Entry, decode};
 use super::key::{Place, Position};
 use super::registry::{PositionLimits, Positions};
 use super::shard::Shard;
@@ -65,9 +65,11 @@ fn load(partition: &Arc<Partition>, snapshot: Option<PositionsSnapshot>, topics:
     let offsets = partition.offsets();
     // A log that begins later says everything by itself, and the snapshot what was dropped before.
     let may_follow = offsets.log_start()..=offsets.high_watermark();
-    let snapshot = snapshot.and_then(|snapshot| Some((Offset::new(snapshot.applied)?, snapshot.positions)));
-    if let Some((applied, positions)) = snapshot.filter(|(applied, _)| may_follow.contains(applied)) {
+    let snapshot =
+        snapshot.and_then(|snapshot| Some((Offset::new(snapshot.applied)?, snapshot.positions, snapshot.groups)));
+    if let Some((applied, positions, groups)) = snapshot.filter(|(applied, ..)| may_follow.contains(applied)) {
         loading.shard.applied = applied;
+        loading.shard.groups = groups.into_iter().map(|kept| (kept.group.into(), kept.record)).collect();
         for (place, position) in positions.into_iter().filter_map(super::KeptPosition::read) {
             loading.apply(place, Some(position));
         }
@@ -141,7 +143,9 @@ impl Loading<'_> {
             match record {
                 Ok(record) if record.offset < from => {}
                 Ok(record) => match decode(&record) {
-                    Ok((place, change)) => self.apply(place, change),
+                    Ok(Entry::Position(place, change)) => self.apply(place, change),
+                    Ok(Entry::Group(group, Some(record))) => drop(self.shard.groups.insert(group, record)),
+                    Ok(Entry::Group(group, None)) => drop(self.shard.groups.remove(&group)),
                     Err(error) => passed_over(&error),
                 },
                 Err(error) => passed_over(&error),
@@ -155,9 +159,9 @@ impl Loading<'_> {
             let topic = self.topics.get(&place.topic_id)?;
             let position = corrected(&kept.position, &*topic.partition(place.partition).ok()?)?;
             tracing::warn!(
-                client_id = &*place.client_id, topic = %position.topic, partition = place.partition.0,
+                owner = %place.owner, topic = %position.topic, partition = place.partition.0,
                 from = kept.position.offset.get(), to = position.offset.get(),
-                "records that a client had read were lost; its position goes back to where they begin"
+                "records that were read were lost; its position goes back to where they begin"
             );
             Some((place.clone(), position))
         });

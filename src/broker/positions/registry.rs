@@ -5,12 +5,14 @@ use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
+use super::commit::PositionReply;
 use super::flight::Launch;
-use super::key::{Place, shard_of};
-use super::shard::{Answers, Shard, Waiting};
-use super::snapshot::{KeptPosition, PositionsSnapshot, SNAPSHOT_POSITIONS_BYTES_MAX};
+use super::key::{Place, PositionOwner, shard_of};
+use super::shard::{Answers, GroupWrite, OwnedPosition, Shard, Waiting};
+use super::snapshot::{KEPT_GROUP_BYTES, KeptGroup, KeptPosition, PositionsSnapshot, SNAPSHOT_POSITIONS_BYTES_MAX};
 use crate::broker::BrokerError;
-use crate::replica::{AckSink, Completion, Partition, Waiter};
+use crate::broker::groups::GroupRecord;
+use crate::replica::{AckLevel, AckSink, Completion, Partition, Waiter};
 use crate::types::{Offset, Timestamp, TopicId, TopicName};
 
 /// The topic that keeps positions.
@@ -32,18 +34,11 @@ pub struct PositionLimits {
     pub positions_max: usize,
     /// Milliseconds after which a position that was not moved goes.
     pub expiry_ms: i64,
-    /// Records that a partition of `__offsets` may hold beside a few of each position, before it is made shorter.
-    pub log_records_min: u64,
 }
 
 impl Default for PositionLimits {
     fn default() -> PositionLimits {
-        PositionLimits {
-            partitions: 16,
-            positions_max: POSITIONS_MAX,
-            expiry_ms: 168 * 3_600_000,
-            log_records_min: 20_000,
-        }
+        PositionLimits { partitions: 16, positions_max: POSITIONS_MAX, expiry_ms: 168 * 3_600_000 }
     }
 }
 
@@ -117,15 +112,82 @@ impl Positions {
         self.slots.get().map_or(&[], Vec::as_slice)
     }
 
+    /// Where what belongs to an id is kept.
+    pub(in crate::broker) fn slot_of(&self, id: &str) -> usize {
+        shard_of(id, u32::try_from(self.slots().len()).unwrap_or(u32::MAX))
+    }
+
+    /// What is known of a group.
+    pub(in crate::broker) fn group(&self, id: &str) -> Option<GroupRecord> {
+        self.slots().get(self.slot_of(id))?.shard.lock().group(id)
+    }
+
+    /// All groups there are.
+    pub(in crate::broker) fn groups(&self) -> Vec<(Arc<str>, GroupRecord)> {
+        let of_shard = |slot: &Slot| slot.shard.lock().all_groups();
+        self.slots().iter().flat_map(of_shard).collect()
+    }
+
+    /// Where groups have been counted: how many there are.
+    pub(in crate::broker) fn groups_count(&self) -> usize {
+        self.slots().iter().map(|slot| slot.shard.lock().groups.len()).sum()
+    }
+
+    /// Writes a group's record, or forgets the group with all its positions. The reply comes when that has its level.
+    pub(in crate::broker) fn write_group(
+        self: &Arc<Self>,
+        group: &Arc<str>,
+        record: Option<GroupRecord>,
+        level: AckLevel,
+        now: Timestamp,
+        reply: PositionReply,
+    ) {
+        let slot = self.slot_of(group);
+        let Some(Slot { shard, .. }) = self.slots().get(slot) else {
+            return reply.send(Err(BrokerError::Overloaded));
+        };
+        let write = GroupWrite { group: Arc::clone(group), record, level, reply };
+        let answers = shard.lock().enter_group(write, now);
+        self.follow_up(slot, answers);
+    }
+
+    /// Forgets a group with all its positions. The reply comes when that is durable.
+    pub(in crate::broker) fn delete_group(self: &Arc<Self>, group: &Arc<str>, now: Timestamp, reply: PositionReply) {
+        let slot = self.slot_of(group);
+        if slot >= self.slots().len() {
+            return reply.send(Err(BrokerError::Overloaded));
+        }
+        let write = GroupWrite { group: Arc::clone(group), record: None, level: AckLevel::Durable, reply };
+        let answers = self.change(slot, |shard| {
+            shard.drop_owner(&PositionOwner::Group(Arc::clone(group)));
+            shard.make_all_due();
+            shard.enter_group(write, now)
+        });
+        self.follow_up(slot, answers);
+    }
+
+    /// Keeps positions of an owner from expiring though nothing moves them.
+    pub(in crate::broker) fn confirm(&self, owner: &PositionOwner, now: Timestamp) {
+        if let Some(slot) = self.slots().get(self.slot_of(owner.id())) {
+            slot.shard.lock().confirm(owner, now);
+        }
+    }
+
+    /// The positions that an owner keeps, as far as anybody has been told of them.
+    pub(in crate::broker) fn of_owner(&self, owner: &PositionOwner) -> Vec<OwnedPosition> {
+        let slot = self.slots().get(self.slot_of(owner.id()));
+        slot.map_or_else(Vec::new, |slot| slot.shard.lock().of_owner(owner))
+    }
+
     /// The position, as far as anybody has been told of it.
     pub(super) fn committed(&self, place: &Place) -> Option<Offset> {
-        let slot = self.slots().get(self.slot_of(place))?;
+        let slot = self.slots().get(self.slot_of(place.owner.id()))?;
         slot.shard.lock().committed(place)
     }
 
     /// Enters a commit; what to do about it is for [`Positions::follow_up`], once no lock is held.
     pub(super) fn enter(&self, commit: Waiting) -> (usize, Answers) {
-        let slot = self.slot_of(&commit.place);
+        let slot = self.slot_of(commit.place.owner.id());
         let Some(Slot { partition, shard }) = self.slots().get(slot) else {
             let topic = offsets_topic();
             return (slot, vec![(commit.reply, Err(BrokerError::TopicBusy { topic }))]);
@@ -170,18 +232,7 @@ impl Positions {
                 shard.expire(before);
                 shard.make_due(now);
             });
-            self.compact(slot);
             self.follow_up(slot, Vec::new());
-        }
-    }
-
-    /// Keeps the log of a slot short.
-    fn compact(&self, slot: usize) {
-        let Some(Slot { partition: Some(partition), shard }) = self.slots().get(slot) else { return };
-        let offsets = partition.offsets();
-        let (log_start, durable) = (offsets.log_start(), offsets.durable());
-        if let Some(needed) = shard.lock().compact(log_start, durable, self.limits.log_records_min) {
-            partition.give_up_below(needed);
         }
     }
 
@@ -204,10 +255,10 @@ impl Positions {
     }
 
     /// Forgets a topic that was deleted.
-    pub(in crate::broker) fn forget(&self, topic_id: TopicId, topic: &TopicName) {
+    pub(in crate::broker) fn forget(self: &Arc<Self>, topic_id: TopicId, topic: &TopicName) {
         for slot in 0..self.slots().len() {
             let answers = self.change(slot, |shard| shard.forget(topic_id, topic));
-            answers.into_iter().for_each(|(reply, result)| reply.send(result));
+            self.follow_up(slot, answers);
         }
     }
 
@@ -221,15 +272,14 @@ impl Positions {
             let kept = shard.kept.iter().map(|(place, kept)| KeptPosition::new(place, &kept.position));
             let positions: Vec<_> = kept.collect();
             bytes += positions.iter().map(KeptPosition::bytes).sum::<usize>();
+            let groups = shard.groups.iter().map(|(id, record)| KeptGroup { group: id.to_string(), record: *record });
+            let groups: Vec<_> = groups.collect();
+            bytes += groups.len() * KEPT_GROUP_BYTES;
             if bytes <= SNAPSHOT_POSITIONS_BYTES_MAX {
-                snapshots.push(PositionsSnapshot { partition, applied: shard.applied.get(), positions });
+                snapshots.push(PositionsSnapshot { partition, applied: shard.applied.get(), positions, groups });
             }
         }
         snapshots
-    }
-
-    fn slot_of(&self, place: &Place) -> usize {
-        shard_of(&place.client_id, u32::try_from(self.slots().len()).unwrap_or(u32::MAX))
     }
 
     /// Changes a shard and keeps count of what it keeps.

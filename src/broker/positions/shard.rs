@@ -1,14 +1,15 @@
 //! The positions of one partition of `__offsets`: a pure state machine of what is kept, claimed and waited for.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use super::commit::PositionReply;
-use super::compaction::Rewriting;
 use super::flight::Flight;
-use super::key::{Place, Position};
+use super::key::{Place, Position, PositionOwner};
 use crate::broker::BrokerError;
+use crate::broker::groups::GroupRecord;
 use crate::replica::AckLevel;
-use crate::types::{Offset, Timestamp, TopicId, TopicName};
+use crate::types::{Offset, PartitionIndex, Timestamp, TopicId, TopicName};
 
 /// Claims, and commits that wait, at most.
 const GATHERED_MAX: usize = 65_536;
@@ -34,11 +35,10 @@ pub(super) struct Shard {
     /// Whether what is due is to be synced as well.
     pub(super) is_due_durably: bool,
     pub(super) waiting: VecDeque<Waiting>,
+    /// Records of groups, as the log holds them.
+    pub(super) groups: BTreeMap<Arc<str>, GroupRecord>,
+    pub(super) group_writes: VecDeque<GroupWrite>,
     pub(super) flight: Option<Flight>,
-    /// The log is being made shorter.
-    pub(super) rewriting: Option<Rewriting>,
-    /// Of the log, nothing before this offset is needed.
-    pub(super) given_up: Offset,
     pub(super) now: Timestamp,
     claims_written_at: Timestamp,
     /// Why nothing is taken any more.
@@ -67,6 +67,26 @@ pub(super) struct Waiting {
     pub(super) place: Place,
     pub(super) position: Position,
     pub(super) level: AckLevel,
+    /// Whether it may move the position back.
+    pub(super) is_reset: bool,
+    pub(super) reply: PositionReply,
+}
+
+/// One of the positions of an owner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::broker) struct OwnedPosition {
+    pub(in crate::broker) topic_id: TopicId,
+    pub(in crate::broker) topic: TopicName,
+    pub(in crate::broker) partition: PartitionIndex,
+    pub(in crate::broker) offset: Offset,
+}
+
+/// A group's record to be written; none forgets the group.
+#[derive(Debug)]
+pub(super) struct GroupWrite {
+    pub(super) group: Arc<str>,
+    pub(super) record: Option<GroupRecord>,
+    pub(super) level: AckLevel,
     pub(super) reply: PositionReply,
 }
 
@@ -86,9 +106,14 @@ impl Shard {
 
     /// The position, as far as anybody has been told of it.
     pub(super) fn committed(&self, place: &Place) -> Option<Offset> {
-        let kept = self.kept.get(place).map(|kept| kept.position.offset);
-        let claimed = self.claims.get(place).map(|claim| claim.position.offset);
-        kept.max(claimed)
+        self.known(place).map(|position| position.offset)
+    }
+
+    /// The position that counts of those that are kept and claimed.
+    fn known(&self, place: &Place) -> Option<&Position> {
+        let kept = self.kept.get(place).map(|kept| &kept.position);
+        let claimed = self.claims.get(place).map(|claim| &claim.position);
+        kept.into_iter().chain(claimed).max_by_key(|known| known.reach())
     }
 
     /// Enters a commit. `durable` is how far the log is synced. Whoever needs no more than there is, is answered.
@@ -98,6 +123,8 @@ impl Shard {
             return vec![(commit.reply, Err(failure.clone()))];
         }
         let is_lazy = commit.level == AckLevel::None;
+        let resets = self.known(&commit.place).map_or(0, |known| known.resets);
+        commit.position.resets = if commit.is_reset { resets.saturating_add(1) } else { resets };
         let kept = self.kept.get(&commit.place);
         let claimed = self.claims.get(&commit.place).map(|claim| &claim.position);
         if let Some(kept) = kept.filter(|kept| !commit.position.moves(&kept.position))
@@ -106,9 +133,7 @@ impl Shard {
         {
             return vec![(commit.reply, Ok(kept.position.offset))];
         }
-        let furthest =
-            [kept.map(|kept| &kept.position), claimed].into_iter().flatten().max_by_key(|known| known.offset);
-        if let Some(furthest) = furthest.filter(|furthest| furthest.offset > commit.position.offset) {
+        if let Some(furthest) = self.known(&commit.place).filter(|known| known.reach() > commit.position.reach()) {
             commit.position = furthest.clone();
         }
         let gathered = if is_lazy { self.claims.len() } else { self.waiting.len() };
@@ -122,6 +147,72 @@ impl Shard {
         let offset = commit.position.offset;
         self.claim(commit.place, commit.position);
         vec![(commit.reply, Ok(offset))]
+    }
+
+    /// Enters a group's record to be written.
+    pub(super) fn enter_group(&mut self, write: GroupWrite, now: Timestamp) -> Answers {
+        self.now = self.now.max(now);
+        match &self.failure {
+            Some(failure) => vec![(write.reply, Err(failure.clone()))],
+            None if self.group_writes.len() >= GATHERED_MAX => vec![(write.reply, Err(BrokerError::Overloaded))],
+            None => {
+                self.group_writes.push_back(write);
+                Vec::new()
+            }
+        }
+    }
+
+    /// All groups, also those whose records are not in the log yet.
+    pub(super) fn all_groups(&self) -> Vec<(Arc<str>, GroupRecord)> {
+        let under_way = self.flight.iter().flat_map(Flight::group_writes).chain(&self.group_writes);
+        let mut groups = self.groups.clone();
+        for GroupWrite { group, record, .. } in under_way {
+            match record {
+                Some(record) => groups.insert(Arc::clone(group), *record),
+                None => groups.remove(group),
+            };
+        }
+        groups.into_iter().collect()
+    }
+
+    /// What an owner keeps, also what the log does not hold yet.
+    pub(super) fn of_owner(&self, owner: &PositionOwner) -> Vec<OwnedPosition> {
+        let places = self.kept.keys().chain(self.claims.keys()).filter(|place| place.owner == *owner);
+        let places: BTreeSet<&Place> = places.collect();
+        let owned = places.into_iter().filter_map(|place| {
+            let known = self.known(place)?;
+            let (topic, offset) = (known.topic.clone(), known.offset);
+            Some(OwnedPosition { topic_id: place.topic_id, topic, partition: place.partition, offset })
+        });
+        owned.collect()
+    }
+
+    /// Moves the positions of an owner to where they are: so they do not expire.
+    pub(super) fn confirm(&mut self, owner: &PositionOwner, now: Timestamp) {
+        let kept = self.kept.iter().filter(|(place, _)| place.owner == *owner);
+        let confirmed = kept.map(|(place, kept)| (place.clone(), Position { moved_at: now, ..kept.position.clone() }));
+        for (place, position) in confirmed.collect::<Vec<_>>() {
+            if self.known(&place).is_some_and(|known| position.moves(known)) {
+                self.claim(place, position);
+            }
+        }
+    }
+
+    /// Drops everything an owner keeps; the log hears of it with what is written next.
+    pub(super) fn drop_owner(&mut self, owner: &PositionOwner) {
+        let places: Vec<_> = self.kept.keys().filter(|place| place.owner == *owner).cloned().collect();
+        self.claims.retain(|place, _| place.owner != *owner);
+        for place in places {
+            self.remove(&place);
+            self.dropped.push_back(place);
+        }
+    }
+
+    /// What is known of a group, also where it is not in the log yet.
+    pub(super) fn group(&self, group: &str) -> Option<GroupRecord> {
+        let under_way = self.flight.iter().flat_map(Flight::group_writes).chain(&self.group_writes);
+        let newest = under_way.filter(|write| *write.group == *group).last();
+        newest.map_or_else(|| self.groups.get(group).copied(), |write| write.record)
     }
 
     fn claim(&mut self, place: Place, position: Position) {
@@ -154,12 +245,11 @@ impl Shard {
     pub(super) fn make_all_due(&mut self) {
         self.due = self.gathered();
         self.is_due_durably = true;
-        self.rewriting = None;
     }
 
     /// Whether nothing is on its way to the log.
     pub(super) fn is_idle(&self) -> bool {
-        self.flight.is_none() && self.waiting.is_empty() && self.gathered() == 0
+        self.flight.is_none() && self.waiting.is_empty() && self.group_writes.is_empty() && self.gathered() == 0
     }
 
     fn gathered(&self) -> usize {
@@ -201,16 +291,17 @@ impl Shard {
         }
     }
 
-    /// Forgets a topic that was deleted; the log may keep what it has of it, for no topic has that id again.
+    /// Forgets a topic that was deleted, and lets the log forget it.
     pub(super) fn forget(&mut self, topic_id: TopicId, topic: &TopicName) -> Answers {
         let first = Place::first_of(topic_id);
         let range = self.kept.range(first.clone()..).map(|(place, _)| place);
         let places: Vec<_> = range.take_while(|place| place.topic_id == topic_id).cloned().collect();
-        places.iter().for_each(|place| {
-            self.remove(place);
-        });
+        for place in places {
+            self.remove(&place);
+            self.dropped.push_back(place);
+        }
         self.claims.retain(|place, _| place.topic_id != topic_id);
-        self.dropped.retain(|place| place.topic_id != topic_id);
+        self.due = self.gathered();
         let mut gone = Vec::new();
         if let Some(flight) = &mut self.flight {
             gone.extend(flight.forget(topic_id));
@@ -229,8 +320,9 @@ impl Shard {
         self.dirty.clear();
         self.dropped.clear();
         (self.due, self.is_due_durably) = (0, false);
-        self.rewriting = None;
-        self.waiting.drain(..).map(|commit| (commit.reply, Err(failure.clone()))).collect()
+        let replies = self.waiting.drain(..).map(|commit| commit.reply);
+        let replies = replies.chain(self.group_writes.drain(..).map(|write| write.reply));
+        replies.map(|reply| (reply, Err(failure.clone()))).collect()
     }
 }
 

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::key::{Place, Position};
+use super::codec::is_zero;
+use super::key::{Place, Position, PositionOwner};
 use super::registry::OFFSETS_TOPIC;
+use crate::broker::groups::GroupRecord;
 use crate::broker::metadata::topic_name;
 use crate::broker::snapshot::PartitionSnapshot;
 use crate::types::{Epoch, Offset, PartitionIndex, Timestamp, TopicId, TopicName};
@@ -11,6 +13,9 @@ use crate::types::{Epoch, Offset, PartitionIndex, Timestamp, TopicId, TopicName}
 /// Bytes of positions that one snapshot takes at most, roughly: partitions of `__offsets` beyond are left out, and read
 /// from their logs.
 pub(super) const SNAPSHOT_POSITIONS_BYTES_MAX: usize = 96 << 20;
+
+/// Bytes of a group in a snapshot, roughly.
+pub(super) const KEPT_GROUP_BYTES: usize = 400;
 
 /// Bytes of a position in a snapshot beside its names, roughly.
 const POSITION_BYTES: usize = 200;
@@ -24,6 +29,19 @@ pub struct PositionsSnapshot {
     pub applied: u64,
     /// The positions, sorted by topic id, partition and client.
     pub positions: Vec<KeptPosition>,
+    /// The groups, sorted by id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<KeptGroup>,
+}
+
+/// A group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptGroup {
+    /// Its id.
+    pub group: String,
+    /// What is kept of it.
+    #[serde(flatten)]
+    pub record: GroupRecord,
 }
 
 impl PositionsSnapshot {
@@ -36,8 +54,9 @@ impl PositionsSnapshot {
 /// One position.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptPosition {
-    /// The client.
-    pub client_id: String,
+    /// Whose it is.
+    #[serde(flatten)]
+    pub owner: PositionOwner,
     /// The topic's id.
     pub topic_id: TopicId,
     /// The topic.
@@ -51,31 +70,35 @@ pub struct KeptPosition {
     pub epoch: i32,
     /// When it was moved there, in milliseconds since the Unix epoch.
     pub time_ms: i64,
+    /// How often it was set anew.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub resets: u32,
 }
 
 impl KeptPosition {
     pub(super) fn new(place: &Place, position: &Position) -> KeptPosition {
         KeptPosition {
-            client_id: place.client_id.to_string(),
+            owner: place.owner.clone(),
             topic_id: place.topic_id,
             topic: position.topic.clone(),
             partition: place.partition.0,
             offset: position.offset.get(),
             epoch: position.epoch.get(),
             time_ms: position.moved_at.millis(),
+            resets: position.resets,
         }
     }
 
     /// Its length in the file, roughly.
     pub(super) fn bytes(&self) -> usize {
         // A control character takes six bytes in JSON.
-        self.client_id.len() * 2 + self.topic.as_str().len() + POSITION_BYTES
+        self.owner.id().len() * 2 + self.topic.as_str().len() + POSITION_BYTES
     }
 
     pub(super) fn read(self) -> Option<(Place, Position)> {
-        let KeptPosition { client_id, topic_id, topic, partition, offset, epoch, time_ms } = self;
-        let place = Place { topic_id, partition: PartitionIndex(partition), client_id: client_id.into() };
+        let KeptPosition { owner, topic_id, topic, partition, offset, epoch, time_ms, resets } = self;
+        let place = Place { topic_id, partition: PartitionIndex(partition), owner };
         let (offset, epoch) = Offset::new(offset).zip(Epoch::new(epoch))?;
-        Some((place, Position { topic, offset, epoch, moved_at: Timestamp::from_millis(time_ms) }))
+        Some((place, Position { topic, offset, epoch, moved_at: Timestamp::from_millis(time_ms), resets }))
     }
 }

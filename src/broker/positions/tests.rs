@@ -8,10 +8,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use super::codec::{decode, encode_key, encode_value};
+use super::codec::{Entry, decode, encode_key, encode_value};
 use super::commit::PositionReply;
 use super::flight::Launch;
-use super::key::{Place, Position};
+use super::key::{Place, Position, PositionOwner};
 use super::shard::{Answers, CLAIMS_INTERVAL_MS, Shard, Waiting};
 use crate::broker::BrokerError;
 use crate::record::{Batch, Record};
@@ -33,7 +33,7 @@ fn topic(number: u128) -> (TopicId, TopicName) {
 }
 
 fn place(client: &str, topic_number: u128) -> Place {
-    Place { topic_id: topic(topic_number).0, partition: PartitionIndex(0), client_id: client.into() }
+    Place { topic_id: topic(topic_number).0, partition: PartitionIndex(0), owner: PositionOwner::Client(client.into()) }
 }
 
 /// Who asked, and what the answer was.
@@ -44,7 +44,7 @@ type Replies = Arc<Mutex<Vec<(usize, Result<u64, BrokerError>)>>>;
 struct Rig {
     shard: Shard,
     log: Vec<Batch>,
-    log_start: Offset,
+    compacted_to: Offset,
     durable: Offset,
     now: i64,
     replies: Replies,
@@ -58,12 +58,16 @@ impl Rig {
 
     /// Commits; returns the number its reply comes under.
     fn commit(&mut self, client: &str, topic_number: u128, value: u64, level: AckLevel) -> usize {
+        self.enter(client, topic_number, value, level, false)
+    }
+
+    fn enter(&mut self, client: &str, topic_number: u128, value: u64, level: AckLevel, is_reset: bool) -> usize {
         let (number, replies) = (self.asked, Arc::clone(&self.replies));
         self.asked += 1;
         let reply = PositionReply::new(move |result| replies.lock().push((number, result.map(Offset::get))));
         let (offset, moved_at) = (offset(value), at(self.now));
-        let position = Position { topic: topic(topic_number).1, offset, epoch: Epoch::FIRST, moved_at };
-        let commit = Waiting { place: place(client, topic_number), position, level, reply };
+        let position = Position { topic: topic(topic_number).1, offset, epoch: Epoch::FIRST, moved_at, resets: 0 };
+        let commit = Waiting { place: place(client, topic_number), position, level, is_reset, reply };
         let answers = self.shard.enter(commit, self.durable);
         self.answer(answers);
         number
@@ -95,13 +99,9 @@ impl Rig {
         self.answer(answers);
     }
 
-    /// Lets the shard make its log shorter, as soon as it may.
-    fn compact(&mut self, is_durable: bool) {
-        if is_durable && self.shard.flight.is_none() {
-            self.durable = self.log_end();
-        }
-        self.log_start = self.shard.compact(self.log_start, self.durable, 0).unwrap_or(self.log_start);
-        assert!(self.log_start <= self.durable);
+    /// Leaves of the log what compaction does: of each key the newest record, where that is no tombstone.
+    fn compact(&mut self) {
+        self.compacted_to = self.log_end();
     }
 
     fn step(&mut self, millis: i64) {
@@ -125,8 +125,13 @@ impl Rig {
     }
 
     fn records(&self) -> Vec<Record> {
-        let records = self.all_records().into_iter();
-        records.filter(|record| record.offset >= self.log_start).collect()
+        let mut newest: BTreeMap<Option<bytes::Bytes>, Record> = BTreeMap::new();
+        let (old, new): (Vec<_>, Vec<_>) =
+            self.all_records().into_iter().partition(|record| record.offset < self.compacted_to);
+        newest.extend(old.into_iter().map(|record| (record.key.clone(), record)));
+        let mut kept: Vec<_> = newest.into_values().filter(|record| record.value.is_some()).chain(new).collect();
+        kept.sort_by_key(|record| record.offset);
+        kept
     }
 
     /// What a start reads from the log.
@@ -134,8 +139,9 @@ impl Rig {
         let mut replayed = BTreeMap::new();
         for record in self.records() {
             match decode(&record).unwrap() {
-                (place, Some(position)) => replayed.insert(place, position),
-                (place, None) => replayed.remove(&place),
+                Entry::Group(..) => unreachable!("no groups here"),
+                Entry::Position(place, Some(position)) => replayed.insert(place, position),
+                Entry::Position(place, None) => replayed.remove(&place),
             };
         }
         replayed
@@ -149,7 +155,8 @@ impl Rig {
 #[test]
 fn records_as_bytes() {
     let client = "a \"client\"\n\u{1F980}";
-    let kept = Position { topic: topic(1).1, offset: offset(42), epoch: Epoch::new(3).unwrap(), moved_at: at(7) };
+    let kept =
+        Position { topic: topic(1).1, offset: offset(42), epoch: Epoch::new(3).unwrap(), moved_at: at(7), resets: 0 };
     let key = String::from_utf8(encode_key(&place("billing", 1))).unwrap();
     assert_eq!(key, r#"{"client_id":"billing","topic_id":"00000000-0000-0000-0000-000000000001","partition":0}"#);
     let value = String::from_utf8(encode_value(&kept)).unwrap();
@@ -163,8 +170,8 @@ fn records_as_bytes() {
     };
     let place = place(client, 1);
     let decoded = |value| decode(&record(Some(encode_key(&place)), value));
-    assert_eq!(decoded(Some(&value)).unwrap(), (place.clone(), Some(kept)));
-    assert_eq!(decoded(None).unwrap(), (place.clone(), None));
+    assert_eq!(decoded(Some(&value)).unwrap(), Entry::Position(place.clone(), Some(kept)));
+    assert_eq!(decoded(None).unwrap(), Entry::Position(place.clone(), None));
     for bad in ["", "{}", &value.replace(":1,", ":2,"), &value.replace("42", "-1"), &value.replace(":3", ":0")] {
         assert!(decoded(Some(bad)).is_err(), "{bad}");
     }
@@ -334,4 +341,30 @@ fn a_deleted_topic_takes_its_positions_along() {
     }
     let kept: Vec<_> = rig.kept().into_keys().collect();
     assert_eq!(kept, [place("a", 1), place("b", 1), place("a", 3), place("b", 3)]);
+}
+
+/// A reset alone moves a position back, and what was committed before it does not move it on again.
+#[test]
+fn a_reset_moves_back() {
+    let mut rig = Rig::default();
+    rig.commit("a", 1, 10, AckLevel::Leader);
+    rig.launch();
+    rig.land(true);
+    rig.commit("a", 1, 12, AckLevel::None);
+    let reset = rig.enter("a", 1, 3, AckLevel::Durable, true);
+    assert_eq!(rig.launch(), Some(AckLevel::Durable));
+    rig.land(true);
+    assert_eq!((rig.reply(reset), rig.committed("a", 1)), (Some(Ok(3)), Some(3)));
+    rig.step(CLAIMS_INTERVAL_MS);
+    while rig.launch().is_some() {
+        rig.land(true);
+    }
+    assert_eq!((rig.committed("a", 1), rig.kept()), (Some(3), rig.replayed()));
+    for (value, kept) in [(2, 3), (5, 5)] {
+        let commit = rig.commit("a", 1, value, AckLevel::Leader);
+        if rig.launch().is_some() {
+            rig.land(true);
+        }
+        assert_eq!(rig.reply(commit), Some(Ok(kept)));
+    }
 }

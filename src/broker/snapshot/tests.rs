@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::broker::metadata::{Command, CreateTopic, Metadata, MetadataLimits, TopicSettings};
-use crate::broker::positions::{KeptPosition, PositionsSnapshot};
+use crate::broker::positions::{KeptPosition, PositionOwner, PositionsSnapshot};
 use crate::disk::Disk;
 use crate::disk::faulty::{FaultyDisk, OpKind, Rule};
 use crate::replica::producers::{ProducerBatch, ProducerLimits, Producers};
@@ -66,14 +66,16 @@ fn snapshot(meta_applied: u64) -> Snapshot {
             partition: 3,
             applied: 5,
             positions: vec![KeptPosition {
-                client_id: "billing".to_owned(),
+                owner: PositionOwner::Client("billing".into()),
                 topic_id,
                 topic: TopicName::new("events").expect("a legal name"),
                 partition: 0,
                 offset: 2,
                 epoch: 1,
                 time_ms: 9,
+                resets: 0,
             }],
+            groups: Vec::new(),
         }],
     }
 }

@@ -9,7 +9,11 @@ use crate::disk::faulty::{OpKind, Rule};
 type Answer = Arc<Mutex<Option<Result<u64, BrokerError>>>>;
 
 fn key(client: &str, topic: &str, partition: u32) -> PositionKey {
-    PositionKey { client_id: client.into(), topic: name(topic), partition: PartitionIndex(partition) }
+    PositionKey {
+        owner: PositionOwner::Client(client.into()),
+        topic: name(topic),
+        partition: PartitionIndex(partition),
+    }
 }
 
 fn offset(value: u64) -> Offset {

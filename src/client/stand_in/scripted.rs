@@ -255,6 +255,14 @@ impl Scripted {
             | FrameType::DeleteTopic
             | FrameType::Fetch
             | FrameType::AlterTopic
+            | FrameType::JoinGroup
+            | FrameType::GroupHeartbeat
+            | FrameType::LeaveGroup
+            | FrameType::Assignment
+            | FrameType::ListGroups
+            | FrameType::DescribeGroup
+            | FrameType::ResetGroup
+            | FrameType::DeleteGroup
             | FrameType::Batch => panic!("{frame:?}"),
         }
         true

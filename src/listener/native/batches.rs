@@ -10,12 +10,13 @@ use super::NativeListener;
 use super::answer::Answer;
 use super::connection::Connection;
 use super::errors::Refusal;
+use super::keeping::Keeper;
 use super::memory::{Loan, PeerMemory};
 use super::outbox::{Entered, Group, Outbox, Place};
 use super::publish::{level, waiter};
 use super::reading::{Beside, bytes_of, read};
 use crate::broker::publish::PublishError;
-use crate::broker::{Broker, BrokerError, PositionKey};
+use crate::broker::{Broker, BrokerError, PositionOwner};
 use crate::protocol::native::{CommitRequest, ErrorCode, FetchRequest, ListOffsetsRequest, PublishBatchRequest, reply};
 use crate::record::{Batch, ProducedBatch};
 use crate::replica::{AckLevel, Committed, Partition, ReadFailure};
@@ -57,15 +58,18 @@ impl Connection<'_> {
     }
 
     pub(super) fn commit(&self, sequence: u64, request: CommitRequest<'_>) {
-        let CommitRequest { topic, partition, client_id, offset } = request;
+        let CommitRequest { topic, partition, owner, offset } = request;
         let place = self.outbox.entrust(sequence);
         let outbox = Arc::clone(&self.outbox);
-        let key = PositionKey { client_id: client_id.into(), topic, partition };
-        let PositionKey { client_id, topic, partition } = key.clone();
+        let keeper = Keeper::new(owner, &topic, partition);
+        let owner = match &keeper.key.owner {
+            PositionOwner::Client(id) => ("client_id", Arc::clone(id)),
+            PositionOwner::Group(id) => ("wiber.group", Arc::clone(id)),
+        };
         let broker = &self.listener.broker;
-        broker.commit(key, offset, broker.default_ack(), self.listener.now(), move |kept| {
+        keeper.commit(broker, None, (offset, broker.default_ack()), self.listener.now(), move |kept| {
             let answer = match kept {
-                Ok(offset) => Answer::Committed { topic, partition, client_id, offset },
+                Ok(offset) => Answer::Committed { topic, partition, owner, offset },
                 Err(error) => Answer::Refused(Refusal::from(&error)),
             };
             outbox.answer(place, answer);
@@ -232,14 +236,13 @@ fn answer_of(partition: &Partition, request: FetchRequest, batches: Vec<Batch>, 
 }
 
 async fn list_offsets(broker: &Broker, request: ListOffsetsRequest<'_>) -> Result<Answer, Refusal> {
-    let ListOffsetsRequest { topic, partition: index, client_id, time } = request;
+    let ListOffsetsRequest { topic, partition: index, owner, time } = request;
     let partition = broker.partition(&topic, index).map_err(|error: BrokerError| Refusal::from(&error))?;
     let at_time = match time {
         Some(time) => Some(super::requests::offset_at_time(&partition, time).await?),
         None => None,
     };
-    let key = client_id.map(|id| PositionKey { client_id: id.into(), topic: topic.clone(), partition: index });
-    let committed = key.map(|key| broker.committed(&key));
+    let committed = owner.map(|owner| broker.committed(&Keeper::new(owner, &topic, index).key));
     let offsets = partition.offsets();
     let bounds =
         reply::Bounds { partition: index, log_start: offsets.log_start(), high_watermark: offsets.high_watermark() };

@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 
 use crate::broker::BrokerError;
+use crate::broker::groups::GroupError;
 use crate::broker::metadata::MetadataError;
 use crate::protocol::native::{ErrorCode, reply};
 use crate::replica::producers::SequenceError;
@@ -44,12 +45,24 @@ impl From<&BrokerError> for Refusal {
                 return Refusal { code: ErrorCode::OffsetOutOfRange, text: error.to_string(), details };
             }
             BrokerError::StorageFull => ErrorCode::StorageFull,
+            BrokerError::Group(error) => group_code(error),
             BrokerError::NotLeader { hint } => {
                 let details = hint.iter().map(|leader| ("leader", leader.clone())).collect();
                 return Refusal { code: ErrorCode::NotLeader, text: error.to_string(), details };
             }
         };
         Refusal::new(code, error.to_string())
+    }
+}
+
+fn group_code(error: &GroupError) -> ErrorCode {
+    match error {
+        GroupError::UnknownGroup { .. } => ErrorCode::UnknownGroup,
+        GroupError::UnknownMember { .. } => ErrorCode::UnknownMember,
+        GroupError::Fenced { .. } => ErrorCode::FencedMember,
+        GroupError::Kind { .. } => ErrorCode::GroupKind,
+        GroupError::NotEmpty { .. } => ErrorCode::GroupNotEmpty,
+        GroupError::TooManyMembers | GroupError::TooManyGroups => ErrorCode::LimitExceeded,
     }
 }
 

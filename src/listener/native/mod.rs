@@ -15,7 +15,9 @@ mod connection;
 mod correlation;
 mod errors;
 mod farewell;
+mod groups;
 mod incoming;
+mod keeping;
 mod liveness;
 mod memory;
 mod outbox;
@@ -37,6 +39,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use correlation::ConnectionNumber;
 use memory::PeerMemory;
@@ -82,6 +85,8 @@ pub struct Surroundings {
     pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
     /// A fresh topic id.
     pub fresh_topic_id: Arc<dyn Fn() -> TopicId + Send + Sync>,
+    /// What a member's id is made of.
+    pub fresh_member_id: Arc<dyn Fn() -> Uuid + Send + Sync>,
 }
 
 impl fmt::Debug for Surroundings {

@@ -266,6 +266,22 @@ impl Outbox {
         self.flush(&mut state);
     }
 
+    /// Sends what a member may read from now on, where there is room for more; whether there was.
+    pub(super) fn assignment(&self, properties: &[(&str, &str)], json: &[u8]) -> bool {
+        let mut state = self.state.lock();
+        let is_sent = state.has_room_for_data() && !state.failed && {
+            let now = (self.now.now)();
+            reply::assignment(state.outgoing.tail(), now, properties, json).is_ok()
+        };
+        self.flush(&mut state);
+        is_sent
+    }
+
+    /// Where the connection comes from.
+    pub(super) fn peer(&self) -> String {
+        self.stream.peer_addr().map(|address| address.to_string()).unwrap_or_default()
+    }
+
     /// Waits until the answer at a place has gone before whatever is sent next.
     pub(super) async fn passed(&self, place: Place) {
         self.until(|state| state.first > place.0).await;

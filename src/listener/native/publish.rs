@@ -251,6 +251,8 @@ impl From<&PublishError> for Refusal {
             PublishError::Broker(error) => return Refusal::from(error),
             PublishError::Append(error) => return Refusal::from(error),
             PublishError::MessageTooLarge { .. } | PublishError::Build(_) => ErrorCode::MessageTooLarge,
+            PublishError::KeyMissing { .. } => ErrorCode::InvalidRecord,
+            PublishError::Unreadable { .. } => ErrorCode::InvalidBatch,
             PublishError::IdTooLong { .. } => ErrorCode::InvalidProperty,
             PublishError::QueueFull { .. } => ErrorCode::Overloaded,
         };

@@ -9,11 +9,11 @@ use tokio::sync::oneshot;
 use super::NativeListener;
 use super::errors::Refusal;
 use super::incoming::TURN_BYTES;
+use super::keeping::{Keeper, is_fenced};
 use super::memory::Loan;
 use super::outbox::{Data, Outbox, ReadAhead, Sent, SubscriptionId};
 use super::reading::{Beside, SMALL_BYTES, bytes_of, read};
 use super::shown::{Known, PIECE_BYTES_MAX, Piece};
-use crate::broker::PositionKey;
 use crate::protocol::native::{DataRecord, EncodeError, reply};
 use crate::record::{Batch, Compression, Record};
 use crate::replica::{AckLevel, Partition, ReadFailure};
@@ -94,24 +94,41 @@ pub(super) struct Pushing {
     pub(super) partition: Arc<Partition>,
     pub(super) id: SubscriptionId,
     pub(super) outbox: Arc<Outbox>,
+    /// Whose position it moves, and as which member of a group it reads.
+    pub(super) keeper: Option<Keeper>,
+}
+
+/// Why a subscription ends.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// Nothing can be read.
+    Failure(ReadFailure),
+    /// The member has lost the partition.
+    Lost(Refusal),
+}
+
+impl From<ReadFailure> for Ended {
+    fn from(failure: ReadFailure) -> Ended {
+        Ended::Failure(failure)
+    }
 }
 
 impl Pushing {
-    /// Pushes records from `from` on until the subscription ends. Where a position is kept it moves before they go.
-    pub(super) async fn push(&self, from: Offset, position: Option<&PositionKey>, in_batches: bool) {
+    /// Pushes records from `from` on until the subscription ends. Where it `moves` the position, that goes before them.
+    pub(super) async fn push(&self, from: Offset, moves: bool, in_batches: bool) {
         let mut next = Pause { from, bytes: 0 };
         let mut kept = from;
         loop {
             let mut ahead = match self.batches(&mut next, !in_batches).await {
                 Ok(ahead) => ahead,
-                Err(failure) => return self.end(&failure),
+                Err(ended) => return self.end(&ended),
             };
             let Some(last) = ahead.batches.last() else { continue };
             let behind = last.header().next_offset();
-            if let Some(position) = position
-                && behind > kept
-            {
-                self.keep(position, behind).await;
+            if let Some(keeper) = self.keeper.as_ref().filter(|_| moves && behind > kept) {
+                if let Err(lost) = self.keep(keeper, behind).await {
+                    return self.end(&Ended::Lost(lost));
+                }
                 kept = behind;
             }
             let pause = if in_batches {
@@ -126,7 +143,7 @@ impl Pushing {
 
     /// The next batches, waiting for them, for room to send them and for memory, also for what is made of them where that
     /// is wanted. Where retention was faster, `next` moves on.
-    pub(super) async fn batches(&self, next: &mut Pause, are_for_data: bool) -> Result<Ahead<'_>, ReadFailure> {
+    pub(super) async fn batches(&self, next: &mut Pause, are_for_data: bool) -> Result<Ahead<'_>, Ended> {
         loop {
             let readable = poll_fn(|context| self.partition.poll_readable(next.from, context.waker())).await;
             readable.map_err(ReadFailure::Closed)?;
@@ -135,7 +152,11 @@ impl Pushing {
                 Err(ReadFailure::OutOfRange { log_start, .. }) if log_start > next.from => {
                     *next = Pause { from: log_start, bytes: 0 };
                 }
-                other => return other,
+                Ok(ahead) => {
+                    let lost = self.keeper.as_ref().and_then(|keeper| keeper.lost(&self.listener.broker));
+                    return lost.map_or(Ok(ahead), |lost| Err(Ended::Lost(lost)));
+                }
+                Err(failure) => return Err(Ended::Failure(failure)),
             }
         }
     }
@@ -163,17 +184,22 @@ impl Pushing {
 
     /// Keeps the position as safely as an acknowledgement is by default. Where that fails the records go out all the
     /// same: that they are read matters more than that a restart might bring them twice.
-    async fn keep(&self, position: &PositionKey, offset: Offset) {
+    /// A member that has lost the partition gets none.
+    async fn keep(&self, keeper: &Keeper, offset: Offset) -> Result<(), Refusal> {
         let (broker, now) = (&self.listener.broker, self.listener.now());
         let (done, kept) = oneshot::channel();
-        broker.commit_read(&self.partition, position.clone(), offset, broker.default_ack(), now, move |result| {
+        keeper.commit(broker, Some(&self.partition), (offset, broker.default_ack()), now, move |result| {
             let _gone = done.send(result);
         });
         if let Ok(Err(error)) = kept.await {
+            if is_fenced(&error) {
+                return Err(Refusal::from(&error));
+            }
             let connection = self.outbox.connection().0;
-            tracing::warn!(connection, partition = %self.partition.name(), client_id = %position.client_id, %error, "a position cannot be kept; records are delivered without");
-            broker.commit_read(&self.partition, position.clone(), offset, AckLevel::None, now, |_| {});
+            tracing::warn!(connection, partition = %self.partition.name(), owner = %keeper.key.owner, %error, "a position cannot be kept; records are delivered without");
+            keeper.commit(broker, Some(&self.partition), (offset, AckLevel::None), now, |_| {});
         }
+        Ok(())
     }
 
     async fn push_whole(&self, ahead: &mut Ahead<'_>) {
@@ -338,13 +364,18 @@ impl Pushing {
     }
 
     /// Tells the client that the subscription has ended, and why: it may subscribe anew as soon as it knows.
-    pub(super) fn end(&self, failure: &ReadFailure) {
-        if !matches!(failure, ReadFailure::Closed(_)) {
-            let connection = self.outbox.connection().0;
-            tracing::warn!(connection, partition = %self.partition.name(), %failure, "a subscription ended");
-        }
+    pub(super) fn end(&self, ended: &Ended) {
+        let mut refusal = match ended {
+            Ended::Failure(failure) => {
+                if !matches!(failure, ReadFailure::Closed(_)) {
+                    let connection = self.outbox.connection().0;
+                    tracing::warn!(connection, partition = %self.partition.name(), %failure, "a subscription ended");
+                }
+                Refusal::from(failure)
+            }
+            Ended::Lost(refusal) => refusal.clone(),
+        };
         self.outbox.end(self.id);
-        let mut refusal = Refusal::from(failure);
         refusal.details.push(("topic", self.topic.to_string()));
         refusal.details.push(("partition", self.partition.name().partition.to_string()));
         self.outbox.tell(&refusal);

@@ -57,6 +57,8 @@ error_codes! {
     InvalidProperty = "invalid_property", false;
     /// A record batch that breaks the rules of its format, or is larger than allowed.
     InvalidBatch = "invalid_batch", false;
+    /// A record that its topic does not take: without a key, where the newest of each key is kept.
+    InvalidRecord = "invalid_record", false;
     /// The offset lies outside the log; `log_start` and `log_end` say what there is.
     OffsetOutOfRange = "offset_out_of_range", false;
     /// The connection holds no such subscription.
@@ -81,6 +83,16 @@ error_codes! {
     OutOfOrderSequence = "out_of_order_sequence", false;
     /// A newer incarnation of the producer exists.
     StaleProducerEpoch = "stale_producer_epoch", false;
+    /// The group does not exist.
+    UnknownGroup = "unknown_group", false;
+    /// The member is not in the group, or not any more; it may join again.
+    UnknownMember = "unknown_member", false;
+    /// The partition is another member's by now.
+    FencedMember = "fenced_member", false;
+    /// The group is of another kind.
+    GroupKind = "group_kind", false;
+    /// The group has members.
+    GroupNotEmpty = "group_not_empty", false;
     /// The broker is stopping.
     ShuttingDown = "shutting_down", true;
     /// The request was not done in the time allowed; whether it took effect is unknown.

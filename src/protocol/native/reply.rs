@@ -178,19 +178,19 @@ pub fn batch(
     frame.finish_before(batches_bytes)
 }
 
-/// The answer to a COMMIT that is kept: the position kept now.
+/// The answer to a COMMIT that is kept: the position kept now. `owner` is `client_id` or `wiber.group`, and whose it is.
 pub fn commit_ack(
     dst: &mut BytesMut,
     sequence: u64,
     now: Timestamp,
     topic: &str,
     partition: PartitionIndex,
-    client_id: &str,
+    owner: (&str, &str),
     offset: Offset,
 ) {
     let mut ack = success(dst, sequence, now, topic);
     ack.number("partition", u64::from(partition.0));
-    ack.text("client_id", client_id);
+    ack.text(owner.0, owner.1);
     ack.number("offset", offset.get());
     finish(ack);
 }
@@ -251,6 +251,38 @@ pub fn metadata_ack(
         ack.text("wiber.next", next);
     }
     ack.finish(json)
+}
+
+/// The answer to a request about a group, and its JSON.
+///
+/// # Errors
+/// [`EncodeError::TooLong`] for a body that no frame can hold; `dst` is then as before.
+pub fn group_ack(
+    dst: &mut BytesMut,
+    sequence: u64,
+    now: Timestamp,
+    properties: &[(&str, &str)],
+    json: &[u8],
+) -> Result<(), EncodeError> {
+    let mut ack = FrameWriter::new(dst, FrameType::Ack, sequence, now);
+    ack.pair(b"status", b"success");
+    properties.iter().for_each(|(name, value)| ack.text(name, value));
+    ack.finish(json)
+}
+
+/// What a member may read from now on: JSON.
+///
+/// # Errors
+/// As [`group_ack`].
+pub fn assignment(
+    dst: &mut BytesMut,
+    now: Timestamp,
+    properties: &[(&str, &str)],
+    json: &[u8],
+) -> Result<(), EncodeError> {
+    let mut frame = FrameWriter::new(dst, FrameType::Assignment, 0, now);
+    properties.iter().for_each(|(name, value)| frame.text(name, value));
+    frame.finish(json)
 }
 
 /// The answer to a request that is refused. `details` are further properties, such as `leader` or `log_start`.

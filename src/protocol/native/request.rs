@@ -16,11 +16,16 @@ pub use batches::{
     CommitRequest, FETCH_BYTES_DEFAULT, FETCH_BYTES_MAX, FETCH_WAIT_MAX, FetchRequest, ListOffsetsRequest,
     PublishBatchRequest,
 };
+pub use groups::{
+    DeleteGroupRequest, DescribeGroupRequest, GroupHeartbeatRequest, GroupMember, JoinGroupRequest, LeaveGroupRequest,
+    PositionOf, ResetGroupRequest, SESSION_TIMEOUT_MS,
+};
 pub use topics::{
     AlterTopicRequest, CreateTopicRequest, DeleteTopicRequest, MetadataRequest, SettingsRequest, TOPICS_LISTED_MAX,
 };
 
 mod batches;
+mod groups;
 mod steering;
 mod topics;
 
@@ -62,6 +67,20 @@ pub enum Request<'a> {
     ListOffsets(ListOffsetsRequest<'a>),
     /// Have a partition's record batches pushed.
     SubscribeBatches(SubscribeRequest<'a>),
+    /// Become a member of a group.
+    JoinGroup(JoinGroupRequest<'a>),
+    /// A member's sign of life.
+    GroupHeartbeat(GroupHeartbeatRequest<'a>),
+    /// Leave a group.
+    LeaveGroup(LeaveGroupRequest<'a>),
+    /// Ask which groups there are.
+    ListGroups,
+    /// Ask what a group is like.
+    DescribeGroup(DescribeGroupRequest<'a>),
+    /// Set positions of a group anew.
+    ResetGroup(ResetGroupRequest<'a>),
+    /// Forget a group.
+    DeleteGroup(DeleteGroupRequest<'a>),
 }
 
 /// PUBLISH. The payload is the frame's body.
@@ -91,6 +110,8 @@ pub struct SubscribeRequest<'a> {
     pub partition: PartitionIndex,
     /// Under whose name the position is kept; empty where none was given.
     pub client_id: &'a str,
+    /// As which member of a group: the position is the group's then.
+    pub member: Option<GroupMember<'a>>,
     /// Where to start.
     pub start: StartAt,
     /// Whether delivery is at most once, without ACKs from the client; true where nothing was said.
@@ -212,6 +233,14 @@ pub enum RequestError {
     /// A `wiber.*` property that is unknown, or means nothing to this request.
     #[error("unknown property {0:?}: names beginning with 'wiber.' are reserved")]
     Unknown(String),
+    /// A body that is not the JSON it has to be.
+    #[error("the body must be {expected}: {reason}")]
+    Body {
+        /// What it must be.
+        expected: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A name that no topic can have.
     #[error(transparent)]
     Topic(#[from] InvalidTopicName),
@@ -226,7 +255,8 @@ impl RequestError {
             RequestError::Missing(_)
             | RequestError::Twice(_)
             | RequestError::Invalid { .. }
-            | RequestError::Unknown(_) => ErrorCode::InvalidProperty,
+            | RequestError::Unknown(_)
+            | RequestError::Body { .. } => ErrorCode::InvalidProperty,
             RequestError::Topic(_) => ErrorCode::InvalidTopic,
         }
     }
@@ -258,7 +288,14 @@ impl<'a> Request<'a> {
             FrameType::AlterTopic => topics::alter_topic(frame).map(Request::AlterTopic),
             FrameType::Metadata => topics::metadata(frame).map(Request::Metadata),
             FrameType::InitProducer => Steering::of(frame, &[]).map(|_| Request::InitProducer),
-            FrameType::Data | FrameType::Batch => Err(RequestError::NotARequest(frame.kind)),
+            FrameType::JoinGroup => groups::join(frame).map(Request::JoinGroup),
+            FrameType::GroupHeartbeat => groups::heartbeat(frame).map(Request::GroupHeartbeat),
+            FrameType::LeaveGroup => groups::leave(frame).map(Request::LeaveGroup),
+            FrameType::ListGroups => Steering::of(frame, &[]).map(|_| Request::ListGroups),
+            FrameType::DescribeGroup => groups::describe(frame).map(Request::DescribeGroup),
+            FrameType::ResetGroup => groups::reset(frame).map(Request::ResetGroup),
+            FrameType::DeleteGroup => groups::delete(frame).map(Request::DeleteGroup),
+            FrameType::Data | FrameType::Batch | FrameType::Assignment => Err(RequestError::NotARequest(frame.kind)),
         }
     }
 }
@@ -306,7 +343,7 @@ fn ack_level(steering: &Steering<'_>) -> Result<Option<AckLevel>, RequestError> 
 }
 
 fn subscribe(frame: &Frame) -> Result<SubscribeRequest<'_>, RequestError> {
-    let steering = Steering::of(frame, &["wiber.start"])?;
+    let steering = Steering::of(frame, &["wiber.start", "wiber.group", "wiber.member", "wiber.generation"])?;
     let start = match (steering.offset, steering.wiber_start) {
         (Some(_), _) => StartAt::Offset(steering.offset()?),
         (None, Some(value)) => StartAt::from_name(value).ok_or_else(|| {
@@ -325,6 +362,7 @@ fn subscribe(frame: &Frame) -> Result<SubscribeRequest<'_>, RequestError> {
         topic: steering.topic_name()?,
         partition: steering.partition_or_first()?,
         client_id: steering.client_id.unwrap_or_default(),
+        member: groups::member_of(frame)?,
         start,
         auto_ack,
         needs_grace: steering.version == Some("1.0"),

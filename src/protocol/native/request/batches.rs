@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::steering::{Steering, own_number};
-use super::{AckLevel, Frame, RequestError, ack_level};
+use super::{AckLevel, Frame, PositionOf, RequestError, ack_level};
 use crate::types::{Offset, PartitionIndex, Timestamp, TopicName};
 
 /// Bytes of batches that a FETCH asks for at most.
@@ -38,7 +38,7 @@ pub struct CommitRequest<'a> {
     /// The partition; 0 where none was given.
     pub partition: PartitionIndex,
     /// Whose position.
-    pub client_id: &'a str,
+    pub owner: PositionOf<'a>,
     /// The next record to be read.
     pub offset: Offset,
 }
@@ -62,7 +62,7 @@ pub struct ListOffsetsRequest<'a> {
     /// The partition; 0 where none was given.
     pub partition: PartitionIndex,
     /// Whose position is asked for as well.
-    pub client_id: Option<&'a str>,
+    pub owner: Option<PositionOf<'a>>,
     /// The first record of this time or later is asked for as well.
     pub time: Option<Timestamp>,
 }
@@ -86,12 +86,12 @@ pub(super) fn fetch(frame: &Frame) -> Result<FetchRequest, RequestError> {
 }
 
 pub(super) fn commit(frame: &Frame) -> Result<CommitRequest<'_>, RequestError> {
-    let steering = Steering::of(frame, &[])?;
-    let client_id = steering.client_id.filter(|id| !id.is_empty()).ok_or(RequestError::Missing("client_id"))?;
+    let steering = Steering::of(frame, &["wiber.group", "wiber.member", "wiber.generation"])?;
+    let owner = position_of(frame, &steering)?.ok_or(RequestError::Missing("client_id"))?;
     Ok(CommitRequest {
         topic: steering.topic_name()?,
         partition: steering.partition_or_first()?,
-        client_id,
+        owner,
         offset: steering.offset()?,
     })
 }
@@ -102,14 +102,22 @@ pub(super) fn publish_batch(frame: &Frame) -> Result<PublishBatchRequest<'_>, Re
 }
 
 pub(super) fn list_offsets(frame: &Frame) -> Result<ListOffsetsRequest<'_>, RequestError> {
-    let steering = Steering::of(frame, &["wiber.time"])?;
+    let steering = Steering::of(frame, &["wiber.time", "wiber.group"])?;
     let expected = "milliseconds since 1970";
     let time = own_number(frame, "wiber.time", 0..=i64::MAX as u64, expected)?;
     let time = time.and_then(|time| i64::try_from(time).ok()).map(Timestamp::from_millis);
     Ok(ListOffsetsRequest {
         topic: steering.topic_name()?,
         partition: steering.partition_or_first()?,
-        client_id: steering.client_id.filter(|id| !id.is_empty()),
+        owner: position_of(frame, &steering)?,
         time,
     })
+}
+
+/// Whose position is meant: the group's where there is one, else the client's.
+fn position_of<'a>(frame: &'a Frame, steering: &Steering<'a>) -> Result<Option<PositionOf<'a>>, RequestError> {
+    if let Some(member) = super::groups::member_of(frame)? {
+        return Ok(Some(PositionOf::Group(member)));
+    }
+    Ok(steering.client_id.filter(|id| !id.is_empty()).map(PositionOf::Client))
 }

@@ -1,0 +1,355 @@
+//! Groups: members that share what they read, and the coordinators that say who reads what.
+//!
+//! ```text
+//!  join · heartbeat · leave ──► coordinator ──► group ──► assignments to those affected
+//!                                   │ its record, where it must be there first
+//!                                   ▼
+//!                              __offsets (positions of the group as well)
+//! ```
+//!
+//! A group lives where its id leads: in one of the coordinators, of which there is one for each partition of `__offsets`, so
+//! that it can move with it. Every protocol joins groups here. A group has one kind, which its first member decides.
+//!
+//! Positions of a group are committed by the owner of the partition alone, or, where the group has no members, by anybody.
+
+mod assignment;
+mod describe;
+mod error;
+mod group;
+mod kind;
+mod member;
+mod registry;
+mod selection;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use parking_lot::MutexGuard;
+use uuid::Uuid;
+
+pub use describe::{GroupDescription, GroupState, GroupSummary, MemberDescription, SharedPartition};
+pub use error::GroupError;
+pub use group::{GROUP_PARTITIONS_MAX, MEMBERS_MAX};
+pub use kind::{GroupKind, GroupRecord};
+pub use member::{Assigned, Assignment, Generation, MemberDetails, MemberId, MemberSink};
+pub use registry::GROUPS_MAX;
+pub use selection::{SELECTION_ENTRIES_MAX, SelectionError, TopicSelection};
+
+pub(in crate::broker) use registry::Groups;
+
+use super::positions::{CLIENT_ID_BYTES_MAX, PositionKey, PositionOwner, PositionReply};
+use super::{Broker, BrokerError};
+use crate::replica::AckLevel;
+use crate::types::{Timestamp, TopicName, TopicPartition};
+use group::Joining;
+use registry::{Beginning, Coordinator, DueRecord};
+use selection::TopicsView;
+
+/// Time after which a position of a group with members is kept anew though it was not moved, in milliseconds.
+const CONFIRMED_AFTER_MS: i64 = 3_600_000;
+
+/// As which member something is done, and by which generation of its assignment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fence {
+    /// The member.
+    pub member: MemberId,
+    /// A generation in which it owned the partition.
+    pub generation: Generation,
+}
+
+/// A member joins, or comes back.
+#[derive(Debug)]
+pub struct JoinGroup {
+    /// The group: 1 to 255 bytes.
+    pub group: Arc<str>,
+    /// As whom it comes back.
+    pub member: Option<MemberId>,
+    /// What its id is made of where it has none.
+    pub fresh_id: Uuid,
+    /// What it says of itself.
+    pub details: MemberDetails,
+    /// What it still reads.
+    pub claims: Vec<Assigned>,
+    /// Where its assignments go.
+    pub sink: Arc<dyn MemberSink>,
+}
+
+/// What a member that joined is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joined {
+    /// Who it is.
+    pub member: MemberId,
+    /// What it may read.
+    pub assignment: Assignment,
+}
+
+/// What a heartbeat is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// The group's generation.
+    pub generation: Generation,
+    /// What the member may read, where it said what it reads or has not heard of it.
+    pub assignment: Option<Assignment>,
+}
+
+impl Broker {
+    /// Takes a member into a group, which begins with it where it does not exist. The reply comes once the group is as safe
+    /// as an acknowledgement is by default.
+    ///
+    /// The reply may be [`BrokerError::InvalidClientId`], [`BrokerError::Group`], [`BrokerError::Overloaded`],
+    /// [`BrokerError::StorageFull`] or [`BrokerError::StorageFailed`].
+    pub fn join_group(
+        self: &Arc<Self>,
+        join: JoinGroup,
+        now: Timestamp,
+        reply: impl FnOnce(Result<Joined, BrokerError>) + Send + 'static,
+    ) {
+        if let Err(error) = check_group_id(&join.group) {
+            return reply(Err(error));
+        }
+        if self.coordinator(&join.group).get(&join.group).is_some() {
+            return reply(self.joined(join, None, now));
+        }
+        let beginning = match self.beginning(&join, now) {
+            Ok(beginning) => beginning,
+            Err(error) => return reply(Err(error.into())),
+        };
+        let (broker, group) = (Arc::clone(self), Arc::clone(&join.group));
+        let written = PositionReply::new(move |written| {
+            reply(written.and_then(|_| broker.joined(join, Some(beginning), now)));
+        });
+        self.positions.write_group(&group, Some(beginning.record), self.default_ack(), now, written);
+    }
+
+    fn beginning(&self, join: &JoinGroup, now: Timestamp) -> Result<Beginning, GroupError> {
+        let kept = self.positions.group(&join.group);
+        let (found, wanted) = (kept.map(|kept| kept.kind), GroupKind::Partitioned);
+        if let Some(found) = found.filter(|found| *found != wanted) {
+            return Err(GroupError::Kind { group: join.group.to_string(), found, wanted });
+        }
+        if kept.is_none() && self.positions.groups_count() >= GROUPS_MAX {
+            return Err(GroupError::TooManyGroups);
+        }
+        Ok(self.groups.beginning(kept, join.details.session_timeout_ms, now))
+    }
+
+    fn joined(
+        self: &Arc<Self>,
+        join: JoinGroup,
+        beginning: Option<Beginning>,
+        now: Timestamp,
+    ) -> Result<Joined, BrokerError> {
+        let JoinGroup { group, member, fresh_id, details, claims, sink } = join;
+        let member = member.unwrap_or_else(|| MemberId::fresh(fresh_id));
+        let topics = self.topics_view();
+        let joining = Joining { member: member.clone(), details, claims, sink };
+        let joined = {
+            let mut coordinator = self.coordinator(&group);
+            if let Some(beginning) = beginning {
+                coordinator.begin(&group, beginning, &topics);
+            }
+            coordinator.change(&group, |group| {
+                group.see_topics(&topics);
+                group.join(joining, now)
+            })
+        };
+        let (assignment, due) = joined?;
+        self.write_records(due, now);
+        Ok(Joined { member, assignment })
+    }
+
+    /// Hears from a member. `reads` is everything it still reads, where it says so.
+    ///
+    /// # Errors
+    /// [`GroupError::UnknownGroup`], [`GroupError::UnknownMember`].
+    pub fn heartbeat_group(
+        self: &Arc<Self>,
+        group: &Arc<str>,
+        member: &MemberId,
+        reads: Option<&BTreeSet<TopicPartition>>,
+        now: Timestamp,
+    ) -> Result<Heard, BrokerError> {
+        let heard = self.coordinator(group).change(group, |group| {
+            let assignment = group.heartbeat(member, reads, now)?;
+            Ok(Heard { generation: group.generation(), assignment })
+        });
+        let (heard, due) = heard.map_err(|error| as_unknown_member(error, member))?;
+        self.write_records(due, now);
+        Ok(heard)
+    }
+
+    /// A member goes; what it had goes to the others at once.
+    ///
+    /// # Errors
+    /// [`GroupError::UnknownMember`].
+    pub fn leave_group(
+        self: &Arc<Self>,
+        group: &Arc<str>,
+        member: &MemberId,
+        now: Timestamp,
+    ) -> Result<(), BrokerError> {
+        let left = self.coordinator(group).change(group, |group| group.leave(member, now));
+        let ((), due) = left.map_err(|error| as_unknown_member(error, member))?;
+        self.write_records(due, now);
+        Ok(())
+    }
+
+    /// Whether a member may begin to read a partition. Counts as a sign of life.
+    ///
+    /// # Errors
+    /// [`GroupError::UnknownMember`], [`GroupError::Fenced`].
+    pub fn check_group_reader(
+        &self,
+        group: &Arc<str>,
+        fence: &Fence,
+        partition: &TopicPartition,
+        now: Timestamp,
+    ) -> Result<(), BrokerError> {
+        let checked = self.coordinator(group).change(group, |group| {
+            group.hear(&fence.member, now)?;
+            group.check_reader(&fence.member, fence.generation, partition)
+        });
+        checked.map(|_| ()).map_err(|error| as_unknown_member(error, &fence.member).into())
+    }
+
+    /// Whether a partition is still the member's, who may be about to release it.
+    #[must_use]
+    pub fn is_group_owner(&self, group: &Arc<str>, fence: &Fence, partition: &TopicPartition) -> bool {
+        let coordinator = self.coordinator(group);
+        let live = coordinator.get(group);
+        live.is_some_and(|live| live.group.check_owner(&fence.member, fence.generation, partition).is_ok())
+    }
+
+    /// Makes a group one of another kind than partitioned, or finds that it is one. The reply comes once that is as safe as
+    /// an acknowledgement is by default.
+    ///
+    /// The reply may be as that of [`Broker::join_group`].
+    pub fn claim_group(
+        self: &Arc<Self>,
+        group: &Arc<str>,
+        kind: GroupKind,
+        now: Timestamp,
+        reply: impl FnOnce(Result<(), BrokerError>) + Send + 'static,
+    ) {
+        if let Err(error) = check_group_id(group) {
+            return reply(Err(error));
+        }
+        match self.positions.group(group) {
+            Some(GroupRecord { kind: found, .. }) if found != kind => {
+                let error = GroupError::Kind { group: group.to_string(), found, wanted: kind };
+                return reply(Err(error.into()));
+            }
+            None if self.positions.groups_count() >= GROUPS_MAX => {
+                return reply(Err(GroupError::TooManyGroups.into()));
+            }
+            _ => {}
+        }
+        // Written again where it is on its way: the answer must not come before it is safe.
+        let record = GroupRecord { kind, generations: 0, session_ms: 0 };
+        let written = PositionReply::new(move |written| reply(written.map(|_| ())));
+        self.positions.write_group(group, Some(record), self.default_ack(), now, written);
+    }
+
+    /// Forgets a group without members, and all its positions.
+    ///
+    /// The reply may be [`GroupError::UnknownGroup`], [`GroupError::NotEmpty`] or what a commit may meet.
+    pub fn delete_group(
+        self: &Arc<Self>,
+        group: &Arc<str>,
+        now: Timestamp,
+        reply: impl FnOnce(Result<(), BrokerError>) + Send + 'static,
+    ) {
+        if let Err(error) = self.check_deletable(group) {
+            return reply(Err(error.into()));
+        }
+        let written = PositionReply::new(move |written| reply(written.map(|_| ())));
+        self.positions.delete_group(group, now, written);
+    }
+
+    fn check_deletable(&self, group: &Arc<str>) -> Result<(), GroupError> {
+        self.check_empty(&self.coordinator(group), group)?;
+        let owner = PositionOwner::Group(Arc::clone(group));
+        if self.positions.group(group).is_none() && self.positions.of_owner(&owner).is_empty() {
+            return Err(GroupError::UnknownGroup { group: group.to_string() });
+        }
+        Ok(())
+    }
+
+    fn check_empty(&self, coordinator: &Coordinator, group: &Arc<str>) -> Result<(), GroupError> {
+        let members = coordinator.get(group).map_or(0, |live| live.group.members().len());
+        if members == 0 { Ok(()) } else { Err(GroupError::NotEmpty { group: group.to_string(), members }) }
+    }
+
+    /// Locks the group whose position is to be committed, so that its owner stays who it is. `None` for a client's position.
+    pub(in crate::broker) fn lock_for_commit(
+        &self,
+        key: &PositionKey,
+        fence: Option<&Fence>,
+        now: Timestamp,
+    ) -> Result<Option<MutexGuard<'_, Coordinator>>, BrokerError> {
+        let PositionOwner::Group(group) = &key.owner else { return Ok(None) };
+        let mut coordinator = self.coordinator(group);
+        let Some(fence) = fence else {
+            self.check_empty(&coordinator, group)?;
+            return Ok(Some(coordinator));
+        };
+        let partition = TopicPartition { topic: key.topic.clone(), partition: key.partition };
+        let checked = coordinator.change(group, |group| {
+            group.hear(&fence.member, now)?;
+            group.check_owner(&fence.member, fence.generation, &partition)
+        });
+        checked.map_err(|error| as_unknown_member(error, &fence.member))?;
+        Ok(Some(coordinator))
+    }
+
+    /// Does what time has made due in all groups. To be called about four times a second.
+    pub(in crate::broker) fn step_groups(self: &Arc<Self>, now: Timestamp) {
+        let changed = self.groups.changed_topics(self.topic_counts());
+        let mut due = Vec::new();
+        for mut coordinator in self.groups.coordinators() {
+            due.extend(coordinator.step(changed.as_ref(), now));
+        }
+        self.write_records(due, now);
+        for group in self.groups.unconfirmed(CONFIRMED_AFTER_MS, now) {
+            self.positions.confirm(&PositionOwner::Group(group), now);
+        }
+    }
+
+    fn write_records(self: &Arc<Self>, due: impl IntoIterator<Item = DueRecord>, now: Timestamp) {
+        for (group, record) in due {
+            let written = PositionReply::new(|_| {});
+            self.positions.write_group(&group, Some(record), AckLevel::Leader, now, written);
+        }
+    }
+
+    fn coordinator(&self, group: &str) -> MutexGuard<'_, Coordinator> {
+        self.groups.coordinator(self.positions.slot_of(group))
+    }
+
+    fn topics_view(&self) -> TopicsView {
+        self.groups.view(self.topic_counts())
+    }
+
+    fn topic_counts(&self) -> BTreeMap<TopicName, u32> {
+        let counts = self.topics().into_iter().map(|handle| {
+            let topic = handle.topic();
+            (topic.name.clone(), topic.partitions)
+        });
+        counts.collect()
+    }
+}
+
+fn check_group_id(group: &str) -> Result<(), BrokerError> {
+    let bytes = group.len();
+    if (1..=CLIENT_ID_BYTES_MAX).contains(&bytes) { Ok(()) } else { Err(BrokerError::InvalidClientId { bytes }) }
+}
+
+/// A group without members is one that its member left.
+fn as_unknown_member(error: GroupError, member: &MemberId) -> GroupError {
+    match error {
+        GroupError::UnknownGroup { .. } => GroupError::UnknownMember { member: member.clone() },
+        other => other,
+    }
+}

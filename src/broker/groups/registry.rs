@@ -1,0 +1,192 @@
+//! The coordinators: for each partition of `__offsets` the groups whose ids lead there, with their members.
+//!
+//! Members are not in the log. What the log keeps of a group is its kind, a generation above all it has given out, and how
+//! long its members are expected back after a restart. So a group without members is nothing but its record.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::error::GroupError;
+use super::group::Group;
+use super::kind::{GroupKind, GroupRecord};
+use super::member::Generation;
+use super::selection::TopicsView;
+use crate::types::{Timestamp, TopicName};
+
+/// Groups at most.
+pub const GROUPS_MAX: usize = 100_000;
+/// Generations that are noted in the log as given out before they are.
+const GENERATIONS_AHEAD: u64 = 10_000;
+/// A broker that was not heard of for so long, in milliseconds, was stopped: its members are not to blame.
+const SILENCE_MS: i64 = 3_000;
+
+/// All groups with members.
+#[derive(Debug)]
+pub(in crate::broker) struct Groups {
+    coordinators: Vec<Mutex<Coordinator>>,
+    topics: Mutex<TopicsView>,
+    /// When the broker was started.
+    started_at: Timestamp,
+}
+
+/// The groups of one partition of `__offsets`.
+#[derive(Debug, Default)]
+pub(in crate::broker) struct Coordinator {
+    groups: BTreeMap<Arc<str>, Live>,
+    stepped_at: Option<Timestamp>,
+}
+
+/// A group with members, and its record as far as it is written.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) group: Group,
+    pub(super) record: GroupRecord,
+    /// When its positions were kept from expiring.
+    confirmed_at: Option<Timestamp>,
+}
+
+impl Live {
+    /// What is to be written now, if anything is.
+    fn due_record(&mut self) -> Option<GroupRecord> {
+        let session_ms = self.group.members().values().map(|member| member.details.session_timeout_ms).max();
+        let generation = self.group.generation().0;
+        let is_short = self.record.generations < generation + GENERATIONS_AHEAD / 2;
+        let session_ms = session_ms.unwrap_or(0);
+        if !is_short && session_ms == self.record.session_ms {
+            return None;
+        }
+        let generations = if is_short { generation + GENERATIONS_AHEAD } else { self.record.generations };
+        self.record = GroupRecord { session_ms, generations, ..self.record };
+        Some(self.record)
+    }
+}
+
+/// How a group begins to have members, once its record is written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Beginning {
+    generation: Generation,
+    recovers_until: Option<Timestamp>,
+    pub(super) record: GroupRecord,
+}
+
+/// A record to be written.
+pub(super) type DueRecord = (Arc<str>, GroupRecord);
+
+impl Groups {
+    /// No members anywhere; as many coordinators as `__offsets` has partitions at most.
+    pub(in crate::broker) fn new(coordinators: u32, started_at: Timestamp) -> Groups {
+        let coordinators = (0..coordinators.max(1)).map(|_| Mutex::default()).collect();
+        Groups { coordinators, topics: Mutex::default(), started_at }
+    }
+
+    pub(super) fn coordinator(&self, slot: usize) -> MutexGuard<'_, Coordinator> {
+        self.coordinators[slot % self.coordinators.len()].lock()
+    }
+
+    pub(super) fn coordinators(&self) -> impl Iterator<Item = MutexGuard<'_, Coordinator>> {
+        self.coordinators.iter().map(Mutex::lock)
+    }
+
+    /// The topics as they are now, which is where most groups have seen them.
+    pub(super) fn view(&self, topics: BTreeMap<TopicName, u32>) -> TopicsView {
+        let known = self.topics.lock();
+        if **known == topics { Arc::clone(&known) } else { Arc::new(topics) }
+    }
+
+    /// The topics, where they are others than when this was last asked: then every group is to see them.
+    pub(super) fn changed_topics(&self, topics: BTreeMap<TopicName, u32>) -> Option<TopicsView> {
+        let mut known = self.topics.lock();
+        if **known == topics {
+            return None;
+        }
+        *known = Arc::new(topics);
+        Some(Arc::clone(&known))
+    }
+
+    /// Groups whose positions were not confirmed for so long; they count as confirmed now.
+    pub(super) fn unconfirmed(&self, after_ms: i64, now: Timestamp) -> Vec<Arc<str>> {
+        let mut unconfirmed = Vec::new();
+        for mut coordinator in self.coordinators() {
+            for (id, live) in &mut coordinator.groups {
+                let confirmed_at = *live.confirmed_at.get_or_insert(now);
+                if now.since(confirmed_at) >= after_ms {
+                    live.confirmed_at = Some(now);
+                    unconfirmed.push(Arc::clone(id));
+                }
+            }
+        }
+        unconfirmed
+    }
+
+    /// How a group goes on that has no members and this record: generations above those of before, and members of before a
+    /// restart are expected back.
+    pub(super) fn beginning(&self, kept: Option<GroupRecord>, session_ms: i64, now: Timestamp) -> Beginning {
+        let before = kept.map_or(0, |kept| kept.generations);
+        let expected_until = self.started_at.plus_millis(kept.map_or(0, |kept| kept.session_ms));
+        let generations = before + GENERATIONS_AHEAD;
+        Beginning {
+            generation: Generation(before),
+            recovers_until: (expected_until > now).then_some(expected_until),
+            record: GroupRecord { kind: GroupKind::Partitioned, generations, session_ms },
+        }
+    }
+}
+
+impl Coordinator {
+    pub(super) fn get(&self, group: &str) -> Option<&Live> {
+        self.groups.get(group)
+    }
+
+    pub(super) fn groups(&self) -> impl Iterator<Item = (&Arc<str>, &Live)> {
+        self.groups.iter()
+    }
+
+    /// Lets a group have members, if it has none yet.
+    pub(super) fn begin(&mut self, group: &Arc<str>, beginning: Beginning, topics: &TopicsView) {
+        if let Entry::Vacant(vacant) = self.groups.entry(Arc::clone(group)) {
+            let Beginning { generation, recovers_until, record } = beginning;
+            let group = Group::new(generation, Arc::clone(topics), recovers_until);
+            vacant.insert(Live { group, record, confirmed_at: None });
+        }
+    }
+
+    /// Changes a group that has members; answers with what is to be written for it. Without members it is nothing but its
+    /// record from then on.
+    pub(super) fn change<R>(
+        &mut self,
+        id: &Arc<str>,
+        change: impl FnOnce(&mut Group) -> Result<R, GroupError>,
+    ) -> Result<(R, Option<DueRecord>), GroupError> {
+        let live = self.groups.get_mut(id).ok_or_else(|| GroupError::UnknownGroup { group: id.to_string() })?;
+        let result = change(&mut live.group)?;
+        let due = live.due_record().map(|record| (Arc::clone(id), record));
+        if live.group.members().is_empty() {
+            self.groups.remove(id);
+        }
+        Ok((result, due))
+    }
+
+    /// Does what time has made due in every group; answers with what is to be written.
+    pub(super) fn step(&mut self, topics: Option<&TopicsView>, now: Timestamp) -> Vec<DueRecord> {
+        let silence_ms = self.stepped_at.map_or(0, |before| now.since(before));
+        self.stepped_at = Some(now);
+        let mut due = Vec::new();
+        self.groups.retain(|id, live| {
+            if silence_ms > SILENCE_MS {
+                live.group.excuse(silence_ms);
+            }
+            if let Some(topics) = topics {
+                live.group.set_topics(topics, now);
+            }
+            for (member, reason) in live.group.step(now) {
+                tracing::info!(group = &**id, %member, reason, "a member was removed from its group");
+            }
+            due.extend(live.due_record().map(|record| (Arc::clone(id), record)));
+            !live.group.members().is_empty()
+        });
+        due
+    }
+}
