@@ -396,13 +396,13 @@ class Topics(ServerTestCase):
         client = self.client()
         names = [f"listed-{uuid.uuid4().hex}" for _ in range(3)]
         for name in names:
-            self.assertTrue(client.create_topic(name, 2, None, retention_ms=60_000, cleanup_policy="compact"))
+            self.assertTrue(client.create_topic(name, 2, None, retention_ms=60_000, cleanup_policy="compact,delete"))
         listed = client.list_topics()
         self.assertEqual([listed[name] for name in names], [2, 2, 2])
         described = client.describe_topic(names[0])
         self.assertEqual((described["topic"], len(described["partitions"])), (names[0], 2))
         self.assertEqual(described["effective"]["retention_ms"], 60_000)
-        self.assertEqual(described["effective"]["cleanup_policy"], "compact")
+        self.assertEqual(described["effective"]["cleanup_policy"], "compact,delete")
         self.assertTrue(client.delete_topic(names[0]))
         self.assertNotIn(names[0], client.list_topics())
         with self.assertRaises(WiberError):

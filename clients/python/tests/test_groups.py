@@ -235,16 +235,7 @@ class Conversation(unittest.TestCase):
 
 
 class RealGroups(ServerTestCase):
-    """Skipped, and only skipped, where the server does not know the frames of groups."""
-
-    def setUp(self) -> None:
-        client = self.client()
-        try:
-            client.join_group(f"probe-{uuid.uuid4().hex}", "probe", Gathered()).leave()
-        except Refused as error:
-            if error.code == "unknown_type":
-                self.skipTest("this server does not answer JOIN_GROUP")
-            raise
+    """The real thing."""
 
     def test_two_members_share_and_hand_over(self) -> None:
         first, second = self.client("first"), self.client("second")
@@ -284,6 +275,17 @@ class RealGroups(ServerTestCase):
             following = consumer.poll(BOUND)
             assert following is not None
             self.assertEqual(following.offset, 10)
+            with self.assertRaises(Refused) as caught:
+                client.reset_group(group, {(topic, 0): 3})
+            self.assertEqual(caught.exception.code, "group_not_empty")
+            self.assertFalse(client.delete_group(group))
+            described = client.describe_group(group)
+            self.assertEqual((len(described["members"]), described["partitions"][0]["committed"]), (1, 10))
+        client.reset_group(group, {(topic, 0): 3})
+        self.assertEqual(client.list_offsets(topic, group=group).committed, 3)
+        self.assertIn(group, [entry["group"] for entry in client.list_groups()])
+        self.assertTrue(client.delete_group(group))
+        self.assertNotIn(group, [entry["group"] for entry in client.list_groups()])
 
     def test_a_pattern_at_most_once(self) -> None:
         client = self.client()

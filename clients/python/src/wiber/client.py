@@ -57,10 +57,10 @@ class BrokerClient:
     ...     client.subscribe("orders", partition=0, handler=lambda message: print(message.offset, message.body))
 
     It may be used from any number of threads. A connection that is lost comes back by itself; meanwhile calls wait, for
-    ``limits.request_timeout`` at most. ``create_topic``, ``delete_topic``, ``publish``, ``publish_text``, ``subscribe``
-    and ``unsubscribe`` say by ``True`` or ``False`` whether it worked: ``False`` for what the server refuses and for a
-    connection that stays lost; the reason is logged, and kept in :attr:`last_error`. All other methods raise a
-    :class:`wiber.WiberError`. Wrong usage raises everywhere.
+    ``limits.request_timeout`` at most. ``create_topic``, ``delete_topic``, ``delete_group``, ``publish``,
+    ``publish_text``, ``subscribe`` and ``unsubscribe`` say by ``True`` or ``False`` whether it worked: ``False`` for
+    what the server refuses and for a connection that stays lost; the reason is logged, and kept in :attr:`last_error`.
+    All other methods raise a :class:`wiber.WiberError`. Wrong usage raises everywhere.
 
     Handlers run one after another on a thread of the client's. They may call everything the client offers.
 
@@ -444,7 +444,9 @@ class BrokerClient:
         * ``at_most_once=True``: positions are kept before messages are delivered.
 
         ``on_assigned`` and ``on_revoked`` are called with lists of ``(topic, partition)``: the first before their
-        messages come, the second while the partitions are still ours, so that it may commit. Raises any :class:`wiber.WiberError`.
+        messages come, the second while the partitions are still ours, so that it may commit.
+
+        Raises any :class:`wiber.WiberError`.
         """
         if not callable(handler):
             raise TypeError("handler cannot be called")
@@ -495,6 +497,28 @@ class BrokerClient:
             session_timeout=session_timeout,
             rebalance_timeout=rebalance_timeout,
         )
+
+    def list_groups(self) -> list[dict[str, Any]]:
+        """All groups: ``group``, ``kind``, ``state``, ``members`` (how many) and ``generation`` of each."""
+        groups: list[dict[str, Any]] = _json(self._requests().call(_frames.LIST_GROUPS, b"", repeatable=True))["groups"]
+        return groups
+
+    def describe_group(self, group: str) -> dict[str, Any]:
+        """What the server says of a group: its ``members``, and its ``partitions`` with owner, position and lag."""
+        block = encode_pairs([("wiber.group", checked_text("group", group))])
+        return _json(self._requests().call(_frames.DESCRIBE_GROUP, block, repeatable=True))
+
+    def reset_group(self, group: str, positions: Mapping[tuple[str, int], int]) -> None:
+        """Sets positions of a group without members anew, also backwards: ``{("orders", 0): 120}``."""
+        entries = [{"topic": t, "partition": p, "offset": offset} for (t, p), offset in positions.items()]
+        block = encode_pairs([("wiber.group", checked_text("group", group))])
+        body = json.dumps({"positions": entries}).encode("utf-8")
+        self._requests().call(_frames.RESET_GROUP, block, body, repeatable=True)
+
+    def delete_group(self, group: str) -> bool:
+        """Forgets a group without members, and its positions."""
+        pairs = [("wiber.group", checked_text("group", group))]
+        return self._succeeds(f"deleting group {group!r}", _frames.DELETE_GROUP, pairs)
 
     # Within
 

@@ -187,6 +187,7 @@ class GroupMember:
             if generation >= self.generation:
                 self.generation = generation
                 self._wanted = wanted
+        self._wake.set()
 
     # What the client tells, on its reader's thread
 
@@ -233,7 +234,8 @@ class GroupMember:
 
     def _beat(self) -> None:
         while not self._left.wait(self._heartbeat_s):
-            if not self.member_id:
+            if not self.member_id or self._rejoin or not self._client.is_connected:
+                # Joining again comes first; it counts as well.
                 continue
             try:
                 self._heartbeat(None)
