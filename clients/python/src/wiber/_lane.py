@@ -15,7 +15,7 @@ import time
 from collections import deque
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 from . import _frames
 from ._connection import Connection
@@ -86,7 +86,7 @@ class Lane(Listener):
             self._subscriptions[subscription.prefix] = subscription
         topic, partition = subscription.topic, subscription.partition
         subscription.send_ack = self._acknowledging(topic, partition)
-        with self._urgently():
+        with _Urgent(self, subscription.outcome):
             self._request(subscription)
             try:
                 return subscription.outcome.result(timeout)
@@ -103,9 +103,9 @@ class Lane(Listener):
         """
         if drop:
             self.stop(subscription)
-        with self._urgently():
+        outcome: Future[None] = Future()
+        with _Urgent(self, outcome):
             try:
-                outcome: Future[None] = Future()
                 self._tell_unsubscribe(subscription, outcome)
                 outcome.result(timeout)
             except FutureTimeoutError:
@@ -220,9 +220,6 @@ class Lane(Listener):
             self.connection.post(_frames.encode(ACK, offset, now_ms(), block))
 
         return send_ack
-
-    def _urgently(self) -> _Urgent:
-        return _Urgent(self)
 
     # What the connection tells
 
@@ -359,16 +356,26 @@ def _cost(message: Message) -> int:
 
 
 class _Urgent:
-    """While it is held, the reader goes on although the queue is full."""
+    """While it is held, and the outcome is not known, the reader goes on although the queue is full."""
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: Lane, outcome: Future[Any]) -> None:
         self._lane = lane
+        self._outcome = outcome
+        self._is_held = False
 
     def __enter__(self) -> None:
         with self._lane._lock:
+            self._is_held = True
             self._lane._urgent += 1
             self._lane._changed.notify_all()
+        # On the reader's thread, before it takes in what comes behind the answer.
+        self._outcome.add_done_callback(self._release)
 
     def __exit__(self, *_: object) -> None:
+        self._release()
+
+    def _release(self, *_: object) -> None:
         with self._lane._lock:
-            self._lane._urgent -= 1
+            if self._is_held:
+                self._is_held = False
+                self._lane._urgent -= 1
