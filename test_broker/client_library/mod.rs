@@ -1,6 +1,7 @@
 //! The client library against the real server: killed and started again under a producer and a subscriber.
 
 mod consumer;
+mod lives;
 pub(crate) mod proxy;
 
 use std::collections::BTreeMap;
