@@ -85,8 +85,7 @@ fn speed() -> Result<()> {
             let (mut read, mut passes, mut before) = (0, 0, 0);
             let begun = Instant::now();
             loop {
-                let start =
-                    CompactionStart { floor, remembered: Default::default(), keys_bytes_max: KEYS_BYTES_MAX };
+                let start = CompactionStart { floor, remembered: Default::default(), keys_bytes_max: KEYS_BYTES_MAX };
                 let Some(mut compaction) = log.begin_compaction(&policy, start, now) else { break };
                 let report = loop {
                     if let CompactionTurn::Done(report) = log.compact(&mut compaction, TURN_BYTES)? {
@@ -176,7 +175,10 @@ fn publish(partition: &Arc<Partition>, batch: ProducedBatch) -> Result<Duration>
 
 fn beside() -> Result<()> {
     println!("{:<34} {:>9} {:>9} {:>9} {:>9} {:>12}", "", "p50 ms", "p99 ms", "p99.9 ms", "records", "compacted MB");
-    let rates = [("not compacted", None), ("compacted at the default rate", Some(CompactionLimits::default().bytes_per_second))];
+    let rates = [
+        ("not compacted", None),
+        ("compacted at the default rate", Some(CompactionLimits::default().bytes_per_second)),
+    ];
     for (name, rate) in rates.into_iter().chain([("compacted as fast as it goes", Some(64 << 30))]) {
         let dir = TempDir::new_in(env!("CARGO_TARGET_TMPDIR"))?;
         let threads = WorkPool::start(2, 16)?;

@@ -47,7 +47,8 @@ impl Broker {
             return;
         }
         let due = partitions.iter().filter_map(|partition| Some((partition.compaction_due(now)?, partition)));
-        let dirtiest = due.max_by_key(|(dirty, _)| (dirty.per_mille(), dirty.dirty_bytes)).map(|(_, partition)| partition);
+        let dirtiest =
+            due.max_by_key(|(dirty, _)| (dirty.per_mille(), dirty.dirty_bytes)).map(|(_, partition)| partition);
         let begun = dirtiest.filter(|partition| partition.begin_compaction(limits.keys_bytes_max, now));
         compactor.current = begun.cloned();
         if let Some(current) = &compactor.current {

@@ -4,9 +4,9 @@
 //! partition `__meta:0`; a snapshot only makes reading it faster. This layer knows no wire format and no socket, starts
 //! no thread and reads no clock: time, ids and threads are handed in, so that a test can replay a whole broker.
 
+mod compaction;
 pub mod dedup;
 pub mod delivery;
-mod compaction;
 mod description;
 mod directory_check;
 mod error;

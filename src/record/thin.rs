@@ -89,11 +89,7 @@ impl Glimpses {
     ///
     /// # Errors
     /// [`RecordError`]; a batch that cannot be read is for the caller to keep as it is.
-    pub fn thin(
-        &self,
-        horizon: Timestamp,
-        mut fate: impl FnMut(&Glimpse<'_>) -> Fate,
-    ) -> Result<Thinned, RecordError> {
+    pub fn thin(&self, horizon: Timestamp, mut fate: impl FnMut(&Glimpse<'_>) -> Fate) -> Result<Thinned, RecordError> {
         let (mut stays, mut goes, mut needs_horizon) = (Vec::new(), false, false);
         self.walk(|glimpse, range| match fate(glimpse) {
             Fate::Goes => goes = true,

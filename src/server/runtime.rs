@@ -214,7 +214,8 @@ impl WorkPool {
             is_done_here: AtomicBool::new(false),
         });
         let mut threads = Vec::with_capacity(writers + syncers + 1);
-        let kinds = [("writer", writers, Kind::Write), ("syncer", syncers, Kind::Sync), ("compactor", 1, Kind::Compact)];
+        let kinds =
+            [("writer", writers, Kind::Write), ("syncer", syncers, Kind::Sync), ("compactor", 1, Kind::Compact)];
         for (name, count, queue) in kinds {
             for number in 0..count.max(1) {
                 let pool = Arc::clone(&pool);
@@ -415,7 +416,8 @@ mod tests {
             };
             let options = broker_options(&load(None, [], &Overrides::default()).unwrap().config);
             let broker = Broker::open(options, start).unwrap().0;
-            let wanted = InternalTopic { partitions: 16, sync: SyncPolicy::Interval { millis: 1_000 }, is_compacted: false };
+            let wanted =
+                InternalTopic { partitions: 16, sync: SyncPolicy::Interval { millis: 1_000 }, is_compacted: false };
             let own = broker.ensure_internal_topic(&TopicName::new("__own").unwrap(), wanted, now()).unwrap();
             assert_eq!(own.partitions_count(), 16);
             let (done, replies) = mpsc::channel();

@@ -18,8 +18,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use super::metadata::{MetadataLimits, TopicSettings};
 use super::CompactionLimits;
+use super::metadata::{MetadataLimits, TopicSettings};
 use super::positions::PositionLimits;
 use super::*;
 use crate::disk::Disk;

@@ -51,7 +51,9 @@ impl Cleaning {
             let next = compaction.inputs.get(self.number + 1).copied();
             if self.cursor.is_none() {
                 self.cursor = Some(Cursor::open(log, &input.record)?);
-                if self.output.is_none() && next.is_some_and(|next| compaction.may_join(input.bytes(), &input.record, &next)) {
+                if self.output.is_none()
+                    && next.is_some_and(|next| compaction.may_join(input.bytes(), &input.record, &next))
+                {
                     self.begin(compaction, log, &input)?;
                 }
             }

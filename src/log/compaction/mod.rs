@@ -238,9 +238,12 @@ impl PartitionLog {
 /// The sealed segments that lie wholly below the floor, up to the first that holds a record too young.
 fn eligible(file: &PartitionFile, policy: &CompactionPolicy, floor: Offset, now: Timestamp) -> Vec<Input> {
     let newest = now.plus_millis(-policy.min_lag_ms);
-    let is_young = |record: &SegmentRecord| policy.min_lag_ms > 0 && record.max_timestamp().is_some_and(|max| max > newest);
+    let is_young =
+        |record: &SegmentRecord| policy.min_lag_ms > 0 && record.max_timestamp().is_some_and(|max| max > newest);
     let pairs = file.segments.windows(2).map(|pair| Input { record: pair[0], end: pair[1].base });
-    pairs.take_while(|input| input.end <= floor && (input.end <= file.compacted_to || !is_young(&input.record))).collect()
+    pairs
+        .take_while(|input| input.end <= floor && (input.end <= file.compacted_to || !is_young(&input.record)))
+        .collect()
 }
 
 impl Compaction {

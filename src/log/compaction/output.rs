@@ -146,8 +146,7 @@ impl Output {
             self.flush()?;
         }
         self.sync()?;
-        let sealed =
-            SealedSegment { bytes: self.point.position, max_timestamp_ms: self.point.max_timestamp.millis() };
+        let sealed = SealedSegment { bytes: self.point.position, max_timestamp_ms: self.point.max_timestamp.millis() };
         Ok((SegmentRecord { sealed: Some(sealed), ..self.record }, self.entries.index, self.temporary))
     }
 

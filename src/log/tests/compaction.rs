@@ -122,7 +122,13 @@ fn read_all(log: &PartitionLog) -> Vec<Batch> {
 }
 
 /// Every record there is was appended so; of every key the newest is there; nothing beyond where compaction came is gone.
-fn check(log: &PartitionLog, written: &BTreeMap<u64, Written>, compacted_to: u64, tombstones: Tombstones, older: Older) {
+fn check(
+    log: &PartitionLog,
+    written: &BTreeMap<u64, Written>,
+    compacted_to: u64,
+    tombstones: Tombstones,
+    older: Older,
+) {
     let mut found = BTreeMap::new();
     for batch in read_all(log) {
         let header = *batch.header();

@@ -30,8 +30,12 @@ fn every_choice_of_records() {
         let all: Vec<_> = whole.records().unwrap().map(Result::unwrap).collect();
         for choice in 0..81_usize {
             let fates: Vec<Fate> = (0..4_u32).map(|place| fates[choice / 3_usize.pow(place) % 3]).collect();
-            let expected: Vec<_> =
-                all.iter().zip(&fates).filter(|(_, fate)| **fate != Fate::Goes).map(|(record, _)| record.clone()).collect();
+            let expected: Vec<_> = all
+                .iter()
+                .zip(&fates)
+                .filter(|(_, fate)| **fate != Fate::Goes)
+                .map(|(record, _)| record.clone())
+                .collect();
             let has_horizon = fates.contains(&Fate::StaysUntilHorizon);
             let part = match thin(&whole, &fates) {
                 Thinned::Nothing => {
@@ -55,7 +59,8 @@ fn every_choice_of_records() {
             let horizon = header.delete_horizon().map(Timestamp::millis);
             assert_eq!(horizon, has_horizon.then_some(90_000_000));
             // A horizon that is set stays.
-            let stays: Vec<Fate> = fates.iter().map(|fate| if *fate == Fate::Goes { *fate } else { Fate::StaysUntilHorizon }).collect();
+            let stays: Vec<Fate> =
+                fates.iter().map(|fate| if *fate == Fate::Goes { *fate } else { Fate::StaysUntilHorizon }).collect();
             if has_horizon {
                 assert_eq!(thin(&part, &stays), Thinned::Whole);
             }
