@@ -192,7 +192,6 @@ struct Content {
     compacted_to: u64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
 fn is_zero<T: PartialEq + Default>(value: &T) -> bool {
     *value == T::default()
 }
