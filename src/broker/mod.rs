@@ -21,11 +21,14 @@ mod places;
 pub mod positions;
 mod producer_ids;
 pub mod publish;
+pub mod queues;
 mod settling;
+mod skew;
 pub mod snapshot;
 #[cfg(test)]
 pub(crate) mod tests;
 mod topic;
+mod topic_changes;
 mod topic_commands;
 
 use std::collections::BTreeMap;
@@ -40,12 +43,13 @@ pub use internal_topics::InternalTopic;
 pub use open::{BrokerStart, OpenSummary, PartitionOpened};
 pub use options::{BrokerOptions, TopicDefaults};
 pub use positions::{CLIENT_ID_BYTES_MAX, PositionKey, PositionOwner};
+pub use skew::Skew;
 pub use topic::{Slot, TopicHandle};
 pub use topic_commands::{CommandReply, CreatedTopic, TopicChange};
 
 use crate::log::{DataDirectory, SpaceReserve};
 use crate::replica::{AckLevel, Partition, ReplicaContext, SyncPolicy};
-use crate::types::{PartitionIndex, TopicName};
+use crate::types::{PartitionIndex, SharedClock, TopicName};
 use compaction::Compactor;
 use dedup::MessageIds;
 use groups::Groups;
@@ -54,6 +58,7 @@ use meta_log::MetaLog;
 use positions::Positions;
 use producer_ids::ProducerIds;
 use snapshot::SnapshotStore;
+use topic_changes::TopicChanges;
 
 /// The broker: its topics, its metadata, its snapshots.
 #[derive(Debug)]
@@ -66,10 +71,12 @@ pub struct Broker {
     snapshots: SnapshotStore,
     schedule: Mutex<SnapshotSchedule>,
     topics: RwLock<BTreeMap<TopicName, Arc<TopicHandle>>>,
+    topic_changes: TopicChanges,
     meta: Mutex<MetaLog>,
     meta_partition: Arc<Partition>,
     producer_ids: Mutex<ProducerIds>,
     positions: Arc<Positions>,
+    clock: Arc<SharedClock>,
     compactor: Mutex<Compactor>,
     groups: Groups,
 }
@@ -125,6 +132,12 @@ impl Broker {
     #[must_use]
     pub fn options(&self) -> &BrokerOptions {
         &self.options
+    }
+
+    /// The clock that stamps what is published.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<SharedClock> {
+        &self.clock
     }
 
     /// The data directory.

@@ -18,6 +18,7 @@ use super::options::BrokerOptions;
 use super::positions::{OFFSETS_TOPIC, Positions, PositionsStart};
 use super::snapshot::{LogPointSnapshot, PartitionSnapshot, Snapshot, SnapshotStore};
 use super::topic::{Slot, TopicHandle};
+use super::topic_changes::TopicChanges;
 use crate::disk::Disk;
 use crate::log::{DataDirectory, HandleCache, LogContext, LogError, LogPoint, PartitionFiles, SpaceReserve};
 use crate::replica::{
@@ -101,10 +102,12 @@ impl Broker {
             snapshots,
             schedule: Mutex::new(schedule),
             topics: RwLock::new(topics),
+            topic_changes: TopicChanges::default(),
             meta: Mutex::new(meta),
             meta_partition,
             producer_ids: Mutex::default(),
             positions,
+            clock: Arc::default(),
             compactor: Mutex::default(),
             groups,
         };

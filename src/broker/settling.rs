@@ -133,6 +133,7 @@ impl Broker {
         let slots = partitions.into_iter().map(Slot::Open).collect();
         let ids = self.ids.as_ref().map(MessageIds::of_new_topic);
         self.topics.write().insert(name.clone(), Arc::new(TopicHandle::new(topic, slots).with_ids(ids)));
+        self.topic_changes.announce();
         Ok(shown)
     }
 
@@ -146,11 +147,13 @@ impl Broker {
             partition.set_options(options);
         }
         self.topics.write().insert(name.clone(), handle);
+        self.topic_changes.announce();
         Ok(shown)
     }
 
     fn hide_topic(&self, topic: &Topic) -> CreatedTopic {
         let handle = self.topics.write().remove(&topic.name);
+        self.topic_changes.announce();
         self.positions.forget(topic.id, &topic.name);
         for partition in handle.iter().flat_map(|handle| handle.open_partitions()) {
             partition.close(PartitionClosed::TopicDeleted { topic: topic.name.clone() });

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::dedup::{LoadTask, TopicIds};
 use super::error::BrokerError;
 use super::metadata::Topic;
+use super::skew::{Skew, TopicSkew};
 use crate::replica::Partition;
-use crate::types::{CleanupPolicy, PartitionIndex, partition_for_key};
+use crate::types::{CleanupPolicy, PartitionIndex, Timestamp, partition_for_key};
 
 /// One partition of a topic, or why it is not there.
 #[derive(Debug, Clone)]
@@ -25,12 +26,13 @@ pub struct TopicHandle {
     slots: Vec<Slot>,
     next_in_turn: Arc<AtomicU32>,
     ids: Option<Arc<TopicIds>>,
+    skew: Arc<TopicSkew>,
 }
 
 impl TopicHandle {
     pub(crate) fn new(topic: Topic, slots: Vec<Slot>) -> TopicHandle {
         assert!(!slots.is_empty(), "a topic has a partition");
-        TopicHandle { topic, slots, next_in_turn: Arc::default(), ids: None }
+        TopicHandle { topic, slots, next_in_turn: Arc::default(), ids: None, skew: Arc::default() }
     }
 
     /// The same, with the message ids it remembers.
@@ -96,10 +98,22 @@ impl TopicHandle {
     /// The topic after it was altered: with `more` partitions behind those it has. What it remembers goes on.
     pub(crate) fn altered(&self, topic: Topic, more: Vec<Arc<Partition>>) -> TopicHandle {
         let slots = self.slots.iter().cloned().chain(more.into_iter().map(Slot::Open)).collect();
-        TopicHandle { topic, slots, next_in_turn: Arc::clone(&self.next_in_turn), ids: self.ids.clone() }
+        let (next_in_turn, skew) = (Arc::clone(&self.next_in_turn), Arc::clone(&self.skew));
+        TopicHandle { topic, slots, next_in_turn, ids: self.ids.clone(), skew }
     }
 
-    pub(crate) fn open_partitions(&self) -> impl Iterator<Item = &Arc<Partition>> {
+    /// How far its publishers' clocks were from ours lately; none where nobody has published.
+    #[must_use]
+    pub fn clock_skew(&self, now: Timestamp) -> Option<Skew> {
+        self.skew.skew(now)
+    }
+
+    pub(crate) fn skew(&self) -> &Arc<TopicSkew> {
+        &self.skew
+    }
+
+    /// Those of its partitions that are open, in order.
+    pub fn open_partitions(&self) -> impl Iterator<Item = &Arc<Partition>> {
         self.slots.iter().filter_map(|slot| match slot {
             Slot::Open(partition) => Some(partition),
             Slot::Offline(_) => None,

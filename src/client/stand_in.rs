@@ -1,5 +1,6 @@
 //! A peer on a loopback socket that plays a broker's part, for tests of the client and its command line.
 
+mod groups;
 pub(crate) mod scripted;
 
 use std::collections::BTreeMap;
@@ -78,6 +79,7 @@ fn answer(frame: &Frame, stored: &mut BTreeMap<u64, bytes::Bytes>, out: &mut Byt
                     timestamp: NOW,
                     key: Some(b"\xff"),
                     value: Some(value),
+                    stamp: None,
                 };
                 let header: (&[u8], Option<&[u8]>) = (b"colour", Some(b"red"));
                 reply::data(out, &record, [header].into_iter()).expect("fits");
@@ -95,6 +97,13 @@ fn answer(frame: &Frame, stored: &mut BTreeMap<u64, bytes::Bytes>, out: &mut Byt
         | Request::PublishBatch(_)
         | Request::InitProducer
         | Request::ListOffsets(_)
+        | Request::JoinGroup(_)
+        | Request::GroupHeartbeat(_)
+        | Request::LeaveGroup(_)
+        | Request::ListGroups
+        | Request::DescribeGroup(_)
+        | Request::ResetGroup(_)
+        | Request::DeleteGroup(_)
         | Request::SubscribeBatches(_) => {
             reply::error_ack(out, sequence, NOW, ErrorCode::UnknownType, "not played here", &[]);
         }

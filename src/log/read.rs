@@ -59,6 +59,8 @@ struct Source {
     /// The end of the segment's records.
     end_offset: Offset,
     end_position: u64,
+    /// The largest effective timestamp in it, where it takes appends.
+    max_timestamp: Option<Timestamp>,
     reader: Reader,
 }
 
@@ -221,8 +223,12 @@ impl PartitionLog {
         }
     }
 
-    /// The first batch, at `from` or beyond, that reaches a time: its base offset. `None` where every batch below
-    /// `upto` is older.
+    /// The first batch that reaches a time. `None` where every batch below `upto` is older.
+    ///
+    /// A batch's time is the one that retention uses, too: its records', but never over an hour after its append, and
+    /// where they have none the append's. When a batch was appended is known only as closely as the index is; so one whose
+    /// records have no time, or claim to come from the future, may be found although it is older than asked for, by an
+    /// index interval at most. None that is younger is ever passed over.
     ///
     /// # Errors
     /// As [`PartitionLog::read`].
@@ -249,6 +255,9 @@ impl PartitionLog {
                 continue;
             }
             let Some(source) = self.source_of(file, record.base, Patience::Waits)? else { continue };
+            if source.max_timestamp.is_some_and(|max| max < time) {
+                continue;
+            }
             let entry = source.entry_before_time(time);
             let mut next = entry.map_or(source.base, |entry| source.base.plus(u64::from(entry.relative_offset)));
             next = next.max(file.log_start);
@@ -283,8 +292,10 @@ impl PartitionLog {
         if record.base == active.base {
             // A roll may have come in between: the segment is then whole and still open here.
             let end = (end.segment == active.base).then_some(end);
+            let max_timestamp = end.map(|end| end.max_timestamp);
             let (end_offset, end_position) = end.map_or((Offset::MAX, u64::MAX), |end| (end.next_offset, end.position));
-            return Ok(Some(Source { base: record.base, end_offset, end_position, reader: Reader::Active(active) }));
+            let reader = Reader::Active(active);
+            return Ok(Some(Source { base: record.base, end_offset, end_position, max_timestamp, reader }));
         }
         let (log, index) = (self.files.log_of(&record), self.files.index_of(&record));
         let disk = &*self.context.disk;
@@ -296,13 +307,16 @@ impl PartitionLog {
         let reader = opened.map_err(|error| LogError::io("open", &log, error))?;
         let end_position = record.sealed.map_or(u64::MAX, |sealed| sealed.bytes);
         let end_offset = next_base.unwrap_or(Offset::MAX);
-        Ok(Some(Source { base: record.base, end_offset, end_position, reader: Reader::Sealed(reader) }))
+        let reader = Reader::Sealed(reader);
+        Ok(Some(Source { base: record.base, end_offset, end_position, max_timestamp: None, reader }))
     }
 }
 
-/// Whether a record of the batch reaches a time. One that stands for records compaction took has none.
+/// Whether a record of the batch reaches a time, or may: one without a time is as old as its append. A batch that stands for
+/// records compaction took has none.
 fn reaches(header: &BatchHeader, time: Timestamp) -> bool {
-    header.records_count > 0 && header.max_timestamp >= time
+    let has_time = header.max_timestamp >= Timestamp::from_millis(0);
+    header.records_count > 0 && (!has_time || header.max_timestamp >= time)
 }
 
 /// One read under way within one segment.

@@ -2,4 +2,5 @@
 //!
 //! Nothing here does I/O, reads a clock, panics on a peer's bytes or trusts a length it was sent.
 
+pub mod lines;
 pub mod native;

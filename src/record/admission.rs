@@ -18,8 +18,9 @@ use super::batch::{Batch, checksum, verify_exact};
 use super::compression::{Compression, DecodeLimits, decompress};
 use super::error::{AdmissionError, RecordDefect};
 use super::header::{BatchHeader, HEADER_BYTES, write_crc, write_max_timestamp, write_numbering};
+use super::stamp::stamp_of;
 use super::walk::next_record;
-use crate::types::{Epoch, Offset, Timestamp};
+use crate::types::{Epoch, Offset, Stamp, Timestamp};
 
 /// What a client's batch may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,6 +111,13 @@ impl ProducedBatch {
     #[must_use]
     pub fn largest_value_bytes(&self) -> Option<usize> {
         self.largest_value_bytes
+    }
+
+    /// Its stamp, where it has one and is not compressed.
+    #[must_use]
+    pub fn stamp(&self) -> Option<Stamp> {
+        let is_plain = self.header.attributes.compression() == Some(Compression::None);
+        if is_plain { stamp_of(&self.bytes[HEADER_BYTES..]) } else { None }
     }
 
     /// Whether every record has a key, which a topic that is compacted asks for; `None` where the records cannot be read.

@@ -12,11 +12,22 @@ pub struct Console {
     pub client_command: String,
 }
 
+/// Where the server listens.
+#[derive(Debug)]
+pub(super) struct Addresses {
+    pub(super) native: String,
+    pub(super) lines: Option<String>,
+}
+
 /// Says where the server listens and what an acknowledgement means.
-pub(super) fn announce(config: &Config, console: &Console, broker: &Broker, address: &str) {
+pub(super) fn announce(config: &Config, console: &Console, broker: &Broker, addresses: &Addresses) {
+    let address = addresses.native.as_str();
     let data_dir = broker.directory().path().display().to_string();
     let topics = broker.topics().len();
     tracing::info!(%address, data_dir, topics, version = env!("CARGO_PKG_VERSION"), "listening (native protocol)");
+    if let Some(address) = &addresses.lines {
+        tracing::info!(%address, "listening (line protocol)");
+    }
     match config.storage.sync {
         SyncMode::Always => tracing::info!("an acknowledged record is on disk (storage.sync=always)"),
         SyncMode::Interval => tracing::warn!(
@@ -39,14 +50,13 @@ pub(super) fn announce(config: &Config, console: &Console, broker: &Broker, addr
 
 /// Says that the sections of further listeners are understood, and that nothing listens there.
 fn announce_absent_listeners(config: &Config) {
-    let (lines, http, kafka) = (&config.lines, &config.http, &config.kafka);
-    let sections = [("lines", lines.enabled), ("http", http.enabled), ("kafka", kafka.enabled)];
+    let sections = [("http", config.http.enabled), ("kafka", config.kafka.enabled)];
     let enabled: Vec<&str> = sections.iter().filter(|(_, is_enabled)| *is_enabled).map(|(name, _)| *name).collect();
     let names = enabled.join(", ");
     if enabled.iter().any(|section| config.is_given(&format!("{section}.port"))) {
-        tracing::info!(sections = names, "this version listens on the native protocol's port alone");
+        tracing::info!(sections = names, "this version does not listen for these");
     } else if !enabled.is_empty() {
-        tracing::debug!(sections = names, "this version listens on the native protocol's port alone");
+        tracing::debug!(sections = names, "this version does not listen for these");
     }
 }
 

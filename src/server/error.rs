@@ -25,6 +25,17 @@ pub enum ServerError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// An address of the line protocol cannot be listened on.
+    #[error(
+        "cannot listen on {address} for lines: {source}; lines.host (WIBER_HOST) and lines.port (WIBER_PORT) say where, \
+         and lines.enabled=false does without"
+    )]
+    ListenForLines {
+        /// The address.
+        address: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// Too few files can be open at one time.
     #[error(transparent)]
     Descriptors(#[from] TooFewDescriptors),

@@ -7,6 +7,7 @@ use crate::broker::metadata::MetadataLimits;
 use crate::broker::positions::PositionLimits;
 use crate::broker::publish::PublishLimits;
 use crate::broker::{BrokerOptions, CompactionLimits, TopicDefaults};
+use crate::listener::lines::LinesOptions;
 use crate::listener::native::NativeOptions;
 use crate::log::{LogOptions, RetentionPolicy};
 use crate::replica::producers::ProducerLimits;
@@ -88,6 +89,16 @@ pub(super) fn native_options(config: &Config) -> NativeOptions {
         outgoing_bytes: server.outgoing_bytes,
         message_bytes_max: config.topics.max_message_size,
         auto_create: config.topics.auto_create,
+    }
+}
+
+/// What the lines listener is told.
+pub(super) fn lines_options(config: &Config) -> LinesOptions {
+    LinesOptions {
+        idle_timeout: config.lines.idle_timeout,
+        connection_timeout: config.server.connection_timeout,
+        probe_interval: config.server.heartbeat_interval,
+        message_bytes_max: config.topics.max_message_size,
     }
 }
 

@@ -18,9 +18,10 @@ pub fn preflight(config: &Config) -> Vec<String> {
     if let Some(path) = config.logging.file.as_ref().filter(|path| path.is_dir()) {
         warnings.push(format!("logging.file '{}' is a directory here: a start would fail", path.display()));
     }
-    if let Some(reason) = unresolved(&config.server.host) {
-        warnings
-            .push(format!("server.host '{}' names no address here ({reason}): a start would fail", config.server.host));
+    for (key, host) in [("server.host", &config.server.host), ("lines.host", &config.lines.host)] {
+        if let Some(reason) = unresolved(host).filter(|_| key != "lines.host" || config.lines.enabled) {
+            warnings.push(format!("{key} '{host}' names no address here ({reason}): a start would fail"));
+        }
     }
     let (needs, limit) = (needs(config), reachable_limit());
     match needs.connections_within(limit) {

@@ -7,19 +7,22 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 
 use super::address::listen_on;
-use super::announce::{Console, announce, report};
+use super::announce::{Addresses, Console, announce, report};
 use super::config::Config;
 use super::descriptors::{Needs, raise_limit};
 use super::error::ServerError;
 use super::logging::LogFile;
-use super::options::{broker_options, native_options};
+use super::options::{broker_options, lines_options, native_options};
 use super::runtime::{self, Housekeeper, PoolThreads, WorkPool};
 use crate::broker::metadata::TopicSettings;
 use crate::broker::{Broker, BrokerStart, CommandReply};
 use crate::disk::{Disk, RealDisk};
-use crate::listener::native::{NativeListener, NativeOptions, Surroundings};
+use crate::listener::lines::LinesListener;
+use crate::listener::native::{NativeListener, NativeOptions};
+use crate::listener::{Shared, Surroundings};
 use crate::replica::WorkQueue;
 use crate::types::TopicName;
 
@@ -43,9 +46,9 @@ pub fn serve(config: &Config, log_file: &LogFile, console: &Console) -> Result<(
     let pool = WorkPool::start(config.storage.writer_threads, config.storage.sync_threads)?;
     let opened = runtime.block_on(start(config, &pool));
     let result = match opened {
-        Ok((broker, listener)) => {
+        Ok((broker, sockets)) => {
             let life = Life { config, log_file, console, connections_max };
-            let result = runtime.block_on(life.listen(&broker, listener));
+            let result = runtime.block_on(life.listen(&broker, sockets));
             stop(&broker);
             result
         }
@@ -56,12 +59,42 @@ pub fn serve(config: &Config, log_file: &LogFile, console: &Console) -> Result<(
     result
 }
 
+/// Sockets that listen.
+struct Sockets {
+    native: TcpListener,
+    lines: Option<TcpListener>,
+}
+
+impl Sockets {
+    async fn listen(config: &Config) -> Result<Sockets, ServerError> {
+        let (host, port) = (&config.server.host, config.server.port);
+        let native = listen_on(host, port).await;
+        let address = || format!("{host}:{port}");
+        let native = native.map_err(|source| ServerError::Listen { address: address(), source })?;
+        Ok(Sockets { native, lines: listen_for_lines(config).await? })
+    }
+}
+
+/// The line protocol's socket, where it is wanted. A default port that is taken turns it off, so that two servers can run
+/// on one host.
+async fn listen_for_lines(config: &Config) -> Result<Option<TcpListener>, ServerError> {
+    let (host, port) = (&config.lines.host, config.lines.port);
+    if !config.lines.enabled {
+        return Ok(None);
+    }
+    match listen_on(host, port).await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && !config.is_given("lines.port") => {
+            tracing::warn!(address = %format!("{host}:{port}"), "no line protocol: another program listens there, and lines.port was left at its default");
+            Ok(None)
+        }
+        Err(source) => Err(ServerError::ListenForLines { address: format!("{host}:{port}"), source }),
+    }
+}
+
 /// Listens first, so that a taken port is known before any data is touched, and opens the data.
-async fn start(config: &Config, pool: &PoolThreads) -> Result<(Arc<Broker>, TcpListener), ServerError> {
-    let (host, port) = (&config.server.host, config.server.port);
-    let address = || format!("{host}:{port}");
-    let bound = listen_on(host, port).await;
-    let listener = bound.map_err(|source| ServerError::Listen { address: address(), source })?;
+async fn start(config: &Config, pool: &PoolThreads) -> Result<(Arc<Broker>, Sockets), ServerError> {
+    let sockets = Sockets::listen(config).await?;
     let begin = BrokerStart {
         disk: Arc::new(RealDisk),
         queue: pool.queue() as Arc<dyn WorkQueue>,
@@ -76,7 +109,7 @@ async fn start(config: &Config, pool: &PoolThreads) -> Result<(Arc<Broker>, TcpL
     for (topic, partitions) in &config.topics.create {
         create_topic(&broker, topic, *partitions).await?;
     }
-    Ok((broker, listener))
+    Ok((broker, sockets))
 }
 
 /// Clients' positions need a topic; where it cannot be made now, housekeeping tries again.
@@ -115,17 +148,17 @@ struct Life<'a> {
 }
 
 impl Life<'_> {
-    async fn listen(&self, broker: &Arc<Broker>, listener: TcpListener) -> Result<(), ServerError> {
-        let address = listener.local_addr()?;
+    async fn listen(&self, broker: &Arc<Broker>, sockets: Sockets) -> Result<(), ServerError> {
+        let lines = sockets.lines.as_ref().map(TcpListener::local_addr).transpose()?;
+        let addresses = Addresses {
+            native: sockets.native.local_addr()?.to_string(),
+            lines: lines.map(|address| address.to_string()),
+        };
         let housekeeper = Housekeeper::start(Arc::clone(broker))?;
-        let surroundings =
-            Surroundings { now: Arc::new(runtime::now), fresh_topic_id: Arc::new(runtime::fresh_topic_id) };
-        let options = NativeOptions { connections_max: self.connections_max, ..native_options(self.config) };
-        let native = NativeListener::new(Arc::clone(broker), options, surroundings);
         let (stop, stopped) = watch::channel(false);
-        let serving = tokio::spawn(native.serve(listener, stopped));
+        let serving = self.serve(broker, sockets, &stopped);
         let mut signals = Signals::listen()?;
-        announce(self.config, self.console, broker, &address.to_string());
+        announce(self.config, self.console, broker, &addresses);
         signals.wait_for_stop(self.log_file, self.console).await;
         tracing::info!("stopping: no more connections; a second signal ends at once");
         tokio::spawn(async move {
@@ -134,9 +167,31 @@ impl Life<'_> {
             std::process::exit(1);
         });
         let _served = stop.send(true);
-        let _closed = serving.await;
+        for listener in serving {
+            let _closed = listener.await;
+        }
         tokio::task::spawn_blocking(|| housekeeper.stop()).await.map_err(io::Error::other)?;
         Ok(())
+    }
+}
+
+impl Life<'_> {
+    /// Serves every socket until `stopped` says so.
+    fn serve(&self, broker: &Arc<Broker>, sockets: Sockets, stopped: &watch::Receiver<bool>) -> Vec<JoinHandle<()>> {
+        let surroundings = Surroundings {
+            now: Arc::new(runtime::now),
+            fresh_topic_id: Arc::new(runtime::fresh_topic_id),
+            fresh_member_id: Arc::new(runtime::fresh_id),
+        };
+        let options = NativeOptions { connections_max: self.connections_max, ..native_options(self.config) };
+        let shared = Shared::new(self.connections_max, options.incoming_bytes, options.outgoing_bytes);
+        let native = NativeListener::sharing(Arc::clone(broker), options, surroundings.clone(), &shared);
+        let mut serving = vec![tokio::spawn(native.serve(sockets.native, stopped.clone()))];
+        if let Some(socket) = sockets.lines {
+            let lines = LinesListener::new(Arc::clone(broker), lines_options(self.config), surroundings, &shared);
+            serving.push(tokio::spawn(lines.serve(socket, stopped.clone())));
+        }
+        serving
     }
 }
 

@@ -4,12 +4,13 @@ pub(crate) mod batches;
 mod chance;
 mod client;
 mod files;
+pub(crate) mod lines;
 pub(crate) mod peer;
 mod server;
 mod wire;
 
 pub(crate) use chance::{Chance, a_moment};
-pub(crate) use client::{client, client_with_input};
+pub(crate) use client::{Ran, client, client_with_input};
 pub(crate) use files::{delete_derived, only_log};
 pub(crate) use server::{Server, Setup};
 pub(crate) use wire::{Wire, offset, request};

@@ -43,6 +43,12 @@ impl Setup {
         self
     }
 
+    /// Leaves a variable unset.
+    pub(crate) fn unset(mut self, name: &str) -> Setup {
+        self.variables.retain(|(other, _)| other != name);
+        self
+    }
+
     /// Lists a part of a WARN or ERROR line as no failure.
     pub(crate) fn expect_line(mut self, part: &'static str) -> Setup {
         self.expected.push(part);

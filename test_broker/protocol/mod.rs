@@ -8,6 +8,7 @@ mod create;
 mod delivery;
 mod fetch;
 mod frames;
+mod groups;
 mod heartbeats;
 mod limits;
 mod original;

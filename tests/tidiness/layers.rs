@@ -65,6 +65,8 @@ fn an_upward_import_is_caught() {
         ("src/types/name.rs", "fn f() { crate::record::verify(b) }", "src/types/name.rs:1"),
         ("src/disk/mod.rs", "use crate::log as l;", "`disk` must not name"),
         ("src/protocol/native/frame.rs", "\nuse crate::broker::Broker;", ":2: `protocol`"),
+        ("src/protocol/lines/codec.rs", "use crate::broker::queues;", "`protocol` must not name"),
+        ("src/broker/queues/group.rs", "use crate::listener::lines::LinesListener;", "`broker` must not name"),
         ("src/listener/native/mod.rs", "use crate::disk::Disk;", "`crate::disk::Disk`"),
         ("src/client/mod.rs", "use crate::server;", "`crate::server`"),
         ("src/cli/client/publish.rs", "use crate::server;", "`crate::server`"),

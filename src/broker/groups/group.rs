@@ -130,10 +130,7 @@ impl Group {
             let losers: BTreeSet<_> = known.filter_map(|claim| self.reclaim(&id, claim)).collect();
             losers.iter().for_each(|loser| self.tell(loser));
         }
-        self.settle(now);
-        if let Some(member) = self.members.get_mut(&id) {
-            member.is_untold = false;
-        }
+        self.settle(Some(&id), now);
         Ok(self.assignment(&id))
     }
 
@@ -165,7 +162,7 @@ impl Group {
         self.hear(id, now)?;
         if let Some(reads) = reads {
             self.release_all_but(id, reads, false);
-            self.settle(now);
+            self.settle(Some(id), now);
         }
         let member = self.members.get_mut(id).ok_or_else(|| GroupError::UnknownMember { member: id.clone() })?;
         let is_untold = std::mem::take(&mut member.is_untold);
@@ -195,7 +192,7 @@ impl Group {
         if !self.remove(id) {
             return Err(GroupError::UnknownMember { member: id.clone() });
         }
-        self.settle(now);
+        self.settle(None, now);
         Ok(())
     }
 
@@ -224,7 +221,7 @@ impl Group {
         });
         let has_recovered = self.recovery.take_if(|recovery| recovery.until <= now).is_some();
         if has_recovered || !overdue.is_empty() {
-            self.settle(now);
+            self.settle(None, now);
         }
         overdue
     }
@@ -245,7 +242,7 @@ impl Group {
     /// Topics have come, gone or grown.
     pub(super) fn set_topics(&mut self, topics: &TopicsView, now: Timestamp) {
         self.see_topics(topics);
-        self.settle(now);
+        self.settle(None, now);
     }
 
     /// Whether the member may commit: the partition is its own since that generation or earlier.
@@ -278,8 +275,8 @@ impl Group {
         if is_assigned { Ok(()) } else { Err(fenced()) }
     }
 
-    /// Finds new targets, gives what is free to them, and tells whoever is affected.
-    fn settle(&mut self, now: Timestamp) {
+    /// Finds new targets, gives what is free to them, and tells whoever is affected, but for the one who is answered.
+    fn settle(&mut self, answered: Option<&MemberId>, now: Timestamp) {
         let next = Generation(self.generation.0 + 1);
         let (mut has_changed, mut affected) = (false, BTreeSet::new());
         let interests: Interests =
@@ -306,8 +303,8 @@ impl Group {
             self.generation = next;
         }
         self.note_releasing(now);
-        for id in affected {
-            self.tell(&id);
+        for id in affected.iter().filter(|id| Some(*id) != answered) {
+            self.tell(id);
         }
         self.assert_invariants();
     }

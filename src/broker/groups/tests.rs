@@ -170,7 +170,7 @@ fn a_broker_that_was_stopped_blames_nobody() {
 fn members_of_before_a_restart_keep_what_they_have() {
     let mut group = Group::new(Generation(100), view(&[("t", 4)]), Some(at(SESSION_MS)));
     let told: Arc<Told> = Arc::default();
-    let mut join = |group: &mut Group, member: &str, claims: &[(u32, u64)]| {
+    let join = |group: &mut Group, member: &str, claims: &[(u32, u64)]| {
         let claim = |(index, since): &(u32, u64)| Assigned { partition: of("t", *index), since: Generation(*since) };
         let claims = claims.iter().map(claim).collect();
         let sink = Arc::clone(&told) as Arc<dyn MemberSink>;

@@ -1,5 +1,7 @@
 //! Answers to requests, and how they go out.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 
 use super::errors::Refusal;
@@ -36,7 +38,7 @@ pub(super) enum Answer {
     Fetched {
         topic: TopicName,
         bounds: reply::Bounds,
-        next_offset: Offset,
+        range: reply::FetchedRange,
         /// They follow the frame's other parts.
         batches: Vec<Batch>,
         /// Memory for them.
@@ -45,8 +47,14 @@ pub(super) enum Answer {
     Committed {
         topic: TopicName,
         partition: PartitionIndex,
-        client_id: Box<str>,
+        /// Whose position: `client_id` or `wiber.group`, and the id.
+        owner: (&'static str, Arc<str>),
         offset: Offset,
+    },
+    /// About a group: properties, and JSON.
+    Group {
+        properties: Vec<(&'static str, String)>,
+        json: Vec<u8>,
     },
     Listed {
         topic: TopicName,
@@ -82,7 +90,8 @@ impl Answer {
             Answer::Subscribed { client_id, .. } | Answer::Unsubscribed { client_id, .. } => client_id.len(),
             Answer::Refused(refusal) => refusal.text.len(),
             Answer::Metadata { json, .. } => json.len(),
-            Answer::Committed { client_id, .. } => client_id.len(),
+            Answer::Committed { owner, .. } => owner.1.len(),
+            Answer::Group { json, .. } => json.len(),
             Answer::Published { .. }
             | Answer::PublishedBatch { .. }
             | Answer::Topic { .. }
@@ -106,6 +115,7 @@ impl Answer {
             | Answer::Metadata { .. }
             | Answer::Fetched { .. }
             | Answer::Listed { .. }
+            | Answer::Group { .. }
             | Answer::Producer(_)
             | Answer::Heartbeat
             | Answer::Refused(_)
@@ -130,16 +140,22 @@ impl Answer {
                 let encoded = reply::metadata_ack(bytes, sequence, now, next, json);
                 encoded.unwrap_or_else(|error| too_long(bytes, sequence, now, &error));
             }
-            Answer::Fetched { topic, bounds, next_offset, batches, .. } => {
+            Answer::Fetched { topic, bounds, range, batches, .. } => {
                 let total = bytes_of(batches);
-                let encoded = reply::fetch_ack(bytes, sequence, now, topic.as_str(), bounds, *next_offset, total);
+                let topic = topic.as_str();
+                let encoded = reply::fetch_ack(bytes, sequence, now, topic, bounds, *range, total);
                 encoded.unwrap_or_else(|error| {
                     batches.clear();
                     too_long(bytes, sequence, now, &error);
                 });
             }
-            Answer::Committed { topic, partition, client_id, offset } => {
-                reply::commit_ack(bytes, sequence, now, topic.as_str(), *partition, client_id, *offset);
+            Answer::Committed { topic, partition, owner, offset } => {
+                reply::commit_ack(bytes, sequence, now, topic.as_str(), *partition, (owner.0, &owner.1), *offset);
+            }
+            Answer::Group { properties, json } => {
+                let properties: Vec<_> = properties.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                let encoded = reply::group_ack(bytes, sequence, now, &properties, json);
+                encoded.unwrap_or_else(|error| too_long(bytes, sequence, now, &error));
             }
             Answer::Listed { topic, listed } => {
                 reply::list_offsets_ack(bytes, sequence, now, topic.as_str(), listed);

@@ -73,13 +73,21 @@ fn changes_something(kind: FrameType) -> bool {
         | FrameType::SubscribeBatches
         | FrameType::Unsubscribe
         | FrameType::Commit
-        | FrameType::InitProducer => true,
+        | FrameType::InitProducer
+        | FrameType::JoinGroup
+        | FrameType::LeaveGroup
+        | FrameType::ResetGroup
+        | FrameType::DeleteGroup => true,
         FrameType::Data
         | FrameType::Ack
         | FrameType::Heartbeat
         | FrameType::Metadata
         | FrameType::Fetch
         | FrameType::ListOffsets
+        | FrameType::GroupHeartbeat
+        | FrameType::ListGroups
+        | FrameType::DescribeGroup
+        | FrameType::Assignment
         | FrameType::Batch => false,
     }
 }

@@ -14,22 +14,16 @@ mod batches;
 mod connection;
 mod correlation;
 mod errors;
-mod farewell;
-mod incoming;
-mod liveness;
-mod memory;
+mod groups;
+mod keeping;
 mod outbox;
 mod publish;
 mod push;
-mod reading;
 mod redelivery;
 mod requests;
-mod seldom;
-mod shown;
 mod subscription;
 mod topics;
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -42,13 +36,10 @@ use correlation::ConnectionNumber;
 use memory::PeerMemory;
 use shown::Shown;
 
+pub use super::Surroundings;
+use super::{Places, Shared, farewell, incoming, liveness, memory, reading, shown};
 use crate::broker::Broker;
-use crate::types::{Timestamp, TopicId};
-
-/// How long a large frame may take to come while others wait for its memory.
-const FRAME_COMING_MAX: Duration = Duration::from_secs(10);
-/// How long a peer may take next to nothing of what waits for it while others wait for its memory.
-const STALLED_MAX: Duration = Duration::from_secs(10);
+use crate::types::Timestamp;
 
 /// How the listener behaves.
 #[derive(Debug, Clone)]
@@ -75,21 +66,6 @@ pub struct NativeOptions {
     pub auto_create: bool,
 }
 
-/// What the listener is lent: the clock and fresh identities, which nothing below the server makes for itself.
-#[derive(Clone)]
-pub struct Surroundings {
-    /// The time now.
-    pub now: Arc<dyn Fn() -> Timestamp + Send + Sync>,
-    /// A fresh topic id.
-    pub fresh_topic_id: Arc<dyn Fn() -> TopicId + Send + Sync>,
-}
-
-impl fmt::Debug for Surroundings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Surroundings")
-    }
-}
-
 /// The native listener, shared by its connections.
 #[derive(Debug)]
 pub struct NativeListener {
@@ -100,17 +76,38 @@ pub struct NativeListener {
     connections: AtomicU64,
     incoming_memory: Arc<PeerMemory>,
     outgoing_memory: Arc<PeerMemory>,
+    places: Arc<Places>,
     shown: Shown,
 }
 
 impl NativeListener {
-    /// A listener on this broker.
+    /// A listener on this broker that shares nothing with another one.
     #[must_use]
     pub fn new(broker: Arc<Broker>, options: NativeOptions, surroundings: Surroundings) -> Arc<NativeListener> {
+        let shared = Shared::new(options.connections_max, options.incoming_bytes, options.outgoing_bytes);
+        NativeListener::sharing(broker, options, surroundings, &shared)
+    }
+
+    /// A listener on this broker beside others; of what it shares with them the options' figures count no more.
+    #[must_use]
+    pub fn sharing(
+        broker: Arc<Broker>,
+        options: NativeOptions,
+        surroundings: Surroundings,
+        shared: &Shared,
+    ) -> Arc<NativeListener> {
         let (connections, shown) = (AtomicU64::new(0), Shown::default());
-        let incoming_memory = PeerMemory::new(options.incoming_bytes, FRAME_COMING_MAX);
-        let outgoing_memory = PeerMemory::new(options.outgoing_bytes, STALLED_MAX);
-        Arc::new(NativeListener { broker, options, surroundings, connections, incoming_memory, outgoing_memory, shown })
+        let Shared { places, incoming_memory, outgoing_memory } = shared.clone();
+        Arc::new(NativeListener {
+            broker,
+            options,
+            surroundings,
+            connections,
+            incoming_memory,
+            outgoing_memory,
+            places,
+            shown,
+        })
     }
 
     async fn connection(self: Arc<Self>, stream: TcpStream, stop: watch::Receiver<bool>) {

@@ -26,7 +26,6 @@ use state::{Slot, State};
 pub(super) use state::{BUFFERED_BYTES_MAX, REQUESTS_MAX};
 pub(super) use state::{Data, Group, Place, SubscriptionId};
 
-mod outgoing;
 mod state;
 
 /// Bytes of records that all subscriptions of a connection together may have read and not yet handed over.
@@ -264,6 +263,22 @@ impl Outbox {
         let now = (self.now.now)();
         refusal.encode(state.outgoing.tail(), 0, now);
         self.flush(&mut state);
+    }
+
+    /// Sends what a member may read from now on, where there is room for more; whether there was.
+    pub(super) fn assignment(&self, properties: &[(&str, &str)], json: &[u8]) -> bool {
+        let mut state = self.state.lock();
+        let is_sent = state.has_room_for_data() && !state.failed && {
+            let now = (self.now.now)();
+            reply::assignment(state.outgoing.tail(), now, properties, json).is_ok()
+        };
+        self.flush(&mut state);
+        is_sent
+    }
+
+    /// Where the connection comes from.
+    pub(super) fn peer(&self) -> String {
+        self.stream.peer_addr().map(|address| address.to_string()).unwrap_or_default()
     }
 
     /// Waits until the answer at a place has gone before whatever is sent next.

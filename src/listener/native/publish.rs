@@ -181,6 +181,7 @@ impl Publishing<'_> {
             headers: if many.is_empty() { &few[..count] } else { &many },
             id: request.id,
             sent: self.sent,
+            read: request.read,
             ack: self.ack,
         })
     }

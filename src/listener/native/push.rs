@@ -9,15 +9,15 @@ use tokio::sync::oneshot;
 use super::NativeListener;
 use super::errors::Refusal;
 use super::incoming::TURN_BYTES;
+use super::keeping::{Keeper, is_fenced};
 use super::memory::Loan;
 use super::outbox::{Data, Outbox, ReadAhead, Sent, SubscriptionId};
 use super::reading::{Beside, SMALL_BYTES, bytes_of, read};
 use super::shown::{Known, PIECE_BYTES_MAX, Piece};
-use crate::broker::PositionKey;
 use crate::protocol::native::{DataRecord, EncodeError, reply};
-use crate::record::{Batch, Compression, Record};
+use crate::record::{Batch, Compression, Record, Records};
 use crate::replica::{AckLevel, Partition, ReadFailure};
-use crate::types::{Offset, TopicName};
+use crate::types::{Offset, Stamp, TopicName};
 
 /// Bytes of batches read at a time.
 const READ_BYTES: usize = 256 << 10;
@@ -94,24 +94,43 @@ pub(super) struct Pushing {
     pub(super) partition: Arc<Partition>,
     pub(super) id: SubscriptionId,
     pub(super) outbox: Arc<Outbox>,
+    /// Whether DATA says the records' stamps.
+    pub(super) stamps: bool,
+    /// Whose position it moves, and as which member of a group it reads.
+    pub(super) keeper: Option<Keeper>,
+}
+
+/// Why a subscription ends.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// Nothing can be read.
+    Failure(ReadFailure),
+    /// The member has lost the partition.
+    Lost(Refusal),
+}
+
+impl From<ReadFailure> for Ended {
+    fn from(failure: ReadFailure) -> Ended {
+        Ended::Failure(failure)
+    }
 }
 
 impl Pushing {
-    /// Pushes records from `from` on until the subscription ends. Where a position is kept it moves before they go.
-    pub(super) async fn push(&self, from: Offset, position: Option<&PositionKey>, in_batches: bool) {
+    /// Pushes records from `from` on until the subscription ends. Where it `moves` the position, that goes before them.
+    pub(super) async fn push(&self, from: Offset, moves: bool, in_batches: bool) {
         let mut next = Pause { from, bytes: 0 };
         let mut kept = from;
         loop {
             let mut ahead = match self.batches(&mut next, !in_batches).await {
                 Ok(ahead) => ahead,
-                Err(failure) => return self.end(&failure),
+                Err(ended) => return self.end(&ended),
             };
             let Some(last) = ahead.batches.last() else { continue };
             let behind = last.header().next_offset();
-            if let Some(position) = position
-                && behind > kept
-            {
-                self.keep(position, behind).await;
+            if let Some(keeper) = self.keeper.as_ref().filter(|_| moves && behind > kept) {
+                if let Err(lost) = self.keep(keeper, behind).await {
+                    return self.end(&Ended::Lost(lost));
+                }
                 kept = behind;
             }
             let pause = if in_batches {
@@ -126,7 +145,7 @@ impl Pushing {
 
     /// The next batches, waiting for them, for room to send them and for memory, also for what is made of them where that
     /// is wanted. Where retention was faster, `next` moves on.
-    pub(super) async fn batches(&self, next: &mut Pause, are_for_data: bool) -> Result<Ahead<'_>, ReadFailure> {
+    pub(super) async fn batches(&self, next: &mut Pause, are_for_data: bool) -> Result<Ahead<'_>, Ended> {
         loop {
             let readable = poll_fn(|context| self.partition.poll_readable(next.from, context.waker())).await;
             readable.map_err(ReadFailure::Closed)?;
@@ -135,7 +154,11 @@ impl Pushing {
                 Err(ReadFailure::OutOfRange { log_start, .. }) if log_start > next.from => {
                     *next = Pause { from: log_start, bytes: 0 };
                 }
-                other => return other,
+                Ok(ahead) => {
+                    let lost = self.keeper.as_ref().and_then(|keeper| keeper.lost(&self.listener.broker));
+                    return lost.map_or(Ok(ahead), |lost| Err(Ended::Lost(lost)));
+                }
+                Err(failure) => return Err(Ended::Failure(failure)),
             }
         }
     }
@@ -163,17 +186,22 @@ impl Pushing {
 
     /// Keeps the position as safely as an acknowledgement is by default. Where that fails the records go out all the
     /// same: that they are read matters more than that a restart might bring them twice.
-    async fn keep(&self, position: &PositionKey, offset: Offset) {
+    /// A member that has lost the partition gets none.
+    async fn keep(&self, keeper: &Keeper, offset: Offset) -> Result<(), Refusal> {
         let (broker, now) = (&self.listener.broker, self.listener.now());
         let (done, kept) = oneshot::channel();
-        broker.commit_read(&self.partition, position.clone(), offset, broker.default_ack(), now, move |result| {
+        keeper.commit(broker, Some(&self.partition), (offset, broker.default_ack()), now, move |result| {
             let _gone = done.send(result);
         });
         if let Ok(Err(error)) = kept.await {
+            if is_fenced(&error) {
+                return Err(Refusal::from(&error));
+            }
             let connection = self.outbox.connection().0;
-            tracing::warn!(connection, partition = %self.partition.name(), owner = %position.owner, %error, "a position cannot be kept; records are delivered without");
-            broker.commit_read(&self.partition, position.clone(), offset, AckLevel::None, now, |_| {});
+            tracing::warn!(connection, partition = %self.partition.name(), owner = %keeper.key.owner, %error, "a position cannot be kept; records are delivered without");
+            keeper.commit(broker, Some(&self.partition), (offset, AckLevel::None), now, |_| {});
         }
+        Ok(())
     }
 
     async fn push_whole(&self, ahead: &mut Ahead<'_>) {
@@ -210,7 +238,9 @@ impl Pushing {
         making: &mut Loan,
         mut choose: impl FnMut(Offset, u64) -> Choice,
     ) -> Sending {
-        let shared = self.shown(batch, from).filter(|_| self.outbox.is_open_for_data() && making.reach(PIECE_BYTES));
+        // What others are shown says no stamps.
+        let shared = if self.stamps { None } else { self.shown(batch, from) };
+        let shared = shared.filter(|_| self.outbox.is_open_for_data() && making.reach(PIECE_BYTES));
         let Some(piece) = shared else { return self.send_records(batch, from, making, choose) };
         let (mut last, mut sent) = (from, 0);
         for &(offset, end) in &piece.records {
@@ -237,8 +267,8 @@ impl Pushing {
             Known::Wanted => {}
         }
         let (mut frames, mut records) = (BytesMut::with_capacity(bytes), Vec::new());
-        for record in self.records(batch).filter(|record| record.offset >= from) {
-            if let Err(error) = self.show(&mut frames, &record) {
+        for record in self.records(batch).1.filter(|record| record.offset >= from) {
+            if let Err(error) = self.show(&mut frames, &record, None) {
                 self.unreadable(batch, &error);
             }
             records.push((record.offset, frames.len()));
@@ -258,7 +288,8 @@ impl Pushing {
         let mut frames = BytesMut::new();
         let (mut last, mut piece_bytes) = (from, 0);
         let pause_at = |from, bytes| Some(Pause { from, bytes });
-        for record in self.records(batch).filter(|record| record.offset >= from) {
+        let (stamp, records) = self.records(batch);
+        for record in records.filter(|record| record.offset >= from) {
             if frames.is_empty() {
                 if !self.outbox.is_open_for_data() {
                     return Sending { waiting: Bytes::new(), last, pause: pause_at(record.offset, 0) };
@@ -266,7 +297,7 @@ impl Pushing {
                 piece_bytes = if making.reach(PIECE_BYTES) { DATA_BYTES } else { SMALL_BYTES };
             }
             let before = frames.len();
-            if let Err(error) = self.show(&mut frames, &record) {
+            if let Err(error) = self.show(&mut frames, &record, stamp) {
                 self.unreadable(batch, &error);
             }
             let bytes = frames.len() - before;
@@ -297,15 +328,17 @@ impl Pushing {
         Sending { waiting: frames.freeze(), last, pause: None }
     }
 
-    /// The records of a batch, as far as they can be taken apart.
-    fn records<'a>(&'a self, batch: &'a Batch) -> impl Iterator<Item = Record> + 'a {
+    /// The stamp of a batch and its records, as far as they can be taken apart.
+    fn records<'a>(&'a self, batch: &'a Batch) -> (Option<Stamp>, impl Iterator<Item = Record> + 'a) {
         let records = batch.records().inspect_err(|error| self.unreadable(batch, error)).ok();
+        let records = records.map(Records::without_stamps);
+        let stamp = records.as_ref().and_then(Records::stamp);
         let readable = |record: Result<Record, _>| record.inspect_err(|error| self.unreadable(batch, error)).ok();
-        records.into_iter().flatten().map_while(readable)
+        (stamp, records.into_iter().flatten().map_while(readable))
     }
 
-    /// Adds the frame that shows a record.
-    fn show(&self, frames: &mut BytesMut, record: &Record) -> Result<(), EncodeError> {
+    /// Adds the frame that shows a record of a batch with this stamp.
+    fn show(&self, frames: &mut BytesMut, record: &Record, stamp: Option<Stamp>) -> Result<(), EncodeError> {
         let shown = DataRecord {
             topic: self.topic.as_str(),
             partition: self.partition.name().partition,
@@ -313,6 +346,7 @@ impl Pushing {
             timestamp: record.timestamp,
             key: record.key.as_deref(),
             value: record.value.as_deref(),
+            stamp: self.stamps.then(|| stamp.unwrap_or_else(|| Stamp::first_of(record.timestamp))),
         };
         let headers = record.headers.iter().map(|header| (&header.key[..], header.value.as_deref()));
         reply::data(frames, &shown, headers)
@@ -338,13 +372,18 @@ impl Pushing {
     }
 
     /// Tells the client that the subscription has ended, and why: it may subscribe anew as soon as it knows.
-    pub(super) fn end(&self, failure: &ReadFailure) {
-        if !matches!(failure, ReadFailure::Closed(_)) {
-            let connection = self.outbox.connection().0;
-            tracing::warn!(connection, partition = %self.partition.name(), %failure, "a subscription ended");
-        }
+    pub(super) fn end(&self, ended: &Ended) {
+        let mut refusal = match ended {
+            Ended::Failure(failure) => {
+                if !matches!(failure, ReadFailure::Closed(_)) {
+                    let connection = self.outbox.connection().0;
+                    tracing::warn!(connection, partition = %self.partition.name(), %failure, "a subscription ended");
+                }
+                Refusal::from(failure)
+            }
+            Ended::Lost(refusal) => refusal.clone(),
+        };
         self.outbox.end(self.id);
-        let mut refusal = Refusal::from(failure);
         refusal.details.push(("topic", self.topic.to_string()));
         refusal.details.push(("partition", self.partition.name().partition.to_string()));
         self.outbox.tell(&refusal);

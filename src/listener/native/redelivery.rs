@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::push::{Ahead, Choice, Pause, Pushing};
+use super::push::{Ahead, Choice, Ended, Pause, Pushing};
 use super::subscription::Acknowledging;
 use crate::broker::delivery::UNACKED_RECORDS_MAX;
 use crate::replica::ReadFailure;
@@ -20,7 +20,7 @@ pub(super) async fn push(pushing: &Pushing, from: Offset, shared: &Acknowledging
     let mut too_large: Option<u64> = None;
     loop {
         let ended = tokio::select! {
-            due = due(pushing, shared) => resend(pushing, shared, &due).await,
+            due = due(pushing, shared) => resend(pushing, shared, &due).await.map_err(Ended::from),
             () = room(shared, too_large.unwrap_or(0)), if too_large.is_some() => {
                 too_large = None;
                 Ok(())
@@ -33,8 +33,8 @@ pub(super) async fn push(pushing: &Pushing, from: Offset, shared: &Acknowledging
                 Err(failure) => Err(failure),
             },
         };
-        if let Err(failure) = ended {
-            return pushing.end(&failure);
+        if let Err(ended) = ended {
+            return pushing.end(&ended);
         }
     }
 }

@@ -8,9 +8,12 @@ use bytes::Bytes;
 use super::answer::Answer;
 use super::connection::Connection;
 use super::errors::Refusal;
+use super::keeping::Keeper;
 use super::subscription::{Delivery, Start, SubscriptionKey};
-use crate::broker::{PositionKey, PositionOwner};
-use crate::protocol::native::{AckRequest, ErrorCode, Request, StartAt, SubscribeRequest, UnsubscribeRequest};
+use crate::broker::PositionKey;
+use crate::protocol::native::{
+    AckRequest, ErrorCode, PositionOf, Request, StartAt, SubscribeRequest, UnsubscribeRequest,
+};
 use crate::replica::Partition;
 use crate::types::{Offset, Timestamp, TopicName};
 
@@ -29,6 +32,10 @@ fn depends_on_topics(request: &Request<'_>) -> bool {
         | Request::DeleteTopic(_)
         | Request::Heartbeat
         | Request::InitProducer
+        | Request::GroupHeartbeat(_)
+        | Request::LeaveGroup(_)
+        | Request::ListGroups
+        | Request::DeleteGroup(_)
         | Request::Ack(_) => false,
         Request::Subscribe(_)
         | Request::SubscribeBatches(_)
@@ -38,13 +45,16 @@ fn depends_on_topics(request: &Request<'_>) -> bool {
         | Request::Commit(_)
         | Request::PublishBatch(_)
         | Request::ListOffsets(_)
+        | Request::JoinGroup(_)
+        | Request::DescribeGroup(_)
+        | Request::ResetGroup(_)
         | Request::Publish(_) => true,
     }
 }
 
 impl Connection<'_> {
-    /// Serves a request; `batch` is what a PUBLISH_BATCH carries.
-    pub(super) async fn handle(&mut self, sequence: u64, request: Request<'_>, batch: Bytes) {
+    /// Serves a request, `sent` by its client's clock; `batch` is what a PUBLISH_BATCH carries.
+    pub(super) async fn handle(&mut self, sequence: u64, sent: Timestamp, request: Request<'_>, batch: Bytes) {
         if depends_on_topics(&request) {
             self.commands.done().await;
         }
@@ -61,29 +71,38 @@ impl Connection<'_> {
             Request::Metadata(request) => self.metadata(request).await,
             Request::Fetch(request) => return self.fetch(sequence, request).await,
             Request::Commit(request) => return self.commit(sequence, request),
-            Request::PublishBatch(request) => return self.publish_batch(sequence, request, batch).await,
+            Request::PublishBatch(request) => return self.publish_batch(sequence, sent, request, batch).await,
             Request::ListOffsets(request) => self.list_offsets(request).await,
+            Request::JoinGroup(request) => return self.join_group(sequence, request),
+            Request::GroupHeartbeat(request) => self.group_heartbeat(request),
+            Request::LeaveGroup(request) => self.leave_group(request),
+            Request::ListGroups => self.list_groups(),
+            Request::DescribeGroup(request) => self.describe_group(request).await,
+            Request::ResetGroup(request) => self.reset_group(request).await,
+            Request::DeleteGroup(request) => return self.delete_group(sequence, request),
             Request::Publish(_) => Answer::Silence,
         };
         self.outbox.answer_next(sequence, answer);
     }
 
     async fn subscribe(&mut self, sequence: u64, request: SubscribeRequest<'_>, form: Form) {
-        let SubscribeRequest { topic, partition: index, client_id, start, auto_ack, needs_grace } = request;
+        let SubscribeRequest { topic, partition: index, client_id, member, start, auto_ack, needs_grace, stamps } =
+            request;
         let key = SubscriptionKey { topic: topic.clone(), partition: index };
-        let position = (!client_id.is_empty()).then(|| PositionKey {
-            owner: PositionOwner::Client(client_id.into()),
-            topic: topic.clone(),
-            partition: index,
-        });
+        let of_client = (!client_id.is_empty()).then_some(PositionOf::Client(client_id));
+        let keeper = member.map(PositionOf::Group).or(of_client).map(|of| Keeper::new(of, &topic, index));
         let begun = async {
             self.subscriptions.check(&key, &self.outbox)?;
-            if let Some(position) = &position {
-                position.check().map_err(|error| Refusal::from(&error))?;
+            if let Some(keeper) = &keeper {
+                keeper.key.check().map_err(|error| Refusal::from(&error))?;
             }
             let handle = self.listener.topic(&topic).await?;
             let partition = handle.partition(index).map_err(|error| Refusal::from(&error))?;
-            let from = self.start_offset(&partition, start, position.as_ref()).await?;
+            let from = self.start_offset(&partition, start, keeper.as_ref().map(|keeper| &keeper.key)).await?;
+            if let Some(keeper) = &keeper {
+                let (broker, now) = (&self.listener.broker, self.listener.now());
+                keeper.check_reader(broker, now).map_err(|error| Refusal::from(&error))?;
+            }
             Ok::<_, Refusal>((partition, from))
         };
         match begun.await {
@@ -93,12 +112,11 @@ impl Connection<'_> {
                 let acknowledged = self.outbox.answer_next(sequence, answer);
                 let grace = if needs_grace { self.listener.options.subscribe_grace } else { Duration::ZERO };
                 let delivery = match (form, auto_ack) {
-                    (Form::Single, true) => Delivery::AtMostOnce(position),
-                    (Form::Single, false) => Delivery::AtLeastOnce(position),
-                    (Form::Batches, true) => Delivery::Batches(position),
-                    (Form::Batches, false) => Delivery::Batches(None),
+                    (Form::Single, true) => Delivery::AtMostOnce,
+                    (Form::Single, false) => Delivery::AtLeastOnce,
+                    (Form::Batches, moves) => Delivery::Batches { moves },
                 };
-                let start = Start { partition: opened, from, acknowledged, grace, delivery };
+                let start = Start { partition: opened, from, acknowledged, grace, delivery, keeper, stamps };
                 self.subscriptions.start(key, start, self.listener, &self.outbox);
             }
             Err(refusal) => {
@@ -139,7 +157,8 @@ impl Connection<'_> {
             StartAt::End => Ok(offsets.high_watermark()),
             StartAt::Committed => {
                 let Some(position) = position else {
-                    let text = "wiber.start=committed needs a client_id, under which the position is kept";
+                    let text =
+                        "wiber.start=committed needs a client_id or wiber.group, under which the position is kept";
                     return Err(Refusal::new(ErrorCode::InvalidProperty, text));
                 };
                 let kept = self.listener.broker.committed(position).unwrap_or(offsets.log_start());

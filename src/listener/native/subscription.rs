@@ -10,10 +10,10 @@ use tokio::task::AbortHandle;
 
 use super::NativeListener;
 use super::errors::Refusal;
+use super::keeping::Keeper;
 use super::outbox::{Outbox, Place, SubscriptionId};
 use super::push::Pushing;
 use super::redelivery;
-use crate::broker::PositionKey;
 use crate::broker::delivery::{Unacknowledged, UnacknowledgedLimits};
 use crate::protocol::native::ErrorCode;
 use crate::replica::{AckLevel, Partition};
@@ -33,11 +33,11 @@ pub(super) struct SubscriptionKey {
 #[derive(Debug)]
 pub(super) enum Delivery {
     /// DATA; the position moves before they are sent.
-    AtMostOnce(Option<PositionKey>),
+    AtMostOnce,
     /// DATA, sent again until acknowledged.
-    AtLeastOnce(Option<PositionKey>),
-    /// Whole batches; the position, where the broker moves it, moves before they are sent.
-    Batches(Option<PositionKey>),
+    AtLeastOnce,
+    /// Whole batches; the position moves before they are sent, if the broker is to move it.
+    Batches { moves: bool },
 }
 
 /// The subscriptions of a connection. Dropping them ends them.
@@ -58,7 +58,7 @@ struct Running {
 #[derive(Debug)]
 pub(super) struct Acknowledging {
     pub(super) sent: Mutex<Unacknowledged>,
-    pub(super) position: Option<PositionKey>,
+    pub(super) keeper: Option<Keeper>,
     /// What the records are of: a topic created anew under the name has positions of its own.
     pub(super) partition: Arc<Partition>,
     /// There may be room again, or nothing left to be sent again.
@@ -75,6 +75,9 @@ pub(super) struct Start {
     /// How long to wait after it.
     pub(super) grace: Duration,
     pub(super) delivery: Delivery,
+    /// Whether DATA says the records' stamps.
+    pub(super) stamps: bool,
+    pub(super) keeper: Option<Keeper>,
 }
 
 impl Subscriptions {
@@ -105,7 +108,7 @@ impl Subscriptions {
         listener: &Arc<NativeListener>,
         outbox: &Arc<Outbox>,
     ) {
-        let Start { partition, from, acknowledged, grace, delivery } = start;
+        let Start { partition, from, acknowledged, grace, delivery, keeper, stamps } = start;
         let id = outbox.begin();
         let pushing = Pushing {
             listener: Arc::clone(listener),
@@ -113,17 +116,19 @@ impl Subscriptions {
             partition,
             id,
             outbox: Arc::clone(outbox),
+            stamps,
+            keeper: keeper.clone(),
         };
-        let (mut acknowledging, mut position, mut in_batches) = (None, None, false);
+        let (mut acknowledging, mut moves, mut in_batches) = (None, false, false);
         match delivery {
-            Delivery::AtMostOnce(key) => position = key,
-            Delivery::Batches(key) => (position, in_batches) = (key, true),
-            Delivery::AtLeastOnce(position) => {
+            Delivery::AtMostOnce => moves = true,
+            Delivery::Batches { moves: are_moving } => (moves, in_batches) = (are_moving, true),
+            Delivery::AtLeastOnce => {
                 let timeout_ms = i64::try_from(listener.options.ack_timeout.as_millis()).unwrap_or(i64::MAX);
                 let sent = Unacknowledged::new(from, timeout_ms, UnacknowledgedLimits::default());
                 let sent = Mutex::new(sent);
                 let partition = Arc::clone(&pushing.partition);
-                let shared = Acknowledging { sent, position, partition, changed: Notify::new() };
+                let shared = Acknowledging { sent, keeper, partition, changed: Notify::new() };
                 acknowledging = Some(Arc::new(shared));
             }
         }
@@ -135,7 +140,7 @@ impl Subscriptions {
             }
             match shared {
                 Some(shared) => redelivery::push(&pushing, from, &shared).await,
-                None => pushing.push(from, position.as_ref(), in_batches).await,
+                None => pushing.push(from, moves, in_batches).await,
             }
         });
         self.running.insert(key, Running { id, task: task.abort_handle(), acknowledging });
@@ -163,9 +168,9 @@ impl Subscriptions {
 impl Acknowledging {
     /// Keeps the position where it advanced; soon is enough, for at worst a record comes again.
     pub(super) fn keep(&self, advanced: Option<Offset>, listener: &NativeListener) {
-        if let (Some(offset), Some(key)) = (advanced, &self.position) {
+        if let (Some(offset), Some(keeper)) = (advanced, &self.keeper) {
             let (broker, now) = (&listener.broker, listener.now());
-            broker.commit_read(&self.partition, key.clone(), offset, AckLevel::None, now, |_| {});
+            keeper.commit(broker, Some(&self.partition), (offset, AckLevel::None), now, |_| {});
         }
     }
 }

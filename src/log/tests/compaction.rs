@@ -55,7 +55,7 @@ impl Keyed {
             epoch: ProducerEpoch::new(0).unwrap(),
             base_sequence: Sequence::new(self.sequence),
         });
-        let mut builder = BatchBuilder::new(BuilderOptions { compression, producer, capacity: 0 });
+        let mut builder = BatchBuilder::new(BuilderOptions { compression, producer, ..BuilderOptions::default() });
         for number in 0..count {
             self.now += i64::try_from(self.chance.below(20)).unwrap();
             let key = format!("key-{}", self.chance.below(keys)).into_bytes();

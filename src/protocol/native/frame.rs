@@ -66,6 +66,22 @@ pub enum FrameType {
     SubscribeBatches = 16,
     /// Record batches, pushed to a subscriber.
     Batch = 17,
+    /// Become a member of a group, or come back as one.
+    JoinGroup = 18,
+    /// A member's sign of life, and what it still reads.
+    GroupHeartbeat = 19,
+    /// Leave a group.
+    LeaveGroup = 20,
+    /// What a member may read from now on, pushed to it.
+    Assignment = 21,
+    /// Ask which groups there are.
+    ListGroups = 22,
+    /// Ask for a group's members, positions and lag.
+    DescribeGroup = 23,
+    /// Set positions of a group anew.
+    ResetGroup = 24,
+    /// Forget a group and its positions.
+    DeleteGroup = 25,
 }
 
 impl FrameType {
@@ -90,6 +106,14 @@ impl FrameType {
             15 => Some(FrameType::ListOffsets),
             16 => Some(FrameType::SubscribeBatches),
             17 => Some(FrameType::Batch),
+            18 => Some(FrameType::JoinGroup),
+            19 => Some(FrameType::GroupHeartbeat),
+            20 => Some(FrameType::LeaveGroup),
+            21 => Some(FrameType::Assignment),
+            22 => Some(FrameType::ListGroups),
+            23 => Some(FrameType::DescribeGroup),
+            24 => Some(FrameType::ResetGroup),
+            25 => Some(FrameType::DeleteGroup),
             _ => None,
         }
     }

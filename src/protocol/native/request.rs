@@ -9,18 +9,23 @@ use bytes::Bytes;
 use super::code::ErrorCode;
 use super::frame::{Frame, FrameType};
 use super::properties::PropertyPairs;
-use crate::types::{InvalidTopicName, Offset, PartitionIndex, Timestamp, TopicName};
-use steering::{Steering, number, shortened};
+use crate::types::{InvalidTopicName, Offset, PartitionIndex, Stamp, Timestamp, TopicName};
+use steering::{Steering, flag, number, shortened};
 
 pub use batches::{
     CommitRequest, FETCH_BYTES_DEFAULT, FETCH_BYTES_MAX, FETCH_WAIT_MAX, FetchRequest, ListOffsetsRequest,
     PublishBatchRequest,
+};
+pub use groups::{
+    DeleteGroupRequest, DescribeGroupRequest, GroupHeartbeatRequest, GroupMember, JoinGroupRequest, LeaveGroupRequest,
+    PositionOf, ResetGroupRequest, SESSION_TIMEOUT_MS,
 };
 pub use topics::{
     AlterTopicRequest, CreateTopicRequest, DeleteTopicRequest, MetadataRequest, SettingsRequest, TOPICS_LISTED_MAX,
 };
 
 mod batches;
+mod groups;
 mod steering;
 mod topics;
 
@@ -62,6 +67,20 @@ pub enum Request<'a> {
     ListOffsets(ListOffsetsRequest<'a>),
     /// Have a partition's record batches pushed.
     SubscribeBatches(SubscribeRequest<'a>),
+    /// Become a member of a group.
+    JoinGroup(JoinGroupRequest<'a>),
+    /// A member's sign of life.
+    GroupHeartbeat(GroupHeartbeatRequest<'a>),
+    /// Leave a group.
+    LeaveGroup(LeaveGroupRequest<'a>),
+    /// Ask which groups there are.
+    ListGroups,
+    /// Ask what a group is like.
+    DescribeGroup(DescribeGroupRequest<'a>),
+    /// Set positions of a group anew.
+    ResetGroup(ResetGroupRequest<'a>),
+    /// Forget a group.
+    DeleteGroup(DeleteGroupRequest<'a>),
 }
 
 /// PUBLISH. The payload is the frame's body.
@@ -77,6 +96,8 @@ pub struct PublishRequest<'a> {
     pub id: Option<&'a str>,
     /// What the reply is to wait for; `None` leaves it to `storage.sync`.
     pub ack: Option<AckLevel>,
+    /// A stamp that the publisher has read, and that the record's stamp must follow.
+    pub read: Option<Stamp>,
     /// The payload.
     pub value: &'a Bytes,
     pairs: PropertyPairs<'a>,
@@ -91,12 +112,16 @@ pub struct SubscribeRequest<'a> {
     pub partition: PartitionIndex,
     /// Under whose name the position is kept; empty where none was given.
     pub client_id: &'a str,
+    /// As which member of a group: the position is the group's then.
+    pub member: Option<GroupMember<'a>>,
     /// Where to start.
     pub start: StartAt,
     /// Whether delivery is at most once, without ACKs from the client; true where nothing was said.
     pub auto_ack: bool,
     /// Whether the client needs `server.subscribe_grace_ms` between the ACK and the first DATA (`version=1.0`).
     pub needs_grace: bool,
+    /// Whether each DATA is to say its record's stamp.
+    pub stamps: bool,
 }
 
 /// UNSUBSCRIBE.
@@ -212,6 +237,14 @@ pub enum RequestError {
     /// A `wiber.*` property that is unknown, or means nothing to this request.
     #[error("unknown property {0:?}: names beginning with 'wiber.' are reserved")]
     Unknown(String),
+    /// A body that is not the JSON it has to be.
+    #[error("the body must be {expected}: {reason}")]
+    Body {
+        /// What it must be.
+        expected: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A name that no topic can have.
     #[error(transparent)]
     Topic(#[from] InvalidTopicName),
@@ -226,7 +259,8 @@ impl RequestError {
             RequestError::Missing(_)
             | RequestError::Twice(_)
             | RequestError::Invalid { .. }
-            | RequestError::Unknown(_) => ErrorCode::InvalidProperty,
+            | RequestError::Unknown(_)
+            | RequestError::Body { .. } => ErrorCode::InvalidProperty,
             RequestError::Topic(_) => ErrorCode::InvalidTopic,
         }
     }
@@ -246,19 +280,32 @@ impl<'a> Request<'a> {
             FrameType::Publish => publish(frame).map(Request::Publish),
             FrameType::Ack => ack(frame).map(Request::Ack),
             FrameType::Heartbeat => Ok(Request::Heartbeat),
-            FrameType::Subscribe => subscribe(frame).map(Request::Subscribe),
+            FrameType::Subscribe => {
+                subscribe(frame, &["wiber.start", "wiber.group", "wiber.member", "wiber.generation", "wiber.stamps"])
+                    .map(Request::Subscribe)
+            }
             FrameType::Unsubscribe => unsubscribe(frame).map(Request::Unsubscribe),
             FrameType::PublishBatch => batches::publish_batch(frame).map(Request::PublishBatch),
             FrameType::Fetch => batches::fetch(frame).map(Request::Fetch),
             FrameType::Commit => batches::commit(frame).map(Request::Commit),
             FrameType::ListOffsets => batches::list_offsets(frame).map(Request::ListOffsets),
-            FrameType::SubscribeBatches => subscribe(frame).map(Request::SubscribeBatches),
+            FrameType::SubscribeBatches => {
+                subscribe(frame, &["wiber.start", "wiber.group", "wiber.member", "wiber.generation"])
+                    .map(Request::SubscribeBatches)
+            }
             FrameType::CreateTopic => topics::create_topic(frame).map(Request::CreateTopic),
             FrameType::DeleteTopic => topics::delete_topic(frame).map(Request::DeleteTopic),
             FrameType::AlterTopic => topics::alter_topic(frame).map(Request::AlterTopic),
             FrameType::Metadata => topics::metadata(frame).map(Request::Metadata),
             FrameType::InitProducer => Steering::of(frame, &[]).map(|_| Request::InitProducer),
-            FrameType::Data | FrameType::Batch => Err(RequestError::NotARequest(frame.kind)),
+            FrameType::JoinGroup => groups::join(frame).map(Request::JoinGroup),
+            FrameType::GroupHeartbeat => groups::heartbeat(frame).map(Request::GroupHeartbeat),
+            FrameType::LeaveGroup => groups::leave(frame).map(Request::LeaveGroup),
+            FrameType::ListGroups => Steering::of(frame, &[]).map(|_| Request::ListGroups),
+            FrameType::DescribeGroup => groups::describe(frame).map(Request::DescribeGroup),
+            FrameType::ResetGroup => groups::reset(frame).map(Request::ResetGroup),
+            FrameType::DeleteGroup => groups::delete(frame).map(Request::DeleteGroup),
+            FrameType::Data | FrameType::Batch | FrameType::Assignment => Err(RequestError::NotARequest(frame.kind)),
         }
     }
 }
@@ -285,14 +332,19 @@ impl<'a> PublishRequest<'a> {
 }
 
 fn publish(frame: &Frame) -> Result<PublishRequest<'_>, RequestError> {
-    let steering = Steering::of(frame, &["wiber.ack"])?;
+    let steering = Steering::of(frame, &["wiber.ack", "wiber.stamp"])?;
     let ack = ack_level(&steering)?;
+    let read = steering.wiber_stamp.map(|value| {
+        let expected = "16 lower-case hexadecimal digits";
+        Stamp::from_hex(value.as_bytes()).ok_or_else(|| RequestError::invalid("wiber.stamp", value, expected))
+    });
     Ok(PublishRequest {
         topic: steering.topic()?,
         partition: steering.partition()?,
         key: steering.key,
         id: steering.id.filter(|id| !id.is_empty()),
         ack,
+        read: read.transpose()?,
         value: &frame.body,
         pairs: if steering.has_headers { frame.properties.iter() } else { PropertyPairs::default() },
     })
@@ -305,8 +357,8 @@ fn ack_level(steering: &Steering<'_>) -> Result<Option<AckLevel>, RequestError> 
     AckLevel::from_name(name).map(Some).ok_or_else(|| RequestError::invalid("wiber.ack", name, expected))
 }
 
-fn subscribe(frame: &Frame) -> Result<SubscribeRequest<'_>, RequestError> {
-    let steering = Steering::of(frame, &["wiber.start"])?;
+fn subscribe<'a>(frame: &'a Frame, own: &[&str]) -> Result<SubscribeRequest<'a>, RequestError> {
+    let steering = Steering::of(frame, own)?;
     let start = match (steering.offset, steering.wiber_start) {
         (Some(_), _) => StartAt::Offset(steering.offset()?),
         (None, Some(value)) => StartAt::from_name(value).ok_or_else(|| {
@@ -315,19 +367,17 @@ fn subscribe(frame: &Frame) -> Result<SubscribeRequest<'_>, RequestError> {
         })?,
         (None, None) => StartAt::Offset(Offset::ZERO),
     };
-    let auto_ack = match steering.auto_ack {
-        None => true,
-        Some(value) if value.eq_ignore_ascii_case("true") || value == "1" => true,
-        Some(value) if value.eq_ignore_ascii_case("false") || value == "0" => false,
-        Some(value) => return Err(RequestError::invalid("auto_ack", value, "true or false")),
-    };
+    let auto_ack = steering.auto_ack.map_or(Ok(true), |value| flag("auto_ack", value))?;
+    let stamps = steering.wiber_stamps.map_or(Ok(false), |value| flag("wiber.stamps", value))?;
     Ok(SubscribeRequest {
         topic: steering.topic_name()?,
         partition: steering.partition_or_first()?,
         client_id: steering.client_id.unwrap_or_default(),
+        member: groups::member_of(frame)?,
         start,
         auto_ack,
         needs_grace: steering.version == Some("1.0"),
+        stamps,
     })
 }
 

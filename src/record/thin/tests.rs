@@ -5,7 +5,7 @@ use crate::record::tests::stamp;
 use crate::record::{BatchBuilder, BuilderOptions, verify};
 
 fn batch(compression: Compression, values: &[Option<&[u8]>]) -> Batch {
-    let options = BuilderOptions { compression, producer: Some(stamp(3, 1, 40)), capacity: 0 };
+    let options = BuilderOptions { compression, producer: Some(stamp(3, 1, 40)), ..BuilderOptions::default() };
     let mut builder = BatchBuilder::new(options);
     for (number, value) in (0_i64..).zip(values) {
         let key = [number.to_be_bytes()[7]];

@@ -221,6 +221,8 @@ settings! {
         host: String = r#""127.0.0.1""#, Rule::Host, "WIBER_HOST";
         /// Port of the line protocol; 0 lets the system choose.
         port: u16 = "8888", PORT, "WIBER_PORT";
+        /// Seconds that a connection which subscribes to nothing may be silent before it is closed; 0 is for ever.
+        idle_timeout: Duration = "3600", seconds(0.0, 604_800.0);
     }
     /// The HTTP listener.
     http: HttpConfig {

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::net::TcpStream;
 
-use super::outgoing::Outgoing;
 use crate::listener::native::answer::Answer;
 use crate::listener::native::correlation::Noted;
 use crate::listener::native::errors::Refusal;
 use crate::listener::native::memory::{Loan, OWN_BYTES, PeerMemory};
+use crate::listener::outgoing::Outgoing;
 use crate::protocol::native::reply;
 use crate::record::Batch;
 use crate::types::{Offset, PartitionIndex, Timestamp, TopicName};

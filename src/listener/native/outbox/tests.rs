@@ -33,6 +33,7 @@ impl Rig {
         let surroundings = Surroundings {
             now: Arc::new(|| Timestamp::from_millis(1)),
             fresh_topic_id: Arc::new(|| TopicId::new(Uuid::nil())),
+            fresh_member_id: Arc::new(Uuid::nil),
         };
         let outbox = Outbox::new(ConnectionNumber(1), Arc::new(accepted.unwrap().0), surroundings, memory);
         let codec = FrameCodec::new(FrameLimits::for_messages(1 << 20));

@@ -3,8 +3,8 @@
 use crate::broker::CLIENT_ID_BYTES_MAX;
 use crate::broker::dedup::ID_BYTES_MAX;
 use crate::broker::delivery::{UNACKED_BYTES_MAX, UNACKED_RECORDS_MAX};
-use crate::listener::native::FRAME_COMING_MAX;
-use crate::listener::native::accept::TURNED_AWAY_MAX;
+use crate::listener::COMING_MAX;
+use crate::listener::door::TURNED_AWAY_MAX;
 use crate::listener::native::batches::{FETCH_READ_BYTES_MAX, FETCHES_MAX};
 use crate::listener::native::outbox::{BUFFERED_BYTES_MAX, READ_AHEAD_BYTES_MAX, REQUESTS_MAX};
 use crate::listener::native::subscription::SUBSCRIPTIONS_MAX;
@@ -18,7 +18,7 @@ fn the_documentation_has_a_row_for_every_limit() {
     let properties_bytes = FrameLimits::for_messages(1).properties_bytes_max;
     for (what, limit) in [
         ("connections being told so", TURNED_AWAY_MAX.to_string()),
-        ("time such a frame takes to come", format!("{} s, while others wait", FRAME_COMING_MAX.as_secs())),
+        ("time such a frame takes to come", format!("{} s, while others wait", COMING_MAX.as_secs())),
         ("properties of a frame", format!("{} KiB", properties_bytes >> 10)),
         ("client_id that keeps a position", format!("{CLIENT_ID_BYTES_MAX} bytes")),
         ("id of a PUBLISH", format!("{ID_BYTES_MAX} bytes")),

@@ -100,7 +100,11 @@ impl Rig {
             *ids.lock() += 1;
             TopicId::new(Uuid::from_u128(*ids.lock()))
         };
-        let surroundings = Surroundings { now: Arc::new(|| NOW), fresh_topic_id: Arc::new(fresh_topic_id) };
+        let surroundings = Surroundings {
+            now: Arc::new(|| NOW),
+            fresh_topic_id: Arc::new(fresh_topic_id),
+            fresh_member_id: Arc::new(uuid::Uuid::new_v4),
+        };
         let native = NativeListener::new(opened.unwrap(), options, surroundings);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

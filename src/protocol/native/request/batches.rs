@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::steering::{Steering, own_number};
-use super::{AckLevel, Frame, RequestError, ack_level};
+use super::{AckLevel, Frame, PositionOf, RequestError, ack_level};
 use crate::types::{Offset, PartitionIndex, Timestamp, TopicName};
 
 /// Bytes of batches that a FETCH asks for at most.
@@ -20,8 +20,10 @@ pub struct FetchRequest {
     pub topic: TopicName,
     /// The partition; 0 where none was given.
     pub partition: PartitionIndex,
-    /// The first record wanted.
-    pub offset: Offset,
+    /// The first record wanted; nothing where it is to be found by its time.
+    pub offset: Option<Offset>,
+    /// The time from which on records are wanted, where no offset was given.
+    pub time: Option<Timestamp>,
     /// Batches are added while they fit; the first one always does.
     pub bytes_max: usize,
     /// The reply waits for so many bytes of batches …
@@ -38,7 +40,7 @@ pub struct CommitRequest<'a> {
     /// The partition; 0 where none was given.
     pub partition: PartitionIndex,
     /// Whose position.
-    pub client_id: &'a str,
+    pub owner: PositionOf<'a>,
     /// The next record to be read.
     pub offset: Offset,
 }
@@ -62,23 +64,27 @@ pub struct ListOffsetsRequest<'a> {
     /// The partition; 0 where none was given.
     pub partition: PartitionIndex,
     /// Whose position is asked for as well.
-    pub client_id: Option<&'a str>,
+    pub owner: Option<PositionOf<'a>>,
     /// The first record of this time or later is asked for as well.
     pub time: Option<Timestamp>,
 }
 
 pub(super) fn fetch(frame: &Frame) -> Result<FetchRequest, RequestError> {
-    let steering = Steering::of(frame, &["wiber.max_bytes", "wiber.min_bytes", "wiber.max_wait_ms"])?;
+    let steering = Steering::of(frame, &["wiber.max_bytes", "wiber.min_bytes", "wiber.max_wait_ms", "wiber.time"])?;
     let expected = "a number of bytes from 1 to 16777216";
     let bytes_max = own_number(frame, "wiber.max_bytes", 1..=FETCH_BYTES_MAX, expected)?;
     let bytes_min = own_number(frame, "wiber.min_bytes", 0..=FETCH_BYTES_MAX, "a number of bytes up to 16777216")?;
     let wait = own_number(frame, "wiber.max_wait_ms", 0..=60_000, "a number of milliseconds up to 60000")?;
     let bytes_max = bytes_max.unwrap_or(FETCH_BYTES_DEFAULT);
+    let time = time(frame)?;
+    // As in a subscription, an offset always wins.
+    let offset = if steering.offset.is_none() && time.is_some() { None } else { Some(steering.offset()?) };
     let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     Ok(FetchRequest {
         topic: steering.topic_name()?,
         partition: steering.partition_or_first()?,
-        offset: steering.offset()?,
+        offset,
+        time: time.filter(|_| offset.is_none()),
         bytes_max: size(bytes_max),
         bytes_min: size(bytes_min.unwrap_or(1).min(bytes_max)),
         wait_max: Duration::from_millis(wait.unwrap_or(0)).min(FETCH_WAIT_MAX),
@@ -86,12 +92,12 @@ pub(super) fn fetch(frame: &Frame) -> Result<FetchRequest, RequestError> {
 }
 
 pub(super) fn commit(frame: &Frame) -> Result<CommitRequest<'_>, RequestError> {
-    let steering = Steering::of(frame, &[])?;
-    let client_id = steering.client_id.filter(|id| !id.is_empty()).ok_or(RequestError::Missing("client_id"))?;
+    let steering = Steering::of(frame, &["wiber.group", "wiber.member", "wiber.generation"])?;
+    let owner = position_of(frame, &steering)?.ok_or(RequestError::Missing("client_id"))?;
     Ok(CommitRequest {
         topic: steering.topic_name()?,
         partition: steering.partition_or_first()?,
-        client_id,
+        owner,
         offset: steering.offset()?,
     })
 }
@@ -102,14 +108,24 @@ pub(super) fn publish_batch(frame: &Frame) -> Result<PublishBatchRequest<'_>, Re
 }
 
 pub(super) fn list_offsets(frame: &Frame) -> Result<ListOffsetsRequest<'_>, RequestError> {
-    let steering = Steering::of(frame, &["wiber.time"])?;
-    let expected = "milliseconds since 1970";
-    let time = own_number(frame, "wiber.time", 0..=i64::MAX as u64, expected)?;
-    let time = time.and_then(|time| i64::try_from(time).ok()).map(Timestamp::from_millis);
+    let steering = Steering::of(frame, &["wiber.time", "wiber.group"])?;
     Ok(ListOffsetsRequest {
         topic: steering.topic_name()?,
         partition: steering.partition_or_first()?,
-        client_id: steering.client_id.filter(|id| !id.is_empty()),
-        time,
+        owner: position_of(frame, &steering)?,
+        time: time(frame)?,
     })
+}
+
+fn time(frame: &Frame) -> Result<Option<Timestamp>, RequestError> {
+    let time = own_number(frame, "wiber.time", 0..=i64::MAX as u64, "milliseconds since 1970")?;
+    Ok(time.and_then(|time| i64::try_from(time).ok()).map(Timestamp::from_millis))
+}
+
+/// Whose position is meant: the group's where there is one, else the client's.
+fn position_of<'a>(frame: &'a Frame, steering: &Steering<'a>) -> Result<Option<PositionOf<'a>>, RequestError> {
+    if let Some(member) = super::groups::member_of(frame)? {
+        return Ok(Some(PositionOf::Group(member)));
+    }
+    Ok(steering.client_id.filter(|id| !id.is_empty()).map(PositionOf::Client))
 }

@@ -1,6 +1,7 @@
 //! Tests of requests: what each frame means, and the code of what means nothing.
 
 use super::*;
+use crate::protocol::native::OwnedPartition;
 use crate::protocol::native::Properties;
 use crate::types::CleanupPolicy;
 
@@ -158,7 +159,10 @@ fn commit_and_list_offsets() {
     let pairs = [("topic", "a"), ("partition", "2"), ("client_id", "me"), ("offset", "7")];
     let commit = frame(FrameType::Commit, &pairs);
     let Ok(Request::Commit(request)) = Request::parse(&commit) else { panic!("{commit:?}") };
-    assert_eq!((request.client_id, request.partition, request.offset.get()), ("me", PartitionIndex(2), 7));
+    assert_eq!(
+        (request.owner, request.partition, request.offset.get()),
+        (PositionOf::Client("me"), PartitionIndex(2), 7)
+    );
     for missing in ["topic", "client_id", "offset"] {
         let rest: Vec<_> = pairs.into_iter().filter(|(name, _)| *name != missing).collect();
         refused(FrameType::Commit, &rest, ErrorCode::InvalidProperty, missing);
@@ -166,7 +170,7 @@ fn commit_and_list_offsets() {
 
     let list = frame(FrameType::ListOffsets, &[("topic", "a"), ("client_id", ""), ("wiber.time", "5")]);
     let Ok(Request::ListOffsets(request)) = Request::parse(&list) else { panic!("{list:?}") };
-    assert_eq!((request.client_id, request.time), (None, Some(Timestamp::from_millis(5))));
+    assert_eq!((request.owner, request.time), (None, Some(Timestamp::from_millis(5))));
 }
 
 #[test]
@@ -236,9 +240,11 @@ fn subscribe() {
         topic: topic("a"),
         partition: PartitionIndex(1),
         client_id: "c",
+        member: None,
         start: at(0),
         auto_ack: false,
         needs_grace: true,
+        stamps: false,
     };
     assert_eq!(request, expected);
 
@@ -269,4 +275,51 @@ fn the_rest() {
 
     assert!(matches!(Request::parse(&frame(FrameType::Heartbeat, &[])), Ok(Request::Heartbeat)));
     refused(FrameType::Data, &[], ErrorCode::UnknownType, "not a request");
+}
+
+#[test]
+fn requests_of_members() {
+    let join =
+        frame(FrameType::JoinGroup, &[("wiber.group", "g"), ("client_id", "me"), ("wiber.session_timeout_ms", "1500")]);
+    let body = br#"{"topics":["a","b*"],"owned":[{"topic":"a","partition":1,"generation":7}]}"#;
+    let join = Frame { body: bytes::Bytes::from_static(body), ..join };
+    let Ok(Request::JoinGroup(request)) = Request::parse(&join) else { panic!("{join:?}") };
+    assert_eq!((request.group, request.member, request.client_id), ("g", None, "me"));
+    assert_eq!((request.session_timeout_ms, request.rebalance_timeout_ms), (1_500, 30_000));
+    let owned = OwnedPartition { topic: "a".to_owned(), partition: 1, generation: 7 };
+    assert_eq!((request.body.topics, request.body.owned), (vec!["a".to_owned(), "b*".to_owned()], vec![owned]));
+
+    let silent = frame(FrameType::GroupHeartbeat, &[("wiber.group", "g"), ("wiber.member", "m")]);
+    let Ok(Request::GroupHeartbeat(request)) = Request::parse(&silent) else { panic!("{silent:?}") };
+    assert_eq!((request.group, request.member, request.reads), ("g", "m", None));
+    let body = bytes::Bytes::from_static(br#"{"owned":[]}"#);
+    let saying = Frame { body, ..silent };
+    let Ok(Request::GroupHeartbeat(request)) = Request::parse(&saying) else { panic!("{saying:?}") };
+    assert_eq!(request.reads, Some(Vec::new()));
+
+    let fenced =
+        [("topic", "a"), ("offset", "3"), ("wiber.group", "g"), ("wiber.member", "m"), ("wiber.generation", "9")];
+    let commit = frame(FrameType::Commit, &fenced);
+    let Ok(Request::Commit(request)) = Request::parse(&commit) else { panic!("{commit:?}") };
+    let member = GroupMember { group: "g", member: Some("m"), generation: 9 };
+    assert_eq!(request.owner, PositionOf::Group(member));
+
+    let invalid = ErrorCode::InvalidProperty;
+    refused(FrameType::JoinGroup, &[], invalid, "'wiber.group'");
+    refused(FrameType::JoinGroup, &[("wiber.group", "g")], invalid, "the body must be JSON");
+    refused(
+        FrameType::JoinGroup,
+        &[("wiber.group", "g"), ("wiber.session_timeout_ms", "999")],
+        invalid,
+        "milliseconds",
+    );
+    refused(FrameType::LeaveGroup, &[("wiber.group", "g")], invalid, "'wiber.member'");
+    refused(FrameType::Subscribe, &[("topic", "a"), ("wiber.member", "m")], invalid, "'wiber.group'");
+    refused(
+        FrameType::Subscribe,
+        &[("topic", "a"), ("wiber.group", "g"), ("wiber.member", "m")],
+        invalid,
+        "generation",
+    );
+    refused(FrameType::Assignment, &[], ErrorCode::UnknownType, "not a request");
 }
