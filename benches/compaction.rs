@@ -202,13 +202,13 @@ fn beside() -> Result<()> {
             latencies.push(publish(&watched, batch)?.as_secs_f64() * 1_000.0);
         }
         latencies.sort_by(f64::total_cmp);
-        let at = |part: f64| latencies[((latencies.len() - 1) as f64 * part) as usize];
+        let at = |per_mille: usize| latencies[(latencies.len() - 1) * per_mille / 1_000];
         let compacted = other.log().state().file.compacted_to.since(Offset::ZERO) * 1_024;
         println!(
             "{name:<34} {:>9.2} {:>9.2} {:>9.2} {:>9} {:>12.0}",
-            at(0.5),
-            at(0.99),
-            at(0.999),
+            at(500),
+            at(990),
+            at(999),
             latencies.len(),
             compacted as f64 / MIB
         );

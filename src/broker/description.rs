@@ -7,6 +7,7 @@ use super::error::BrokerError;
 use super::metadata::{Topic, TopicSettings};
 use super::options::BrokerOptions;
 use super::topic::Slot;
+use crate::log::RetentionPolicy;
 use crate::replica::{Offsets, Partition, PartitionOptions, PartitionStatus};
 use crate::types::{CleanupPolicy, Epoch, PartitionIndex, TopicName};
 
@@ -68,24 +69,35 @@ pub struct EffectiveSettings {
     pub cleanup_policy: CleanupPolicy,
     /// The length a segment may grow to, in bytes.
     pub segment_bytes: u64,
+    /// How long compaction leaves a record alone at least, in milliseconds.
+    pub min_compaction_lag_ms: i64,
+    /// How long a tombstone stays once compaction has found it, in milliseconds.
+    pub delete_retention_ms: i64,
 }
 
 impl BrokerOptions {
     /// What a topic's own settings and the broker's come to together.
     #[must_use]
     pub fn effective_settings(&self, settings: &TopicSettings) -> EffectiveSettings {
-        self.effective(&self.partition_options(settings), settings)
+        self.effective(&self.partition_options(settings), self.retention(settings), settings)
     }
 
-    fn effective(&self, options: &PartitionOptions, settings: &TopicSettings) -> EffectiveSettings {
-        let bytes = options.retention.bytes_max.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+    fn effective(
+        &self,
+        options: &PartitionOptions,
+        retention: RetentionPolicy,
+        settings: &TopicSettings,
+    ) -> EffectiveSettings {
+        let bytes = retention.bytes_max.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
         let message_bytes_max = self.topics.message_bytes_max;
         EffectiveSettings {
-            retention_ms: options.retention.age_ms_max.unwrap_or(UNLIMITED),
+            retention_ms: retention.age_ms_max.unwrap_or(UNLIMITED),
             retention_bytes: bytes.unwrap_or(UNLIMITED),
             message_bytes_max: settings.message_bytes_max.map_or(message_bytes_max, |own| own.min(message_bytes_max)),
             cleanup_policy: settings.cleanup_policy.unwrap_or(CleanupPolicy::Delete),
             segment_bytes: options.log.segment_bytes,
+            min_compaction_lag_ms: self.compaction_policy(settings).min_lag_ms,
+            delete_retention_ms: self.compaction_policy(settings).delete_retention_ms,
         }
     }
 }
@@ -99,11 +111,12 @@ impl Broker {
         let handle = self.topic(topic)?;
         let settings = &handle.topic().settings;
         let options = self.options.topic_options(topic, settings);
+        let retention = if topic.is_internal() { options.retention } else { self.options.retention(settings) };
         let slots = (0..handle.partitions_count()).zip(handle.slots());
         Ok(TopicDescription {
             topic: handle.topic().clone(),
             partitions: slots.map(|(index, slot)| describe(PartitionIndex(index), slot)).collect(),
-            effective: self.options.effective(&options, settings),
+            effective: self.options.effective(&options, retention, settings),
         })
     }
 }

@@ -13,7 +13,7 @@ use crate::types::{CleanupPolicy, TopicName};
 /// Half of the retention, or this, is how long a segment takes appends at most, in milliseconds.
 const SEGMENT_AGE_MS_MAX: i64 = 7 * 24 * 3_600_000;
 
-/// How long the tombstones of a topic that is compacted stay once they are the newest of their keys, in milliseconds.
+/// How long a tombstone stays once compaction has found it, in milliseconds, where the topic does not say.
 const DELETE_RETENTION_MS: i64 = 24 * 3_600_000;
 
 /// Length of a segment of the broker's own topics, in bytes: small, for what is old goes a segment at a time.
@@ -65,20 +65,23 @@ pub struct TopicDefaults {
 }
 
 impl BrokerOptions {
+    /// How much a topic keeps, where its cleanup policy lets it give anything up.
+    pub(super) fn retention(&self, settings: &TopicSettings) -> RetentionPolicy {
+        let default = self.partition.retention;
+        let age = settings.retention_ms.map(|own| (own >= 0).then_some(own));
+        let bytes = settings.retention_bytes.map(|own| u64::try_from(own).ok());
+        RetentionPolicy { age_ms_max: age.unwrap_or(default.age_ms_max), bytes_max: bytes.unwrap_or(default.bytes_max) }
+    }
+
     /// The options of one topic's partitions.
     #[must_use]
     pub fn partition_options(&self, settings: &TopicSettings) -> PartitionOptions {
         let mut options = self.partition;
-        let limit = |own: Option<i64>, default| own.map_or(default, |own| (own >= 0).then_some(own));
-        let age_ms_max = limit(settings.retention_ms, options.retention.age_ms_max);
-        let bytes = settings.retention_bytes.map(|own| u64::try_from(own).ok());
-        let bytes_max = bytes.unwrap_or(options.retention.bytes_max);
-        options.retention = RetentionPolicy { age_ms_max, bytes_max };
+        let retention = self.retention(settings);
+        let age_ms_max = retention.age_ms_max;
         let policy = settings.cleanup_policy.unwrap_or(CleanupPolicy::Delete);
-        if !policy.deletes() {
-            options.retention = RetentionPolicy::default();
-        }
-        options.compaction = policy.compacts().then(|| self.compaction_policy());
+        options.retention = if policy.deletes() { retention } else { RetentionPolicy::default() };
+        options.compaction = policy.compacts().then(|| self.compaction_policy(settings));
         options.log.segment_bytes = settings.segment_bytes.unwrap_or(options.log.segment_bytes);
         options.log.segment_bytes = options.log.segment_bytes.min(crate::log::SEGMENT_BYTES_MAX);
         options.log.segment_age_ms = age_ms_max.map_or(SEGMENT_AGE_MS_MAX, |age| (age / 2).min(SEGMENT_AGE_MS_MAX));
@@ -86,10 +89,10 @@ impl BrokerOptions {
     }
 
     /// How a topic that is compacted is. A record younger than ids are remembered for stays: its id is read back from it.
-    fn compaction_policy(&self) -> CompactionPolicy {
+    pub(super) fn compaction_policy(&self, settings: &TopicSettings) -> CompactionPolicy {
         CompactionPolicy {
-            min_lag_ms: self.publish.dedup_window_ms,
-            delete_retention_ms: DELETE_RETENTION_MS,
+            min_lag_ms: settings.min_compaction_lag_ms.unwrap_or(0).max(self.publish.dedup_window_ms),
+            delete_retention_ms: settings.delete_retention_ms.unwrap_or(DELETE_RETENTION_MS),
             dirty_percent_min: self.compaction.dirty_percent_min,
         }
     }
@@ -103,7 +106,8 @@ impl BrokerOptions {
     /// compact.
     pub(crate) fn compacted(&self, mut options: PartitionOptions) -> PartitionOptions {
         options.log.segment_bytes = options.log.segment_bytes.min(COMPACTED_SEGMENT_BYTES);
-        options.compaction = Some(CompactionPolicy { min_lag_ms: 0, ..self.compaction_policy() });
+        options.compaction =
+            Some(CompactionPolicy { min_lag_ms: 0, ..self.compaction_policy(&TopicSettings::default()) });
         options
     }
 

@@ -41,6 +41,8 @@ pub(super) fn description(body: &[u8]) -> Result<TopicDescription, ClientError> 
             max_message_size: in_force.max_message_size,
             cleanup_policy: in_force.cleanup_policy,
             segment_bytes: in_force.segment_bytes,
+            min_compaction_lag_ms: in_force.min_compaction_lag_ms,
+            delete_retention_ms: in_force.delete_retention_ms,
         },
         clock_skew: reply.get("clock_skew").and_then(clock_skew),
     })
@@ -84,6 +86,8 @@ fn settings(value: &Value) -> TopicSettings {
         max_message_size: value.get("max_message_size").and_then(Value::as_u64),
         cleanup_policy: policy.and_then(CleanupPolicy::from_name),
         segment_bytes: value.get("segment_bytes").and_then(Value::as_u64),
+        min_compaction_lag_ms: value.get("min_compaction_lag_ms").and_then(Value::as_i64),
+        delete_retention_ms: value.get("delete_retention_ms").and_then(Value::as_i64),
     }
 }
 

@@ -20,6 +20,10 @@ pub struct TopicSettings {
     pub cleanup_policy: Option<CleanupPolicy>,
     /// Size at which a new segment file is begun.
     pub segment_bytes: Option<u64>,
+    /// How long compaction leaves a record alone at least, in milliseconds.
+    pub min_compaction_lag_ms: Option<i64>,
+    /// How long a tombstone stays once compaction has found it, in milliseconds.
+    pub delete_retention_ms: Option<i64>,
 }
 
 /// What to do with a setting.
@@ -49,6 +53,10 @@ pub struct TopicAlteration {
     pub cleanup_policy: Change<CleanupPolicy>,
     /// As in [`TopicSettings`].
     pub segment_bytes: Change<u64>,
+    /// As in [`TopicSettings`].
+    pub min_compaction_lag_ms: Change<i64>,
+    /// As in [`TopicSettings`].
+    pub delete_retention_ms: Change<i64>,
 }
 
 /// A topic as the list of topics has it.
@@ -158,6 +166,10 @@ pub struct EffectiveSettings {
     pub cleanup_policy: Option<CleanupPolicy>,
     /// Size at which a new segment file is begun; `None` where the broker does not say.
     pub segment_bytes: Option<u64>,
+    /// How long compaction leaves a record alone at least, in milliseconds; `None` where the broker does not say.
+    pub min_compaction_lag_ms: Option<i64>,
+    /// How long a tombstone stays once compaction has found it, in milliseconds; `None` where the broker does not say.
+    pub delete_retention_ms: Option<i64>,
 }
 
 /// What else to ask of a partition's offsets.
@@ -196,6 +208,8 @@ impl TopicSettings {
             max_message_size: self.max_message_size.map_or(Change::Keep, Change::Set),
             cleanup_policy: self.cleanup_policy.map_or(Change::Keep, Change::Set),
             segment_bytes: self.segment_bytes.map_or(Change::Keep, Change::Set),
+            min_compaction_lag_ms: self.min_compaction_lag_ms.map_or(Change::Keep, Change::Set),
+            delete_retention_ms: self.delete_retention_ms.map_or(Change::Keep, Change::Set),
         }
         .to_pairs()
     }
@@ -221,6 +235,8 @@ impl TopicAlteration {
             ("wiber.max_message_size", self.max_message_size.value(|bytes| bytes.to_string())),
             ("wiber.cleanup_policy", self.cleanup_policy.value(|policy| policy.as_str().to_owned())),
             ("wiber.segment_bytes", self.segment_bytes.value(|bytes| bytes.to_string())),
+            ("wiber.min_compaction_lag_ms", self.min_compaction_lag_ms.value(|ms| ms.to_string())),
+            ("wiber.delete_retention_ms", self.delete_retention_ms.value(|ms| ms.to_string())),
         ];
         pairs.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }

@@ -1,5 +1,6 @@
 //! The fixture of this layer's tests, and what is neither damage nor repair.
 
+mod compacted;
 mod damage;
 mod power;
 

@@ -12,7 +12,10 @@ use crate::types::{BatchIndex, Epoch, Offset, PartitionIndex, Timestamp, TopicId
 pub const PARTITION_FILE: &str = "partition.json";
 /// Largest `partition.json` that is read, in bytes.
 pub(crate) const PARTITION_FILE_BYTES_MAX: u64 = 64 << 20;
-const VERSION: u64 = 1;
+/// The newest version of the file that is read.
+const VERSION: u64 = 2;
+/// The version written as long as no segment was rewritten: programs that know nothing of compaction read it.
+const VERSION_WITHOUT_GENERATIONS: u64 = 1;
 
 /// Why a `partition.json` cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -160,7 +163,8 @@ impl PartitionFile {
             segments: self.segments.iter().map(SegmentContent::from).collect(),
             compacted_to: self.compacted_to.get(),
         };
-        Ok(seal_envelope(VERSION, &content)?)
+        let is_plain = self.segments.iter().all(|segment| segment.generation == 0);
+        Ok(seal_envelope(if is_plain { VERSION_WITHOUT_GENERATIONS } else { VERSION }, &content)?)
     }
 
     /// Reads the file's bytes back and checks that they do not contradict themselves.
@@ -188,7 +192,6 @@ struct Content {
     compacted_to: u64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
 fn is_zero<T: PartialEq + Default>(value: &T) -> bool {
     *value == T::default()
 }

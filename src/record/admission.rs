@@ -125,9 +125,11 @@ impl ProducedBatch {
     #[must_use]
     pub fn has_keys(&self) -> Option<bool> {
         let body = &self.bytes[HEADER_BYTES..];
-        let walked = match self.header.attributes.compression()? {
-            Compression::None => walk(body, &self.header),
-            compression => walk(&decompress(compression, body, &DecodeLimits::default()).ok()?, &self.header),
+        let compression = self.header.attributes.compression()?;
+        let walked = if compression == Compression::None {
+            walk(body, &self.header)
+        } else {
+            walk(&decompress(compression, body, &DecodeLimits::default()).ok()?, &self.header)
         };
         walked.ok().map(|walked| walked.has_keys)
     }

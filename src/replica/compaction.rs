@@ -99,7 +99,11 @@ impl Partition {
         }
         match self.log.compact(&mut compaction, bytes) {
             Ok(CompactionTurn::GoesOn) => compacting.current = Some((compaction, 0)),
-            Ok(CompactionTurn::Done(report)) => self.tell_compacted(&report),
+            Ok(CompactionTurn::Done(report)) => {
+                // The tail has them as they were appended; from now on everybody reads what is left.
+                self.state.lock().tail.forget_below(report.compacted_to);
+                self.tell_compacted(&report);
+            }
             Err(error) => {
                 compacting.not_before = Some(now.plus_millis(RETRY_MS));
                 drop(compacting);

@@ -96,6 +96,13 @@ impl Tail {
         }
     }
 
+    /// Forgets batches that lie wholly below an offset.
+    pub(crate) fn forget_below(&mut self, offset: Offset) {
+        while self.batches.front().is_some_and(|oldest| oldest.header().next_offset() <= offset) {
+            self.drop_oldest();
+        }
+    }
+
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
         while self.drop_oldest() {}

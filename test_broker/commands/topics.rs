@@ -21,7 +21,7 @@ fn topics_are_listed_and_described() {
     assert_eq!(described["topic_id"], listed["topics"][1]["topic_id"]);
     assert_eq!(described["settings"], serde_json::json!({}), "{described}");
     let text = client(&server, &["topics", "describe", "t"]).expect_text();
-    for part in ["Topic:      t\n", "Partitions: 2\n", "cleanup-policy    delete", "        1  online"] {
+    for part in ["Topic:      t\n", "Partitions: 2\n", "cleanup-policy      delete", "        1  online"] {
         assert!(text.contains(part), "{text} lacks {part:?}");
     }
 }

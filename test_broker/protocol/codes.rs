@@ -11,8 +11,8 @@ use wiber::protocol::native::ErrorCode;
 use super::{setup, start};
 use crate::harness::batches::{Made, batch, rec};
 use crate::harness::peer::{
-    CREATE_TOPIC, FETCH, INIT_PRODUCER, PUBLISH, PUBLISH_BATCH, Pairs, Peer, Raw, SUBSCRIBE, UNSUBSCRIBE, bytes_of,
-    frame,
+    ALTER_TOPIC, CREATE_TOPIC, FETCH, INIT_PRODUCER, PUBLISH, PUBLISH_BATCH, Pairs, Peer, Raw, SUBSCRIBE, UNSUBSCRIBE,
+    bytes_of, frame,
 };
 use crate::harness::{Setup, say};
 
@@ -72,6 +72,9 @@ fn refusals_of_requests(seen: &mut Seen) {
             note(seen, &reply);
         }
     }
+    peer.ask(&frame(ALTER_TOPIC, 1, &[("topic", "t"), ("wiber.cleanup_policy", "compact")]));
+    peer.send(&[frame(PUBLISH, 1, &[("topic", "t")])]);
+    note(seen, &peer.next());
 }
 
 /// What waits when the server stops is told so.

@@ -3,6 +3,7 @@
 
 mod batches;
 mod codes;
+mod compaction;
 mod create;
 mod delivery;
 mod fetch;

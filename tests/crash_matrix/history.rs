@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use wiber::broker::metadata::TopicSettings;
+use wiber::broker::positions::OFFSETS_TOPIC;
 use wiber::disk::Disk;
 use wiber::disk::faulty::FaultyDisk;
 use wiber::replica::AckLevel::{Durable, Leader, None as NoAck};
@@ -82,8 +83,14 @@ fn play(session: &mut Session, disk: &FaultyDisk) {
     append_everywhere(session, 3);
     fill_and_expire(session);
     delete_under_load(session);
+    assert!(is_compacted(session), "compaction of positions was to be in the history");
     restart_from_snapshot(session);
     append_everywhere(session, 1);
+}
+
+fn is_compacted(session: &Session) -> bool {
+    let segments = session.partition((OFFSETS_TOPIC, 0)).log().state().file.segments.clone();
+    segments.iter().any(|segment| segment.generation > 1)
 }
 
 fn restart_from_snapshot(session: &mut Session) {

@@ -204,7 +204,7 @@ fn a_snapshot_that_contradicts_itself() {
     check(vec![topic("a", 1, 0)], false);
 }
 
-const CREATE: &str = r#"{"type":"create_topic","version":1,"topic":"events","topic_id":"00000000-0000-0000-0000-00000000002a","partitions":2,"created_at_ms":1700000000000,"settings":{"retention_ms":3600000,"retention_bytes":-1,"message_bytes_max":1048576,"cleanup_policy":"compact,delete","segment_bytes":104857600}}"#;
+const CREATE: &str = r#"{"type":"create_topic","version":1,"topic":"events","topic_id":"00000000-0000-0000-0000-00000000002a","partitions":2,"created_at_ms":1700000000000,"settings":{"retention_ms":3600000,"retention_bytes":-1,"message_bytes_max":1048576,"cleanup_policy":"compact,delete","segment_bytes":104857600,"min_compaction_lag_ms":60000,"delete_retention_ms":0}}"#;
 const DELETE: &str =
     r#"{"type":"delete_topic","version":1,"topic":"events","topic_id":"00000000-0000-0000-0000-00000000002a"}"#;
 const ALTER: &str = r#"{"type":"alter_topic","version":1,"topic":"events","topic_id":"00000000-0000-0000-0000-00000000002a","settings":{"cleanup_policy":"compact"}}"#;
@@ -219,6 +219,8 @@ fn golden_bytes() {
         message_bytes_max: Some(1 << 20),
         cleanup_policy: Some(CleanupPolicy::CompactAndDelete),
         segment_bytes: Some(100 << 20),
+        min_compaction_lag_ms: Some(60_000),
+        delete_retention_ms: Some(0),
     };
     let create = Command::CreateTopic(CreateTopic {
         topic: name("events"),

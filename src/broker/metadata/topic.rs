@@ -46,6 +46,12 @@ pub struct TopicSettings {
     /// The length a segment may grow to, in bytes; at least 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segment_bytes: Option<u64>,
+    /// How long compaction leaves a record alone at least, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_compaction_lag_ms: Option<i64>,
+    /// How long a tombstone stays once compaction has found it, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete_retention_ms: Option<i64>,
 }
 
 /// A setting out of its range.
@@ -106,6 +112,10 @@ pub struct SettingsChange {
     pub cleanup_policy: Option<Option<CleanupPolicy>>,
     /// [`TopicSettings::segment_bytes`]
     pub segment_bytes: Option<Option<u64>>,
+    /// [`TopicSettings::min_compaction_lag_ms`]
+    pub min_compaction_lag_ms: Option<Option<i64>>,
+    /// [`TopicSettings::delete_retention_ms`]
+    pub delete_retention_ms: Option<Option<i64>>,
 }
 
 impl SettingsChange {
@@ -118,6 +128,8 @@ impl SettingsChange {
             message_bytes_max: self.message_bytes_max.unwrap_or(settings.message_bytes_max),
             cleanup_policy: self.cleanup_policy.unwrap_or(settings.cleanup_policy),
             segment_bytes: self.segment_bytes.unwrap_or(settings.segment_bytes),
+            min_compaction_lag_ms: self.min_compaction_lag_ms.unwrap_or(settings.min_compaction_lag_ms),
+            delete_retention_ms: self.delete_retention_ms.unwrap_or(settings.delete_retention_ms),
         }
     }
 }
@@ -128,6 +140,12 @@ impl TopicSettings {
             if let Some(found) = value.filter(|&value| value < UNLIMITED) {
                 let range = "-1 (no limit) or more";
                 return Err(InvalidSetting { setting, range, found });
+            }
+        }
+        let (lag, kept) = (self.min_compaction_lag_ms, self.delete_retention_ms);
+        for (setting, value) in [("min_compaction_lag_ms", lag), ("delete_retention_ms", kept)] {
+            if let Some(found) = value.filter(|&value| value < 0) {
+                return Err(InvalidSetting { setting, range: "0 or more", found });
             }
         }
         for (setting, is_zero) in

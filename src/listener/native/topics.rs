@@ -197,6 +197,8 @@ fn change_of(settings: &SettingsRequest) -> SettingsChange {
         message_bytes_max: settings.message_bytes_max,
         cleanup_policy: settings.cleanup_policy,
         segment_bytes: settings.segment_bytes,
+        min_compaction_lag_ms: settings.min_compaction_lag_ms,
+        delete_retention_ms: settings.delete_retention_ms,
     }
 }
 
@@ -221,8 +223,6 @@ fn listed(broker: &Broker, after: Option<&str>, limit: usize) -> Answer {
 
 fn described(description: &TopicDescription) -> Value {
     let TopicDescription { topic, partitions, effective } = description;
-    let EffectiveSettings { retention_ms, retention_bytes, message_bytes_max, cleanup_policy, segment_bytes } =
-        *effective;
     let mut own = serde_json::Map::new();
     let mut note = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
@@ -235,19 +235,27 @@ fn described(description: &TopicDescription) -> Value {
     note("max_message_size", settings.message_bytes_max.map(Value::from));
     note("cleanup_policy", settings.cleanup_policy.map(|policy| policy.as_str().into()));
     note("segment_bytes", settings.segment_bytes.map(Value::from));
+    note("min_compaction_lag_ms", settings.min_compaction_lag_ms.map(Value::from));
+    note("delete_retention_ms", settings.delete_retention_ms.map(Value::from));
     json!({
         "topic": topic.name.as_str(),
         "topic_id": topic.id.to_string(),
         "created_at_ms": topic.created_at.millis(),
         "partitions": partitions.iter().map(partition).collect::<Vec<_>>(),
         "settings": own,
-        "effective": {
-            "retention_ms": retention_ms,
-            "retention_bytes": retention_bytes,
-            "max_message_size": message_bytes_max,
-            "cleanup_policy": cleanup_policy.as_str(),
-            "segment_bytes": segment_bytes,
-        },
+        "effective": in_force(effective),
+    })
+}
+
+fn in_force(effective: &EffectiveSettings) -> Value {
+    json!({
+        "retention_ms": effective.retention_ms,
+        "retention_bytes": effective.retention_bytes,
+        "max_message_size": effective.message_bytes_max,
+        "cleanup_policy": effective.cleanup_policy.as_str(),
+        "segment_bytes": effective.segment_bytes,
+        "min_compaction_lag_ms": effective.min_compaction_lag_ms,
+        "delete_retention_ms": effective.delete_retention_ms,
     })
 }
 

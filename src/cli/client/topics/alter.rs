@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::Args;
 use serde_json::json;
 
-use super::settings::{bytes_change, policy_change, retention_bytes_change, retention_change};
+use super::settings::{bytes_change, millis_change, policy_change, retention_bytes_change, retention_change};
 use crate::cli::client::Context;
 use crate::cli::client::failure::Failure;
 use crate::cli::client::output;
@@ -35,12 +35,18 @@ pub(super) struct Alter {
     /// Largest message in bytes
     #[arg(long, value_name = "BYTES|default", value_parser = bytes_change)]
     max_message_size: Option<Change<u64>>,
-    /// What becomes of old records: delete, compact, or compact,delete; nothing is compacted yet
+    /// What becomes of old records: delete, compact, or compact,delete
     #[arg(long, value_name = "POLICY|default", value_parser = policy_change)]
     cleanup_policy: Option<Change<CleanupPolicy>>,
     /// Bytes at which a new segment file is begun
     #[arg(long, value_name = "BYTES|default", value_parser = bytes_change)]
     segment_bytes: Option<Change<u64>>,
+    /// Milliseconds that compaction leaves a record alone at least
+    #[arg(long, value_name = "MS|default", value_parser = millis_change)]
+    min_compaction_lag_ms: Option<Change<i64>>,
+    /// Milliseconds that a record without a value stays once compaction has found it
+    #[arg(long, value_name = "MS|default", value_parser = millis_change)]
+    delete_retention_ms: Option<Change<i64>>,
 }
 
 impl Alter {
@@ -52,6 +58,8 @@ impl Alter {
             max_message_size: self.max_message_size.unwrap_or_default(),
             cleanup_policy: self.cleanup_policy.unwrap_or_default(),
             segment_bytes: self.segment_bytes.unwrap_or_default(),
+            min_compaction_lag_ms: self.min_compaction_lag_ms.unwrap_or_default(),
+            delete_retention_ms: self.delete_retention_ms.unwrap_or_default(),
         };
         let topic = &self.topic;
         if alteration == TopicAlteration::default() {

@@ -33,12 +33,18 @@ pub(in crate::cli::client) struct Create {
     /// Largest message in bytes [default: the broker's topics.max_message_size]
     #[arg(long, value_name = "BYTES")]
     max_message_size: Option<u64>,
-    /// What becomes of old records: delete, compact, or compact,delete; nothing is compacted yet [default: delete]
+    /// What becomes of old records: delete, compact, or compact,delete [default: delete]
     #[arg(long, value_name = "POLICY", value_parser = policy)]
     cleanup_policy: Option<CleanupPolicy>,
     /// Bytes at which a new segment file is begun [default: the broker's storage.max_log_size]
     #[arg(long, value_name = "BYTES")]
     segment_bytes: Option<u64>,
+    /// Milliseconds that compaction leaves a record alone at least [default: 0]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(i64).range(0..))]
+    min_compaction_lag_ms: Option<i64>,
+    /// Milliseconds that a record without a value stays once compaction has found it [default: a day]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(i64).range(0..))]
+    delete_retention_ms: Option<i64>,
 }
 
 impl Create {
@@ -51,6 +57,8 @@ impl Create {
             max_message_size: self.max_message_size,
             cleanup_policy: self.cleanup_policy,
             segment_bytes: self.segment_bytes,
+            min_compaction_lag_ms: self.min_compaction_lag_ms,
+            delete_retention_ms: self.delete_retention_ms,
         };
         let created = if settings == TopicSettings::default() {
             client.create_topic(topic, self.partitions, self.retention).await

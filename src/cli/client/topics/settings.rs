@@ -30,6 +30,10 @@ pub(super) fn retention_bytes_change(text: &str) -> Result<Change<i64>, String> 
     change(text, |text| text.parse().ok().filter(|&bytes| bytes >= -1), "a number of bytes, -1 for all")
 }
 
+pub(super) fn millis_change(text: &str) -> Result<Change<i64>, String> {
+    change(text, |text| text.parse().ok().filter(|&ms| ms >= 0), "a number of milliseconds")
+}
+
 pub(super) fn bytes_change(text: &str) -> Result<Change<u64>, String> {
     change(text, |text| text.parse().ok(), "a number of bytes")
 }
@@ -42,8 +46,9 @@ fn change<T>(text: &str, parse: impl FnOnce(&str) -> Option<T>, wanted: &str) ->
 }
 
 /// The settings in force: name, value for people, and whether the value is the topic's own.
-pub(super) fn rows(own: &TopicSettings, effective: &EffectiveSettings) -> [(&'static str, String, bool); 5] {
+pub(super) fn rows(own: &TopicSettings, effective: &EffectiveSettings) -> [(&'static str, String, bool); 7] {
     let bytes = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), size);
+    let wait = |ms: Option<i64>| ms.map_or_else(|| "unknown".to_owned(), age);
     let policy = effective.cleanup_policy.map_or("unknown", CleanupPolicy::as_str);
     let retained = u64::try_from(effective.retention_bytes).map_or_else(|_| "all".to_owned(), size);
     [
@@ -52,6 +57,8 @@ pub(super) fn rows(own: &TopicSettings, effective: &EffectiveSettings) -> [(&'st
         ("max-message-size", bytes(effective.max_message_size), own.max_message_size.is_some()),
         ("cleanup-policy", policy.to_owned(), own.cleanup_policy.is_some()),
         ("segment-bytes", bytes(effective.segment_bytes), own.segment_bytes.is_some()),
+        ("min-compaction-lag", wait(effective.min_compaction_lag_ms), own.min_compaction_lag_ms.is_some()),
+        ("delete-retention", wait(effective.delete_retention_ms), own.delete_retention_ms.is_some()),
     ]
 }
 
@@ -63,6 +70,8 @@ pub(super) fn to_json(own: &TopicSettings, effective: &EffectiveSettings) -> (Va
         ("max_message_size", own.max_message_size.map(Value::from)),
         ("cleanup_policy", own.cleanup_policy.map(|policy| policy.as_str().into())),
         ("segment_bytes", own.segment_bytes.map(Value::from)),
+        ("min_compaction_lag_ms", own.min_compaction_lag_ms.map(Value::from)),
+        ("delete_retention_ms", own.delete_retention_ms.map(Value::from)),
     ];
     let given = pairs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     let effective = json!({
@@ -71,6 +80,8 @@ pub(super) fn to_json(own: &TopicSettings, effective: &EffectiveSettings) -> (Va
         "max_message_size": effective.max_message_size,
         "cleanup_policy": effective.cleanup_policy.map(CleanupPolicy::as_str),
         "segment_bytes": effective.segment_bytes,
+        "min_compaction_lag_ms": effective.min_compaction_lag_ms,
+        "delete_retention_ms": effective.delete_retention_ms,
     });
     (Value::Object(given.collect::<Map<_, _>>()), effective)
 }
@@ -112,6 +123,7 @@ mod tests {
             retention_bytes_change("-2").err(),
             policy_change("keep").err(),
             bytes_change("").err(),
+            millis_change("-1").err(),
         ] {
             assert!(bad.as_deref().is_some_and(|text| text.contains("'default'")), "{bad:?}");
         }

@@ -64,6 +64,8 @@ fn settings_of_a_topic() {
         ("wiber.max_message_size", "100"),
         ("wiber.cleanup_policy", "compact,delete"),
         ("wiber.segment_bytes", "4096"),
+        ("wiber.min_compaction_lag_ms", "7"),
+        ("wiber.delete_retention_ms", ""),
     ];
     let alter = frame(kind, &full);
     let Ok(Request::AlterTopic(request)) = Request::parse(&alter) else { panic!("{alter:?}") };
@@ -74,6 +76,8 @@ fn settings_of_a_topic() {
         message_bytes_max: Some(Some(100)),
         cleanup_policy: Some(Some(CleanupPolicy::CompactAndDelete)),
         segment_bytes: Some(Some(4096)),
+        min_compaction_lag_ms: Some(Some(7)),
+        delete_retention_ms: Some(None),
     };
     assert_eq!(request.settings, expected);
     let create = frame(FrameType::CreateTopic, &full);
@@ -86,6 +90,8 @@ fn settings_of_a_topic() {
         ("wiber.max_message_size", "0"),
         ("wiber.cleanup_policy", "never"),
         ("wiber.segment_bytes", "1023"),
+        ("wiber.min_compaction_lag_ms", "-1"),
+        ("wiber.delete_retention_ms", "1h"),
     ] {
         refused(kind, &[("topic", "a"), (name, bad)], ErrorCode::InvalidProperty, name);
     }

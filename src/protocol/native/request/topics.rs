@@ -16,6 +16,8 @@ const SETTINGS: &[&str] = &[
     "wiber.max_message_size",
     "wiber.cleanup_policy",
     "wiber.segment_bytes",
+    "wiber.min_compaction_lag_ms",
+    "wiber.delete_retention_ms",
 ];
 
 const MILLIS_PER_HOUR: i64 = 3_600_000;
@@ -82,6 +84,10 @@ pub struct SettingsRequest {
     pub cleanup_policy: Option<Option<CleanupPolicy>>,
     /// `wiber.segment_bytes`: the length a segment may grow to, in bytes.
     pub segment_bytes: Option<Option<u64>>,
+    /// `wiber.min_compaction_lag_ms`: how long compaction leaves a record alone at least.
+    pub min_compaction_lag_ms: Option<Option<i64>>,
+    /// `wiber.delete_retention_ms`: how long a tombstone stays once compaction has found it.
+    pub delete_retention_ms: Option<Option<i64>>,
 }
 
 pub(super) fn create_topic(frame: &Frame) -> Result<CreateTopicRequest, RequestError> {
@@ -166,6 +172,14 @@ fn settings(frame: &Frame) -> Result<SettingsRequest, RequestError> {
                 })?;
                 set_once(&mut settings.segment_bytes, "wiber.segment_bytes", bytes)?;
             }
+            "wiber.min_compaction_lag_ms" => {
+                let lag = given(value, "wiber.min_compaction_lag_ms", "a number of milliseconds", millis)?;
+                set_once(&mut settings.min_compaction_lag_ms, "wiber.min_compaction_lag_ms", lag)?;
+            }
+            "wiber.delete_retention_ms" => {
+                let kept = given(value, "wiber.delete_retention_ms", "a number of milliseconds", millis)?;
+                set_once(&mut settings.delete_retention_ms, "wiber.delete_retention_ms", kept)?;
+            }
             _ => {}
         }
     }
@@ -187,5 +201,9 @@ fn given<T>(
 
 /// -1, or a number of digits alone.
 fn signed(text: &str) -> Option<i64> {
-    if text == "-1" { Some(-1) } else { number(text).and_then(|found| i64::try_from(found).ok()) }
+    if text == "-1" { Some(-1) } else { millis(text) }
+}
+
+fn millis(text: &str) -> Option<i64> {
+    number(text).and_then(|found| i64::try_from(found).ok())
 }
