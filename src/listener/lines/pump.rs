@@ -17,6 +17,7 @@ use super::feed::{Ahead, Feed, Next, READ_BYTES, read_ahead};
 use super::queue::{Queue, QueueState};
 use crate::broker::queues::{MemberId, QueuedRecord, queue_position};
 use crate::listener::memory::Loan;
+use crate::listener::outgoing::REFERENCED_BYTES_MIN;
 use crate::protocol::lines::ShownTo;
 use crate::replica::{AckLevel, Partition, ReadFailure};
 use crate::types::{Offset, PartitionIndex};
@@ -223,9 +224,12 @@ impl Plan {
     fn carry_out(self, queue: &Queue, making: &mut Loan) {
         let lines = self.lines.freeze();
         let mut gifts: BTreeMap<MemberId, Vec<(QueuedRecord, Bytes)>> = BTreeMap::new();
-        let mut begin = 0;
+        let (mut begin, are_many) = (0, self.turns.len() > 1);
         for (member, record, end) in self.turns {
-            gifts.entry(member).or_default().push((record, lines.slice(begin..end)));
+            // A large line goes out from where it lies: one that waits must not keep all the others.
+            let is_copied = are_many && end - begin >= REFERENCED_BYTES_MIN;
+            let line = if is_copied { Bytes::copy_from_slice(&lines[begin..end]) } else { lines.slice(begin..end) };
+            gifts.entry(member).or_default().push((record, line));
             begin = end;
         }
         let mut state = queue.state.lock();
