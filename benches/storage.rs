@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 use parking_lot::{Condvar, Mutex};
 use tempfile::TempDir;
+use wiber::broker::CompactionLimits;
 use wiber::broker::metadata::{MetadataLimits, TopicSettings};
 use wiber::broker::positions::PositionLimits;
 use wiber::broker::{Broker, BrokerOptions, BrokerStart, CommandReply, TopicDefaults};
@@ -115,11 +116,13 @@ fn options(dir: &Path, sync: SyncPolicy) -> BrokerOptions {
             unsynced_bytes_max: 64 << 20,
             inline_write_bytes_max: 64 << 10,
             producers: ProducerLimits { producers_max: 1_000, expiry_ms: i64::MAX },
+            compaction: None,
             is_internal: false,
         },
         topics: TopicDefaults { partitions: 1, message_bytes_max: 1 << 20 },
         publish: wiber::broker::publish::PublishLimits::default(),
         limits: MetadataLimits { topics_max: 10, partitions_max: 10 },
+        compaction: CompactionLimits::default(),
         positions: PositionLimits::default(),
     }
 }

@@ -20,3 +20,4 @@ mod order;
 mod power;
 mod protocol;
 mod round_trip;
+mod stamps;

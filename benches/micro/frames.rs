@@ -122,6 +122,7 @@ fn encode_data(bencher: Bencher, value_bytes: usize) {
                     timestamp: record.timestamp,
                     key: record.key.as_deref(),
                     value: record.value.as_deref(),
+                    stamp: None,
                 };
                 let headers = record.headers.iter().map(|header| (&header.key[..], header.value.as_deref()));
                 reply::data(&mut dst, &shown, headers).expect("the frame fits");

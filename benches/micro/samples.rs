@@ -155,6 +155,7 @@ impl Surroundings {
                 unsynced_bytes_max: 64 << 20,
                 inline_write_bytes_max: 64 << 10,
                 producers: ProducerLimits { producers_max: 1_000, expiry_ms: i64::MAX },
+                compaction: None,
                 is_internal: false,
             },
         }

@@ -41,9 +41,11 @@ impl Broker {
         self.retry_positions(now);
         self.step_groups(now);
         self.positions.step(now);
-        for partition in self.open_partitions() {
+        let partitions = self.open_partitions();
+        for partition in &partitions {
             partition.step(now);
         }
+        self.step_compaction(&partitions, now);
         if let Some(ids) = &self.ids {
             ids.step(now);
         }
@@ -71,9 +73,11 @@ impl Broker {
         }
     }
 
-    /// Cuts off what was written ahead of the logs' ends: what a clean stop leaves behind is records alone.
+    /// Cuts off what was written ahead of the logs' ends, and gives up a compaction under way: what a clean stop leaves
+    /// behind is records alone.
     pub fn trim_logs(&self) {
         for partition in self.open_partitions() {
+            partition.give_up_compaction();
             partition.log().trim();
         }
     }

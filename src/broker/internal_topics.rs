@@ -20,6 +20,8 @@ pub struct InternalTopic {
     pub partitions: u32,
     /// When its partitions sync. Given anew at every start: it is not in the metadata.
     pub sync: SyncPolicy,
+    /// Whether only the newest record of each key is kept. Given anew at every start, too.
+    pub is_compacted: bool,
 }
 
 impl Broker {
@@ -44,7 +46,8 @@ impl Broker {
         }
         let handle = self.topic(name)?;
         for partition in handle.open_partitions() {
-            partition.set_options(self.options.internal_options(wanted.sync));
+            let options = self.options.internal_options(wanted.sync);
+            partition.set_options(if wanted.is_compacted { self.options.compacted(options) } else { options });
         }
         Ok(handle)
     }

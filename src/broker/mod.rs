@@ -4,6 +4,7 @@
 //! partition `__meta:0`; a snapshot only makes reading it faster. This layer knows no wire format and no socket, starts
 //! no thread and reads no clock: time, ids and threads are handed in, so that a test can replay a whole broker.
 
+mod compaction;
 pub mod dedup;
 pub mod delivery;
 mod description;
@@ -22,6 +23,7 @@ mod producer_ids;
 pub mod publish;
 pub mod queues;
 mod settling;
+mod skew;
 pub mod snapshot;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -34,18 +36,21 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 
+pub use compaction::CompactionLimits;
 pub use description::{DescribedStatus, EffectiveSettings, PartitionDescription, TopicDescription};
 pub use error::{BrokerError, OpenError};
 pub use internal_topics::InternalTopic;
 pub use open::{BrokerStart, OpenSummary, PartitionOpened};
 pub use options::{BrokerOptions, TopicDefaults};
 pub use positions::{CLIENT_ID_BYTES_MAX, PositionKey, PositionOwner};
+pub use skew::Skew;
 pub use topic::{Slot, TopicHandle};
 pub use topic_commands::{CommandReply, CreatedTopic, TopicChange};
 
 use crate::log::{DataDirectory, SpaceReserve};
 use crate::replica::{AckLevel, Partition, ReplicaContext, SyncPolicy};
-use crate::types::{PartitionIndex, TopicName};
+use crate::types::{PartitionIndex, SharedClock, TopicName};
+use compaction::Compactor;
 use dedup::MessageIds;
 use groups::Groups;
 use housekeeping::SnapshotSchedule;
@@ -71,6 +76,8 @@ pub struct Broker {
     meta_partition: Arc<Partition>,
     producer_ids: Mutex<ProducerIds>,
     positions: Arc<Positions>,
+    clock: Arc<SharedClock>,
+    compactor: Mutex<Compactor>,
     groups: Groups,
 }
 
@@ -125,6 +132,12 @@ impl Broker {
     #[must_use]
     pub fn options(&self) -> &BrokerOptions {
         &self.options
+    }
+
+    /// The clock that stamps what is published.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<SharedClock> {
+        &self.clock
     }
 
     /// The data directory.

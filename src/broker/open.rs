@@ -107,6 +107,8 @@ impl Broker {
             meta_partition,
             producer_ids: Mutex::default(),
             positions,
+            clock: Arc::default(),
+            compactor: Mutex::default(),
             groups,
         };
         Ok((Arc::new(broker), summary))

@@ -2,18 +2,25 @@
 
 use std::path::PathBuf;
 
+use super::compaction::CompactionLimits;
 use super::metadata::{MetadataLimits, TopicSettings};
 use super::positions::PositionLimits;
 use super::publish::PublishLimits;
-use crate::log::RetentionPolicy;
+use crate::log::{CompactionPolicy, RetentionPolicy};
 use crate::replica::{PartitionOptions, SyncPolicy};
-use crate::types::TopicName;
+use crate::types::{CleanupPolicy, TopicName};
 
 /// Half of the retention, or this, is how long a segment takes appends at most, in milliseconds.
 const SEGMENT_AGE_MS_MAX: i64 = 7 * 24 * 3_600_000;
 
+/// How long the tombstones of a topic that is compacted stay once they are the newest of their keys, in milliseconds.
+const DELETE_RETENTION_MS: i64 = 24 * 3_600_000;
+
 /// Length of a segment of the broker's own topics, in bytes: small, for what is old goes a segment at a time.
 const INTERNAL_SEGMENT_BYTES: u64 = 4 << 20;
+
+/// The same where the topic is compacted.
+const COMPACTED_SEGMENT_BYTES: u64 = 1 << 20;
 
 /// How a broker behaves.
 #[derive(Debug, Clone)]
@@ -42,6 +49,8 @@ pub struct BrokerOptions {
     pub publish: PublishLimits,
     /// Bounds on topics.
     pub limits: MetadataLimits,
+    /// Bounds on compaction.
+    pub compaction: CompactionLimits,
     /// Bounds on positions that clients keep.
     pub positions: PositionLimits,
 }
@@ -65,10 +74,24 @@ impl BrokerOptions {
         let bytes = settings.retention_bytes.map(|own| u64::try_from(own).ok());
         let bytes_max = bytes.unwrap_or(options.retention.bytes_max);
         options.retention = RetentionPolicy { age_ms_max, bytes_max };
+        let policy = settings.cleanup_policy.unwrap_or(CleanupPolicy::Delete);
+        if !policy.deletes() {
+            options.retention = RetentionPolicy::default();
+        }
+        options.compaction = policy.compacts().then(|| self.compaction_policy());
         options.log.segment_bytes = settings.segment_bytes.unwrap_or(options.log.segment_bytes);
         options.log.segment_bytes = options.log.segment_bytes.min(crate::log::SEGMENT_BYTES_MAX);
         options.log.segment_age_ms = age_ms_max.map_or(SEGMENT_AGE_MS_MAX, |age| (age / 2).min(SEGMENT_AGE_MS_MAX));
         options
+    }
+
+    /// How a topic that is compacted is. A record younger than ids are remembered for stays: its id is read back from it.
+    fn compaction_policy(&self) -> CompactionPolicy {
+        CompactionPolicy {
+            min_lag_ms: self.publish.dedup_window_ms,
+            delete_retention_ms: DELETE_RETENTION_MS,
+            dirty_percent_min: self.compaction.dirty_percent_min,
+        }
     }
 
     /// The options of a topic's partitions, whoever's it is. Whoever keeps an internal one says later when it syncs.
@@ -76,10 +99,19 @@ impl BrokerOptions {
         if name.is_internal() { self.internal_options(SyncPolicy::Always) } else { self.partition_options(settings) }
     }
 
+    /// The same for a topic of the broker's own that is compacted, in segments so small that there is always something to
+    /// compact.
+    pub(crate) fn compacted(&self, mut options: PartitionOptions) -> PartitionOptions {
+        options.log.segment_bytes = options.log.segment_bytes.min(COMPACTED_SEGMENT_BYTES);
+        options.compaction = Some(CompactionPolicy { min_lag_ms: 0, ..self.compaction_policy() });
+        options
+    }
+
     /// The options of the partitions the broker keeps for itself: nothing is ever given up.
     pub(crate) fn internal_options(&self, sync: SyncPolicy) -> PartitionOptions {
         let mut options = self.partition;
         options.retention = RetentionPolicy::default();
+        options.compaction = None;
         options.sync = sync;
         options.inline_write_bytes_max = 0;
         options.is_internal = true;

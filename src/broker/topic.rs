@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::dedup::{LoadTask, TopicIds};
 use super::error::BrokerError;
 use super::metadata::Topic;
+use super::skew::{Skew, TopicSkew};
 use crate::replica::Partition;
-use crate::types::{PartitionIndex, partition_for_key};
+use crate::types::{CleanupPolicy, PartitionIndex, Timestamp, partition_for_key};
 
 /// One partition of a topic, or why it is not there.
 #[derive(Debug, Clone)]
@@ -25,12 +26,13 @@ pub struct TopicHandle {
     slots: Vec<Slot>,
     next_in_turn: Arc<AtomicU32>,
     ids: Option<Arc<TopicIds>>,
+    skew: Arc<TopicSkew>,
 }
 
 impl TopicHandle {
     pub(crate) fn new(topic: Topic, slots: Vec<Slot>) -> TopicHandle {
         assert!(!slots.is_empty(), "a topic has a partition");
-        TopicHandle { topic, slots, next_in_turn: Arc::default(), ids: None }
+        TopicHandle { topic, slots, next_in_turn: Arc::default(), ids: None, skew: Arc::default() }
     }
 
     /// The same, with the message ids it remembers.
@@ -43,6 +45,12 @@ impl TopicHandle {
     #[must_use]
     pub fn topic(&self) -> &Topic {
         &self.topic
+    }
+
+    /// Whether it keeps the newest record of each key, so that every record must have one.
+    #[must_use]
+    pub fn needs_keys(&self) -> bool {
+        self.topic.settings.cleanup_policy.is_some_and(CleanupPolicy::compacts)
     }
 
     /// How many partitions it has.
@@ -90,7 +98,18 @@ impl TopicHandle {
     /// The topic after it was altered: with `more` partitions behind those it has. What it remembers goes on.
     pub(crate) fn altered(&self, topic: Topic, more: Vec<Arc<Partition>>) -> TopicHandle {
         let slots = self.slots.iter().cloned().chain(more.into_iter().map(Slot::Open)).collect();
-        TopicHandle { topic, slots, next_in_turn: Arc::clone(&self.next_in_turn), ids: self.ids.clone() }
+        let (next_in_turn, skew) = (Arc::clone(&self.next_in_turn), Arc::clone(&self.skew));
+        TopicHandle { topic, slots, next_in_turn, ids: self.ids.clone(), skew }
+    }
+
+    /// How far its publishers' clocks were from ours lately; none where nobody has published.
+    #[must_use]
+    pub fn clock_skew(&self, now: Timestamp) -> Option<Skew> {
+        self.skew.skew(now)
+    }
+
+    pub(crate) fn skew(&self) -> &Arc<TopicSkew> {
+        &self.skew
     }
 
     /// Those of its partitions that are open, in order.

@@ -10,7 +10,7 @@ use super::topics::{
 };
 use super::{Client, given};
 use crate::protocol::native::{Frame, FrameType, Properties};
-use crate::types::{Offset, PartitionIndex, TopicName};
+use crate::types::{Offset, PartitionIndex, Timestamp, TopicName};
 
 /// Topics asked for at once.
 const PAGE: usize = 1_000;
@@ -44,6 +44,13 @@ pub struct Fetched {
     pub log_start: Offset,
     /// What lies below it may be read.
     pub high_watermark: Offset,
+}
+
+/// Where a fetch begins.
+#[derive(Debug, Clone, Copy)]
+enum Begin {
+    Offset(Offset),
+    Time(Timestamp),
 }
 
 impl Client {
@@ -131,6 +138,7 @@ impl Client {
             ("topic", Some(topic)),
             ("partition", Some(&partition)),
             ("client_id", query.client_id.as_deref()),
+            ("wiber.group", query.group.as_deref()),
             ("wiber.time", time.as_deref()),
         ])?;
         let reply = self.request(FrameType::ListOffsets, properties, None).await?;
@@ -148,11 +156,39 @@ impl Client {
         offset: Offset,
         options: FetchOptions,
     ) -> Result<Fetched, ClientError> {
+        self.fetch_by(topic, partition, Begin::Offset(offset), options).await
+    }
+
+    /// Reads records from the first of a time, or later, on; from the end where all are older.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`], and what every call may meet.
+    pub async fn fetch_from_time(
+        &self,
+        topic: &str,
+        partition: PartitionIndex,
+        time: Timestamp,
+        options: FetchOptions,
+    ) -> Result<Fetched, ClientError> {
+        self.fetch_by(topic, partition, Begin::Time(time), options).await
+    }
+
+    async fn fetch_by(
+        &self,
+        topic: &str,
+        partition: PartitionIndex,
+        begin: Begin,
+        options: FetchOptions,
+    ) -> Result<Fetched, ClientError> {
         let name = TopicName::new(topic).map_err(|error| ClientError::InvalidOptions(error.to_string()))?;
+        let place = match begin {
+            Begin::Offset(offset) => ("offset", offset.to_string()),
+            Begin::Time(time) => ("wiber.time", time.millis().max(0).to_string()),
+        };
         let max_wait = options.max_wait.min(self.options.request_timeout / 2).min(Duration::from_secs(60));
         let pairs = [
             ("partition", partition.to_string()),
-            ("offset", offset.to_string()),
+            place,
             ("wiber.max_bytes", options.max_bytes.to_string()),
             ("wiber.min_bytes", options.min_bytes.to_string()),
             ("wiber.max_wait_ms", max_wait.as_millis().to_string()),
@@ -161,7 +197,11 @@ impl Client {
         let next_offset = error::offset(&reply, "wiber.next_offset")?;
         let log_start = error::offset(&reply, "log_start")?;
         let high_watermark = error::offset(&reply, "high_watermark")?;
-        let records = BatchReader::new(name, partition, reply.body, offset).collect::<Result<_, _>>()?;
+        let from = match begin {
+            Begin::Offset(offset) => offset,
+            Begin::Time(_) => error::offset(&reply, "offset")?,
+        };
+        let records = BatchReader::new(name, partition, reply.body, from).collect::<Result<_, _>>()?;
         Ok(Fetched { records, next_offset, log_start, high_watermark })
     }
 

@@ -15,18 +15,19 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+use super::clock;
 use super::error::ClientError;
 use super::incoming::Incoming;
 use super::message::Message;
 use super::outgoing::Outgoing;
-use super::pending::{Answer, Pending, ReplyTo};
+use super::pending::{Answer, Pending, ReplyTo, UNASKED};
 use super::publish::{Position, position};
 use super::receipts::{self, Landing, Ticket};
 use super::requests::{Request, Requests, write};
 use super::stored;
 use super::topics::about;
 use crate::protocol::native::{Decoded, Frame, FrameCodec, FrameLimits, FrameType, Properties};
-use crate::types::{PartitionIndex, Timestamp};
+use crate::types::{PartitionIndex, Timestamp, TopicName, TopicPartition};
 
 /// Looks at the clock within the time a broker may be silent.
 const LOOKS: u32 = 4;
@@ -39,6 +40,8 @@ const LIMITS: FrameLimits =
 #[derive(Debug, Clone)]
 pub(super) struct BatchSink {
     pub(super) queue: mpsc::UnboundedSender<Pushed>,
+    /// Where what members of groups are told goes, under [`UNASKED`]: in its order among the replies.
+    pub(super) answers: mpsc::UnboundedSender<Answer>,
     pub(super) room: Arc<Semaphore>,
     pub(super) bytes_max: u32,
 }
@@ -49,7 +52,15 @@ pub(super) enum Pushed {
     /// Batches of a subscription.
     Batch(PushedBatch),
     /// Some subscription has ended, and why.
-    Ended(ClientError),
+    Ended(Ended),
+}
+
+/// The end of a subscription.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) error: ClientError,
+    /// Of which partition, where the broker says so.
+    pub(super) partition: Option<TopicPartition>,
 }
 
 /// A BATCH frame and the room it takes until it is read.
@@ -81,6 +92,8 @@ impl BatchSink {
 pub(super) struct Route {
     /// The topic and the partition, as the properties of each of its frames begin.
     pub(super) address: Properties,
+    /// Whether they come with their stamps.
+    pub(super) stamps: bool,
     pub(super) sender: mpsc::Sender<Message>,
 }
 
@@ -88,9 +101,10 @@ impl Route {
     pub(super) fn new(
         topic: &str,
         partition: PartitionIndex,
+        stamps: bool,
         sender: mpsc::Sender<Message>,
     ) -> Result<Route, ClientError> {
-        Ok(Route { address: about(topic, &[("partition", partition.to_string())])?, sender })
+        Ok(Route { address: about(topic, &[("partition", partition.to_string())])?, stamps, sender })
     }
 }
 
@@ -116,6 +130,8 @@ struct Session {
     /// The same, of publishes that are stored.
     stored: Vec<(u64, Position)>,
     landings: Vec<(Ticket, Landing)>,
+    /// The latest time of a reply.
+    answered_at: Timestamp,
     routes: Vec<Route>,
     batches: Option<BatchSink>,
     /// What its reader has no room for; until it has, nothing more is read.
@@ -156,6 +172,7 @@ impl Connection {
                 answered: Vec::new(),
                 stored: Vec::new(),
                 landings: Vec::new(),
+                answered_at: Timestamp::NONE,
                 routes: Vec::new(),
                 batches,
                 blocked: None,
@@ -261,13 +278,18 @@ impl Session {
             if let Some(stored) = stored::read(&self.incoming.bytes) {
                 self.incoming.bytes.advance(stored.frame_bytes);
                 self.stored.push((stored.sequence, stored.position));
+                self.answered_at = self.answered_at.max(stored.time);
                 continue;
             }
             match self.codec.next(&mut self.incoming.bytes) {
                 None => break,
                 Some(Decoded::Frame(frame)) if frame.kind == FrameType::Data => self.deliver(frame)?,
                 Some(Decoded::Frame(frame)) if frame.kind == FrameType::Batch => self.deliver_batch(frame)?,
-                Some(Decoded::Frame(frame)) => self.replies.push((frame.sequence, frame)),
+                Some(Decoded::Frame(frame)) if frame.kind == FrameType::Assignment => self.deliver_assignment(frame)?,
+                Some(Decoded::Frame(frame)) => {
+                    self.answered_at = self.answered_at.max(frame.timestamp);
+                    self.replies.push((frame.sequence, frame));
+                }
                 Some(Decoded::Malformed(malformed)) => return Err(protocol(&malformed)),
                 Some(Decoded::TooLarge(too_large)) => return Err(protocol(&too_large)),
                 Some(Decoded::Fatal(fatal)) => return Err(protocol(&fatal)),
@@ -285,6 +307,9 @@ impl Session {
             return Ok(());
         };
         let message = Message::from_frame(frame)?;
+        if self.routes[at].stamps {
+            message.stamp().into_iter().for_each(clock::read);
+        }
         match self.routes[at].sender.try_send(message) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(message)) => {
@@ -303,6 +328,14 @@ impl Session {
             && let Err(frame) = sink.push(frame)
         {
             self.blocked = Some(Blocked::Batch(sink.clone(), frame));
+        }
+        Ok(())
+    }
+
+    fn deliver_assignment(&mut self, frame: Frame) -> Result<(), ClientError> {
+        self.answer_all()?;
+        if let Some(sink) = &self.batches {
+            drop(sink.answers.send(Answer { token: UNASKED, result: Ok(frame) }));
         }
         Ok(())
     }
@@ -331,6 +364,7 @@ impl Session {
 
     /// Matches replies with their requests. A frame that answers nothing, such as the broker's heartbeat, is dropped.
     fn answer_all(&mut self) -> Result<(), ClientError> {
+        clock::answered(std::mem::replace(&mut self.answered_at, Timestamp::NONE));
         if !self.stored.is_empty() {
             let bytes = self.requests.stored(&mut self.stored, &mut self.landings)?;
             let frames = self.landings.len();
@@ -358,7 +392,7 @@ impl Session {
             if let Some(sink) = &self.batches
                 && let Some(error) = ClientError::of_ack(&frame)
             {
-                drop(sink.queue.send(Pushed::Ended(error)));
+                drop(sink.queue.send(Pushed::Ended(Ended { error, partition: partition_of(&frame) })));
             }
         }
         Ok(())
@@ -381,6 +415,13 @@ impl Session {
             ReplyTo::Queue(queue, token) => drop(queue.send(Answer { token, result })),
         }
     }
+}
+
+/// The partition that a frame is about.
+pub(super) fn partition_of(frame: &Frame) -> Option<TopicPartition> {
+    let topic = TopicName::new(frame.properties.get("topic")?).ok()?;
+    let partition = PartitionIndex(frame.properties.get("partition")?.parse().ok()?);
+    Some(TopicPartition { topic, partition })
 }
 
 fn closed(reason: impl ToString) -> ClientError {

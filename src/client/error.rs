@@ -91,6 +91,15 @@ pub enum ClientError {
     /// A record cannot be put into a batch.
     #[error("the record fits no batch: {0}")]
     Unbuildable(Arc<BuildError>),
+    /// A consumer has to join a group first.
+    #[error("the consumer has not joined a group")]
+    NotInGroup,
+    /// A consumer is in another group, which it has to leave first.
+    #[error("the consumer is in group '{group}'; it has to leave it first")]
+    InAnotherGroup {
+        /// The group it is in.
+        group: String,
+    },
     /// The caller's values fit no frame.
     #[error(transparent)]
     Invalid(#[from] EncodeError),
@@ -123,6 +132,8 @@ impl ClientError {
             | ClientError::DamagedBatch(_)
             | ClientError::DamagedRecord(_)
             | ClientError::Unbuildable(_)
+            | ClientError::NotInGroup
+            | ClientError::InAnotherGroup { .. }
             | ClientError::Invalid(_)
             | ClientError::InvalidOptions(_) => false,
         }
@@ -146,6 +157,8 @@ impl ClientError {
             | ClientError::DamagedBatch(_)
             | ClientError::DamagedRecord(_)
             | ClientError::Unbuildable(_)
+            | ClientError::NotInGroup
+            | ClientError::InAnotherGroup { .. }
             | ClientError::Invalid(_)
             | ClientError::InvalidOptions(_) => false,
         }

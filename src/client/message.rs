@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::error::ClientError;
-use crate::protocol::native::{Frame, Properties, decode_base64, reply::TOMBSTONE};
-use crate::types::{Offset, Timestamp};
+use crate::protocol::native::{Frame, Properties, decode_base64, reply::STAMP, reply::TOMBSTONE};
+use crate::types::{Offset, Stamp, Timestamp};
 
 /// One record of a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +33,12 @@ impl Message {
         self.frame.timestamp
     }
 
+    /// Its stamp, where the subscription asked for stamps.
+    #[must_use]
+    pub fn stamp(&self) -> Option<Stamp> {
+        Stamp::from_hex(self.frame.properties.get(STAMP)?.as_bytes())
+    }
+
     /// Its payload; empty for a tombstone.
     #[must_use]
     pub fn body(&self) -> &Bytes {
@@ -57,7 +63,7 @@ impl Message {
 
     /// Its headers as they were sent: a value that is no text stands in base64 under `<name>.b64`.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        let own = ["topic", "partition", "key", "key.b64", TOMBSTONE];
+        let own = ["topic", "partition", "key", "key.b64", TOMBSTONE, STAMP];
         let pairs = self.frame.properties.iter();
         pairs.filter(move |(name, _)| !own.contains(name))
     }

@@ -5,7 +5,8 @@
 //!   It never reconnects by itself: a lost connection shows in every call that depended on it.
 //! - [`Producer`]: records in batches, each stored once and in order, whatever happens to the connection.
 //! - [`Subscriber`]: the records of a topic as a stream, each handed out once and in order, whatever happens to the
-//!   connection; positions are kept at the broker.
+//!   connection; positions are kept at the broker. [`Merged`] puts the records of several partitions in the order in which
+//!   they were published.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), wiber::client::ClientError> {
@@ -52,12 +53,20 @@
 //! Everything runs on the Tokio runtime it is called in; each connection has one task there (`connection`), and so has
 //! each producer and each subscriber.
 
+mod address;
 mod admin;
 mod chance;
+mod clock;
 mod connection;
+mod consumer;
 mod error;
+mod group;
+mod history;
 mod incoming;
+mod link;
+mod merged;
 mod message;
+mod on_demand;
 mod outgoing;
 mod pending;
 mod producer;
@@ -74,6 +83,7 @@ mod topics;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
@@ -87,9 +97,13 @@ use requests::{Handle, Pairs, Request, Requests};
 
 pub use crate::protocol::native::{AckLevel, ErrorCode, StartAt};
 pub use crate::record::{Compression, RecordHeader};
-pub use crate::types::{CleanupPolicy, Offset, PartitionIndex, Timestamp, TopicName};
+pub use crate::types::{CleanupPolicy, Offset, PartitionIndex, Stamp, Timestamp, TopicName, TopicPartition};
 pub use admin::{FetchOptions, Fetched};
+pub use consumer::{Assignments, Consumer, ConsumerMode, ConsumerOptions};
 pub use error::ClientError;
+pub use group::{GroupDescription, GroupMember, GroupPartition, GroupSummary};
+pub use history::HistoryOptions;
+pub use merged::{MergeOptions, Merged};
 pub use message::Message;
 pub use producer::{Delivery, IN_FLIGHT_MAX, Producer, ProducerOptions, ProducerRecord};
 pub use publish::{NewRecord, Position, Publishing};
@@ -97,8 +111,8 @@ pub use record::Record;
 pub use subscriber::{DeliveryMode, OutOfRange, Partitions, Subscriber, SubscriberOptions};
 pub use subscription::{SubscribeOptions, Subscription};
 pub use topics::{
-    Change, EffectiveSettings, OffsetsQuery, PartitionDescription, PartitionOffsets, PartitionStatus, TopicAlteration,
-    TopicDescription, TopicSettings, TopicSummary,
+    Change, ClockSkew, EffectiveSettings, OffsetsQuery, PartitionDescription, PartitionOffsets, PartitionStatus,
+    TopicAlteration, TopicDescription, TopicSettings, TopicSummary,
 };
 
 /// How to reach a broker, and how much may be under way.
@@ -244,9 +258,10 @@ impl Client {
         pairs.extend(self.options.client_id.clone().map(|id| ("client_id", id)));
         pairs.extend(start_pairs(options.start));
         pairs.push(("auto_ack", options.auto_ack.to_string()));
+        pairs.extend(options.stamps.then(|| ("wiber.stamps", "true".to_owned())));
         let properties = topics::about(topic, &pairs)?;
         let (sender, messages) = mpsc::channel(self.options.messages_ahead.max(1));
-        let route = Route::new(topic, options.partition, sender)?;
+        let route = Route::new(topic, options.partition, options.stamps, sender)?;
         let reply = self.request(FrameType::Subscribe, properties, Some(route)).await?;
         let start_offset = error::number(&reply, "start_offset")?;
         Ok(Subscription::new(self.clone(), topic, options.partition, start_offset, messages))
@@ -282,10 +297,22 @@ impl Client {
         let (reply, answer) = oneshot::channel();
         let request = Request::new(kind, &properties, Some(ReplyTo::Waiter(reply)));
         requests.send(Request { route: route.map(Box::new), ..request }).await?;
+        self.answer(answer).await
+    }
+
+    /// Sends a request with a body and waits for its reply.
+    async fn request_with(&self, kind: FrameType, properties: Properties, body: Bytes) -> Result<Frame, ClientError> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::new(kind, &properties, Some(ReplyTo::Waiter(reply)));
+        self.requests().send(Request { body, ..request }).await?;
+        self.answer(answer).await
+    }
+
+    async fn answer(&self, answer: oneshot::Receiver<Result<Frame, ClientError>>) -> Result<Frame, ClientError> {
         let after = self.options.request_timeout;
         match timeout(after, answer).await {
             Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(requests.closed()),
+            Ok(Err(_)) => Err(self.requests().closed()),
             Err(_) => Err(ClientError::TimedOut { after }),
         }
     }

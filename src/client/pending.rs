@@ -30,6 +30,9 @@ pub(super) enum ReplyTo {
     Publisher(Ticket),
 }
 
+/// The token of what answers no request.
+pub(super) const UNASKED: u64 = 0;
+
 /// A reply in a queue.
 #[derive(Debug)]
 pub(super) struct Answer {

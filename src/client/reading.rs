@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::error::ClientError;
 use super::topics::{
-    EffectiveSettings, PartitionDescription, PartitionStatus, TopicDescription, TopicSettings, TopicSummary,
+    ClockSkew, EffectiveSettings, PartitionDescription, PartitionStatus, TopicDescription, TopicSettings, TopicSummary,
 };
 use crate::types::{CleanupPolicy, Offset, PartitionIndex, Timestamp};
 
@@ -42,6 +42,17 @@ pub(super) fn description(body: &[u8]) -> Result<TopicDescription, ClientError> 
             cleanup_policy: in_force.cleanup_policy,
             segment_bytes: in_force.segment_bytes,
         },
+        clock_skew: reply.get("clock_skew").and_then(clock_skew),
+    })
+}
+
+fn clock_skew(value: &Value) -> Option<ClockSkew> {
+    let number = |name: &str| value.get(name).and_then(Value::as_i64);
+    Some(ClockSkew {
+        last_ms: number("last_ms")?,
+        min_ms: number("min_ms")?,
+        max_ms: number("max_ms")?,
+        too_far_ahead: value.get("too_far_ahead").and_then(Value::as_u64).unwrap_or(0),
     })
 }
 
@@ -76,19 +87,23 @@ fn settings(value: &Value) -> TopicSettings {
     }
 }
 
-fn parse(body: &[u8]) -> Result<Value, ClientError> {
+/// What a body holds.
+pub(super) fn parse(body: &[u8]) -> Result<Value, ClientError> {
     serde_json::from_slice(body).map_err(|error| ClientError::Protocol(format!("no JSON: {error}")))
 }
 
-fn list<'a>(value: &'a Value, name: &str) -> Result<&'a [Value], ClientError> {
+/// A member that is a list.
+pub(super) fn list<'a>(value: &'a Value, name: &str) -> Result<&'a [Value], ClientError> {
     value.get(name).and_then(Value::as_array).map(Vec::as_slice).ok_or_else(|| lacking(name))
 }
 
-fn text(value: &Value, name: &str) -> Result<String, ClientError> {
+/// A member that is text.
+pub(super) fn text(value: &Value, name: &str) -> Result<String, ClientError> {
     value.get(name).and_then(Value::as_str).map(str::to_owned).ok_or_else(|| lacking(name))
 }
 
-fn number<T: TryFrom<i64>>(value: &Value, name: &str) -> Result<T, ClientError> {
+/// A member that is a number.
+pub(super) fn number<T: TryFrom<i64>>(value: &Value, name: &str) -> Result<T, ClientError> {
     let number = value.get(name).and_then(Value::as_i64);
     number.and_then(|number| T::try_from(number).ok()).ok_or_else(|| lacking(name))
 }
@@ -110,11 +125,14 @@ mod tests {
             "partitions":[{"partition":0,"status":"failed","reason":"disk","leader_epoch":2,"log_start":1,
                 "high_watermark":5,"log_end":6,"bytes":99}],
             "settings":{"retention_ms":-1,"cleanup_policy":"compact,delete"},
-            "effective":{"retention_ms":-1,"retention_bytes":8,"max_message_size":9,"cleanup_policy":"delete"}}"#;
+            "effective":{"retention_ms":-1,"retention_bytes":8,"max_message_size":9,"cleanup_policy":"delete"},
+            "clock_skew":{"last_ms":-3,"min_ms":-9,"max_ms":2,"later":1}}"#;
         let topic = description(topic).expect("read");
         assert_eq!(topic.created_at.millis(), 7);
         assert_eq!(topic.settings.cleanup_policy, Some(CleanupPolicy::CompactAndDelete));
         assert_eq!((topic.effective.retention_ms, topic.effective.retention_bytes), (-1, 8));
+        let skew = ClockSkew { last_ms: -3, min_ms: -9, max_ms: 2, too_far_ahead: 0 };
+        assert_eq!(topic.clock_skew, Some(skew));
         assert_eq!(topic.partitions[0].status, PartitionStatus::Failed);
         assert_eq!(topic.partitions[0].log_end.map(Offset::get), Some(6));
     }

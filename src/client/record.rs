@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 
+use super::clock;
 use super::error::ClientError;
 use crate::record::{Batch, RecordHeader, Records, verify};
-use crate::types::{Offset, PartitionIndex, Timestamp, TopicName};
+use crate::types::{Offset, PartitionIndex, Stamp, Timestamp, TopicName};
 
 /// One record. Key, value and headers are slices of the memory it came in: keeping one keeps its batch, and those read
 /// with it.
@@ -22,8 +23,18 @@ pub struct Record {
     pub key: Option<Bytes>,
     /// Its value; `None` is a tombstone.
     pub value: Option<Bytes>,
-    /// Its headers, in order; names may repeat.
+    /// Its headers, in order; names may repeat. The one that holds a stamp is not among them.
     pub headers: Vec<RecordHeader>,
+    /// The stamp of the batch it was published in; none where that has none.
+    pub stamp: Option<Stamp>,
+}
+
+impl Record {
+    /// When it was published, as far as can be told: its stamp, or else the first of its timestamp's millisecond.
+    #[must_use]
+    pub fn order(&self) -> Stamp {
+        self.stamp.unwrap_or_else(|| Stamp::first_of(self.timestamp))
+    }
 }
 
 /// Takes the records out of whole batches, one after another; ends after an error.
@@ -33,6 +44,8 @@ pub(super) struct BatchReader {
     partition: PartitionIndex,
     rest: Bytes,
     current: Option<Records>,
+    /// Of the batch being read.
+    stamp: Option<Stamp>,
     /// The next offset wanted: what lies below is skipped.
     next_offset: Offset,
     /// The end of the batch being read.
@@ -47,10 +60,16 @@ impl BatchReader {
             partition,
             rest: batches,
             current: None,
+            stamp: None,
             next_offset: from,
             batch_end: from,
             is_damaged: false,
         }
+    }
+
+    /// The partition, and the next offset to be handed out.
+    pub(super) fn place(&self) -> (PartitionIndex, Offset) {
+        (self.partition, self.next_offset)
     }
 
     #[inline]
@@ -85,7 +104,10 @@ impl BatchReader {
                 self.next_offset = self.batch_end;
                 continue;
             }
-            self.current = Some(batch.records()?);
+            let records = batch.records()?.without_stamps();
+            self.stamp = records.stamp();
+            self.stamp.into_iter().for_each(clock::read);
+            self.current = Some(records);
         }
     }
 
@@ -99,6 +121,7 @@ impl BatchReader {
             key: record.key,
             value: record.value,
             headers: record.headers,
+            stamp: self.stamp,
         }
     }
 }

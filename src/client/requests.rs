@@ -11,19 +11,23 @@ use bytes::{Buf, Bytes};
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 
+use super::clock;
 use super::connection::{Route, now};
 use super::error::ClientError;
 use super::outgoing::Outgoing;
 use super::pending::{Pending, Pendings, ReplyTo};
 use super::publish::{NewRecord, Position, Window};
 use super::receipts::{Landing, Receipt, Receipts, Ticket};
+use crate::protocol::native::reply::STAMP;
 use crate::protocol::native::{EncodeError, Frame, FrameType, FrameWriter, Properties};
-use crate::types::Timestamp;
+use crate::types::{Stamp, Timestamp};
 
 /// Bytes waiting to be written at which no further request is taken.
 const OUTGOING_BYTES_MAX: usize = 1 << 20;
 /// Frames that go together may have the time of one: theirs is hardly another.
 const FRAMES_OF_ONE_TIME_MAX: u32 = 16;
+/// Bytes of a frame's properties beside which a stamp fits in any case.
+const PROPERTIES_BYTES_TOLD_MAX: usize = 60 << 10;
 /// Pieces written at once.
 const PIECES_MAX: usize = 16;
 
@@ -103,6 +107,17 @@ impl Pairs<'_> {
             }
         }
         Ok(())
+    }
+}
+
+impl Pairs<'_> {
+    /// The stamp that goes with a record: what was read before it is published must be stamped before it.
+    fn told(&self, time: Timestamp) -> Option<Stamp> {
+        let Pairs::OfRecord { topic, client_id, record } = self else { return None };
+        let told = clock::to_tell(time)?;
+        let bytes = record.pairs(topic, *client_id).map(|(name, value)| name.len() + value.len() + 2).sum::<usize>();
+        // Rather than make a frame too large, it goes without.
+        (bytes <= PROPERTIES_BYTES_TOLD_MAX).then_some(told)
     }
 }
 
@@ -299,11 +314,15 @@ impl State {
     fn append(&mut self, request: &mut Request<'_>) -> Result<(), ClientError> {
         let number = self.pending.next_number();
         let sequence = request.sequence.unwrap_or_else(|| sequence_of(number, request.kind));
-        let properties = |frame: &mut FrameWriter<'_>| request.properties.write(frame);
         if !self.outgoing.has_remaining() || self.time_frames == FRAMES_OF_ONE_TIME_MAX {
             (self.time, self.time_frames) = (now(), 0);
         }
         self.time_frames += 1;
+        let told = request.properties.told(self.time);
+        let properties = |frame: &mut FrameWriter<'_>| {
+            request.properties.write(frame)?;
+            told.map_or(Ok(()), |stamp| frame.property(STAMP, &stamp.to_string()))
+        };
         self.outgoing.frame(request.kind, sequence, self.time, properties, &request.body)?;
         if request.sequence.is_none() {
             let (route, window_bytes) = (request.route.take(), request.window_bytes);

@@ -1,5 +1,6 @@
 //! A peer on a loopback socket that plays a broker's part, for tests of the client and its command line.
 
+mod groups;
 pub(crate) mod scripted;
 
 use std::collections::BTreeMap;
@@ -78,6 +79,7 @@ fn answer(frame: &Frame, stored: &mut BTreeMap<u64, bytes::Bytes>, out: &mut Byt
                     timestamp: NOW,
                     key: Some(b"\xff"),
                     value: Some(value),
+                    stamp: None,
                 };
                 let header: (&[u8], Option<&[u8]>) = (b"colour", Some(b"red"));
                 reply::data(out, &record, [header].into_iter()).expect("fits");

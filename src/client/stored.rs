@@ -3,11 +3,12 @@
 use super::publish::Position;
 use super::requests::is_of_publish;
 use crate::protocol::native::{FRAME_BYTES_MIN, FrameType};
-use crate::types::{Offset, PartitionIndex};
+use crate::types::{Offset, PartitionIndex, Timestamp};
 
 /// The frame's fields, see [`crate::protocol::native::Frame`].
 const TYPE_AT: usize = 4;
 const SEQUENCE_AT: usize = 8;
+const TIME_AT: usize = 16;
 const PROPERTIES_LENGTH_AT: usize = 24;
 const PROPERTIES_AT: usize = 28;
 
@@ -16,6 +17,8 @@ const PROPERTIES_AT: usize = 28;
 pub(super) struct Stored {
     pub(super) sequence: u64,
     pub(super) position: Position,
+    /// When it was sent, by the broker's clock.
+    pub(super) time: Timestamp,
     /// Bytes of the frame.
     pub(super) frame_bytes: usize,
 }
@@ -39,7 +42,8 @@ pub(super) fn read(bytes: &[u8]) -> Option<Stored> {
     let (offset, rest) = number(rest.strip_prefix(b"offset=")?)?;
     let partition = PartitionIndex(u32::try_from(partition).ok()?);
     let position = Position { partition, offset: Offset::new(offset)? };
-    rest.is_empty().then_some(Stored { sequence, position, frame_bytes })
+    let time = Timestamp::from_millis(i64::from_be_bytes(*bytes.get(TIME_AT..)?.first_chunk()?));
+    rest.is_empty().then_some(Stored { sequence, position, time, frame_bytes })
 }
 
 /// Decimal digits up to a NUL, and what follows.
@@ -65,7 +69,6 @@ mod tests {
 
     use super::*;
     use crate::protocol::native::{FrameWriter, reply};
-    use crate::types::Timestamp;
 
     const NOW: Timestamp = Timestamp::from_millis(1);
 
@@ -81,7 +84,7 @@ mod tests {
                 assert_eq!(read(&frame[..end]), None, "{end} of {frame_bytes}");
             }
             frame.extend_from_slice(b"more");
-            assert_eq!(read(&frame), Some(Stored { sequence, position, frame_bytes }));
+            assert_eq!(read(&frame), Some(Stored { sequence, position, time: NOW, frame_bytes }));
         }
     }
 

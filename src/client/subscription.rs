@@ -17,12 +17,19 @@ pub struct SubscribeOptions {
     pub start: StartAt,
     /// Whether the broker counts a record as dealt with once it is sent. Otherwise each needs [`Subscription::ack`].
     pub auto_ack: bool,
+    /// Whether the records' stamps come as well: see [`Message::stamp`].
+    pub stamps: bool,
 }
 
 impl Default for SubscribeOptions {
-    /// Partition 0 from offset 0 on, at most once.
+    /// Partition 0 from offset 0 on, at most once, without stamps.
     fn default() -> SubscribeOptions {
-        SubscribeOptions { partition: PartitionIndex(0), start: StartAt::Offset(Offset::ZERO), auto_ack: true }
+        SubscribeOptions {
+            partition: PartitionIndex(0),
+            start: StartAt::Offset(Offset::ZERO),
+            auto_ack: true,
+            stamps: false,
+        }
     }
 }
 

@@ -77,6 +77,21 @@ pub struct TopicDescription {
     pub settings: TopicSettings,
     /// The settings in force.
     pub effective: EffectiveSettings,
+    /// How far its publishers' clocks were from the broker's lately; nothing where nobody has published.
+    pub clock_skew: Option<ClockSkew>,
+}
+
+/// How far publishers' clocks were from the broker's when it took what they sent; positive where they were ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockSkew {
+    /// Of the last publish, in milliseconds.
+    pub last_ms: i64,
+    /// The least of the last minutes.
+    pub min_ms: i64,
+    /// The greatest of the last minutes.
+    pub max_ms: i64,
+    /// How many times of publishers were too far ahead for the broker's clock to follow.
+    pub too_far_ahead: u64,
 }
 
 /// What a broker says of one partition.
@@ -150,6 +165,8 @@ pub struct EffectiveSettings {
 pub struct OffsetsQuery {
     /// Whose kept position is asked for.
     pub client_id: Option<String>,
+    /// The group whose kept position is asked for, in place of a client's.
+    pub group: Option<String>,
     /// The first record of this time or later is asked for.
     pub time: Option<Timestamp>,
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::report::{Finding, FindingKind, Severity};
 use crate::disk::{Disk, read_file};
-use crate::log::{DurableMark, INDEX_FILE_BYTES_MAX, Index, IndexEntry, IndexSlot, SLOT_BYTES, index_name};
+use crate::log::{DurableMark, INDEX_FILE_BYTES_MAX, Index, IndexEntry, IndexSlot, SLOT_BYTES, SegmentRecord};
 use crate::types::Offset;
 
 /// An `.idx` file taken apart.
@@ -64,9 +64,8 @@ impl SlotFile {
     }
 
     /// What is wrong with the file by itself. None of it is damage: the file is never synced, and is rebuilt.
-    pub(super) fn findings(&self, base: Offset) -> Vec<Finding> {
-        let file = index_name(base);
-        let warn = |reason: String| Finding::new(Severity::Warning, FindingKind::Index, &file, reason);
+    pub(super) fn findings(&self, file: &str) -> Vec<Finding> {
+        let warn = |reason: String| Finding::new(Severity::Warning, FindingKind::Index, file, reason);
         if let Some(reason) = &self.unusable {
             return vec![warn(reason.clone())];
         }
@@ -87,16 +86,18 @@ impl SlotFile {
 #[derive(Debug)]
 pub(super) struct EntryCheck {
     base: Offset,
+    /// The index's name.
+    file: String,
     entries: std::vec::IntoIter<IndexEntry>,
     next: Option<IndexEntry>,
     wrong: Vec<IndexEntry>,
 }
 
 impl EntryCheck {
-    pub(super) fn new(base: Offset, index: &Index) -> EntryCheck {
+    pub(super) fn new(record: &SegmentRecord, index: &Index) -> EntryCheck {
         let mut entries = index.entries().to_vec().into_iter();
         let next = entries.next();
-        EntryCheck { base, entries, next, wrong: Vec::new() }
+        EntryCheck { base: record.base, file: record.index_name(), entries, next, wrong: Vec::new() }
     }
 
     /// A batch of this offset begins at this byte.
@@ -121,11 +122,10 @@ impl EntryCheck {
     /// The log ends at this byte: what the index says of bytes beyond is void.
     pub(super) fn end(mut self, position: u64) -> Vec<Finding> {
         self.wrong_below(position);
-        let file = index_name(self.base);
         let tell = |entry: &IndexEntry| {
             let offset = self.base.plus(u64::from(entry.relative_offset));
             let reason = format!("an entry says that a batch of offset {offset} begins at byte {}", entry.position);
-            Finding::new(Severity::Damage, FindingKind::Index, &file, format!("{reason}, and none does"))
+            Finding::new(Severity::Damage, FindingKind::Index, &self.file, format!("{reason}, and none does"))
         };
         self.wrong.iter().map(tell).collect()
     }

@@ -4,6 +4,7 @@
 //! The CRC does not cover a batch's epoch, so one that contradicts the others is taken for damaged: of all readings in
 //! which epochs never fall, the one that most batches agree with is believed.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::error::InspectError;
@@ -12,7 +13,7 @@ use super::window::Window;
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::log::{
     BATCH_BYTES_MAX, EpochHistory, History, PartitionFile, PartitionFiles, SealedSegment, SegmentRecord,
-    effective_timestamp, parse_segment_name,
+    effective_timestamp, parse_segment_file,
 };
 use crate::record::{self, BatchError, BatchHeader, HEADER_BYTES};
 use crate::types::{BatchIndex, Epoch, Offset, Timestamp, TopicId, TopicPartition};
@@ -25,16 +26,24 @@ struct Run {
     batches: u64,
 }
 
-/// The bases of the segments whose logs lie in a partition's directory, in order.
-pub(super) fn segment_bases(disk: &dyn Disk, files: &PartitionFiles) -> Result<Vec<Offset>, InspectError> {
+/// The segments whose logs lie in a partition's directory, in order, as they would be recorded when they take appends.
+/// Of those that compaction rewrote the newest is whole, for it got its name when it was.
+pub(super) fn segments_found(disk: &dyn Disk, files: &PartitionFiles) -> Result<Vec<SegmentRecord>, InspectError> {
     let entries = disk.read_dir(files.dir()).map_err(InspectError::io("list", files.dir()))?;
-    let mut bases: Vec<_> = entries.iter().filter_map(|entry| parse_segment_name(&entry.name, "log")).collect();
-    bases.sort_unstable();
-    Ok(bases)
+    let found = entries.iter().filter_map(|entry| parse_segment_file(&entry.name, "log"));
+    let mut newest: BTreeMap<Offset, u32> = BTreeMap::new();
+    for (base, generation) in found {
+        let known = newest.entry(base).or_default();
+        *known = generation.max(*known);
+    }
+    // Numbers of batches are not known any more: each segment's first gets the largest it can have had.
+    let first_batch = |base: Offset| BatchIndex::FIRST.plus(base.get());
+    let record = |(base, generation)| SegmentRecord { generation, ..SegmentRecord::fresh(base, first_batch(base)) };
+    Ok(newest.into_iter().map(record).collect())
 }
 
-/// A `partition.json` made of the segments. Numbers of batches are not known any more: each segment's first gets the
-/// largest it can have had, so that none is given out twice; and the newest epoch is one above all seen, for one may
+/// A `partition.json` made of the segments. Numbers of batches are not known any more, and none may be given out twice;
+/// the newest epoch is one above all seen, for one may
 /// have begun and left nothing.
 pub(super) fn learn(
     disk: &dyn Disk,
@@ -44,17 +53,30 @@ pub(super) fn learn(
     now: Timestamp,
 ) -> Result<PartitionFile, InspectError> {
     let mut file = PartitionFile::new(partition.topic.clone(), partition.partition, topic_id);
-    let bases = segment_bases(disk, files)?;
-    let (mut runs, mut segments) = (Vec::new(), Vec::new());
-    for (number, base) in bases.iter().enumerate() {
-        let path = files.log(*base);
+    let found = segments_found(disk, files)?;
+    let (mut runs, mut segments) = (Vec::new(), Vec::<SegmentRecord>::new());
+    let mut end = Offset::ZERO;
+    for (number, record) in found.iter().enumerate() {
+        // A compaction joined it to one before, and was interrupted before it removed it.
+        if record.base < end && segments.last().is_some_and(|before| before.generation > 0) {
+            continue;
+        }
+        let path = files.log_of(record);
         let log = disk.open(&path, OpenMode::Read).map_err(InspectError::io("open", &path))?;
         let bytes = log.len().map_err(InspectError::io("measure", &path))?;
-        let next_base = bases.get(number + 1).copied();
-        let max_timestamp_ms = walk(log, bytes, *base, next_base, now, &mut runs).millis();
-        let sealed = next_base.map(|_| SealedSegment { bytes, max_timestamp_ms });
-        let first_batch = BatchIndex::FIRST.plus(base.get());
-        segments.push(SegmentRecord { base: *base, first_batch, sealed });
+        // A segment that was rewritten reaches to its own end: what it joined may still be there.
+        let next_base = found.get(number + 1).map(|next| next.base).filter(|_| record.generation == 0);
+        let walked = walk(log, bytes, record.base, next_base, now, &mut runs);
+        end = walked.end;
+        let sealed = Some(SealedSegment { bytes, max_timestamp_ms: walked.max_timestamp.millis() });
+        segments.push(SegmentRecord { sealed, ..*record });
+    }
+    if let Some(last) = segments.last_mut() {
+        if last.generation == 0 {
+            last.sealed = None;
+        } else {
+            segments.push(SegmentRecord::fresh(end, BatchIndex::FIRST.plus(end.get())));
+        }
     }
     if let Some(first) = segments.first() {
         file.log_start = first.base;
@@ -64,7 +86,13 @@ pub(super) fn learn(
     Ok(file)
 }
 
-/// Gathers the epochs of one segment's whole batches; returns the largest timestamp.
+/// What was found of one segment.
+struct Walked {
+    end: Offset,
+    max_timestamp: Timestamp,
+}
+
+/// Gathers the epochs of one segment's whole batches; returns where they end, and the largest timestamp.
 fn walk(
     log: Arc<dyn DiskFile>,
     bytes: u64,
@@ -72,7 +100,7 @@ fn walk(
     next_base: Option<Offset>,
     now: Timestamp,
     runs: &mut Vec<Run>,
-) -> Timestamp {
+) -> Walked {
     let history = History::default();
     let mut window = Window::new(log, bytes);
     let (mut position, mut end, mut max_timestamp) = (0, base, Timestamp::NONE);
@@ -102,7 +130,7 @@ fn walk(
             None => break,
         }
     }
-    max_timestamp
+    Walked { end, max_timestamp }
 }
 
 fn whole_batch(window: &mut Window, position: u64) -> Option<(BatchHeader, Epoch)> {

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::directory::LockState;
 use super::scan::Lost;
-use crate::log::{Gap, log_name};
+use crate::log::Gap;
 use crate::types::Offset;
 
 /// How bad a finding is.
@@ -75,9 +75,9 @@ impl Finding {
         self
     }
 
-    pub(super) fn of_lost(segment: Offset, lost: &Lost) -> Finding {
+    pub(super) fn of_lost(file: &str, lost: &Lost) -> Finding {
         let gap = (lost.from < lost.to).then_some(Gap { from: lost.from, to: lost.to });
-        let finding = Finding::new(Severity::Damage, FindingKind::Batch, &log_name(segment), lost.damage.to_string());
+        let finding = Finding::new(Severity::Damage, FindingKind::Batch, file, lost.damage.to_string());
         Finding { lost: gap, ..finding.at(lost.position, lost.end.saturating_sub(lost.position)) }
     }
 }

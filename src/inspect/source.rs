@@ -10,7 +10,6 @@ use crate::disk::{Disk, DiskFile, OpenMode, read_file};
 use crate::log::{
     Damage, History, PARTITION_FILE_BYTES_MAX, PartitionFile, PartitionFileError, PartitionFiles, SegmentRecord,
 };
-use crate::types::Offset;
 
 /// One segment.
 pub(super) struct SegmentSource {
@@ -30,14 +29,14 @@ impl SegmentSource {
         number: usize,
     ) -> Result<SegmentSource, InspectError> {
         let record = file.segments[number];
-        let path = files.log(record.base);
+        let path = files.log_of(&record);
         let log = match disk.open(&path, OpenMode::Read) {
             Ok(log) => Some(log),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(InspectError::io("open", &path)(error)),
         };
         let file_len = log.as_ref().map_or(Ok(0), |log| log.len()).map_err(InspectError::io("measure", &path))?;
-        let slots = SlotFile::read(disk, &files.index(record.base), record.base);
+        let slots = SlotFile::read(disk, &files.index_of(&record), record.base);
         let bounds = match (record.sealed, file.segments.get(number + 1)) {
             (Some(sealed), Some(next)) => {
                 Bounds { base: record.base, durable: sealed.bytes, durable_offset: next.base, limit: sealed.bytes }
@@ -90,7 +89,7 @@ pub(super) fn durable_batches(slots: &SlotFile) -> u64 {
 }
 
 /// Bytes of log a partition holds, for progress.
-pub(super) fn log_bytes(disk: &dyn Disk, files: &PartitionFiles, bases: &[Offset]) -> u64 {
-    let len = |base: &Offset| disk.open(&files.log(*base), OpenMode::Read).and_then(|log| log.len());
-    bases.iter().filter_map(|base| len(base).ok()).sum()
+pub(super) fn log_bytes(disk: &dyn Disk, files: &PartitionFiles, segments: &[SegmentRecord]) -> u64 {
+    let len = |record: &SegmentRecord| disk.open(&files.log_of(record), OpenMode::Read).and_then(|log| log.len());
+    segments.iter().filter_map(|record| len(record).ok()).sum()
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::directory::Inspected;
 use super::error::InspectError;
-use super::learn::{learn, segment_bases};
+use super::learn::{learn, segments_found};
 use super::scan::ScanEvent;
 use super::source::{SegmentSource, read_partition_file};
 use crate::log::PartitionFileError;
@@ -30,7 +30,7 @@ pub(super) fn topic_id(inspected: &Inspected, partition: &TopicPartition) -> Res
 pub(super) fn is_leftover(inspected: &Inspected, partition: &TopicPartition) -> Result<bool, InspectError> {
     let (disk, files) = (&*inspected.disk, inspected.files(partition));
     let is_missing = matches!(read_partition_file(disk, &files)?, Err(PartitionFileError::Missing));
-    if !is_missing || !segment_bases(disk, &files)?.is_empty() {
+    if !is_missing || !segments_found(disk, &files)?.is_empty() {
         return Ok(false);
     }
     let is_alone = inspected.partitions().len() == 1 && partition.topic.is_internal();

@@ -7,13 +7,13 @@ use super::control::Progress;
 use super::directory::Inspected;
 use super::error::InspectError;
 use super::index_check::EntryCheck;
-use super::learn::{learn, segment_bases};
+use super::learn::{learn, segments_found};
 use super::report::{Finding, FindingKind, PartitionReport, SegmentReport, Severity, VerifyReport};
 use super::scan::{ScanEvent, SegmentScan, Tail};
 use super::source::{SegmentSource, log_bytes, read_partition_file};
 use super::topic_ids::is_leftover;
 use crate::disk::Disk;
-use crate::log::{History, PARTITION_FILE, PartitionFile, PartitionFiles, index_name, log_name, parse_segment_name};
+use crate::log::{History, Ownership, PARTITION_FILE, PartitionFile, PartitionFiles, parse_segment_file};
 use crate::record::{Batch, DecodeLimits};
 use crate::types::{Offset, Timestamp, TopicId, TopicPartition};
 
@@ -31,7 +31,7 @@ pub fn verify(
     let mut bytes_total = 0;
     for partition in inspected.partitions() {
         let files = inspected.files(partition);
-        bytes_total += log_bytes(&**disk, &files, &segment_bases(&**disk, &files)?);
+        bytes_total += log_bytes(&**disk, &files, &segments_found(&**disk, &files)?);
     }
     progress.begin(bytes_total);
     let mut partitions = Vec::new();
@@ -101,13 +101,14 @@ fn strangers(disk: &dyn Disk, files: &PartitionFiles, file: &PartitionFile) -> R
     let entries = disk.read_dir(files.dir()).map_err(InspectError::io("list", files.dir()))?;
     let mut findings = Vec::new();
     for entry in entries.iter().filter(|entry| !entry.is_dir) {
-        let base = parse_segment_name(&entry.name, "log").or_else(|| parse_segment_name(&entry.name, "idx"));
-        let reason = match base {
-            Some(base) if file.segments.iter().any(|record| record.base == base) => continue,
-            Some(base) if file.segments.first().is_some_and(|first| base < first.base) => {
+        let found = parse_segment_file(&entry.name, "log").or_else(|| parse_segment_file(&entry.name, "idx"));
+        let reason = match found.map(|(base, generation)| (base, file.ownership(base, generation))) {
+            Some((_, Ownership::Segment)) => continue,
+            Some((base, _)) if file.segments.first().is_some_and(|first| base < first.base) => {
                 "lies before the first segment: the next start removes it"
             }
-            Some(_) => "belongs to no segment: the next start moves it to set-aside/",
+            Some((_, Ownership::Superseded)) => "was left by a compaction: the next start removes it",
+            Some((_, Ownership::Nobody)) => "belongs to no segment: the next start moves it to set-aside/",
             None if entry.name == PARTITION_FILE => continue,
             None if entry.name.ends_with(".tmp") => "was left by an interrupted replacement: the next start removes it",
             None => "is no file of Wiber's",
@@ -121,6 +122,8 @@ fn strangers(disk: &dyn Disk, files: &PartitionFiles, file: &PartitionFile) -> R
 struct SegmentCheck<'p> {
     report: SegmentReport,
     findings: Vec<Finding>,
+    /// The name of its log.
+    file: String,
     end: Offset,
     progress: &'p mut dyn Progress,
 }
@@ -129,41 +132,39 @@ impl<'p> SegmentCheck<'p> {
     fn new(source: &SegmentSource, progress: &'p mut dyn Progress) -> Self {
         let (base, sealed) = (source.record.base, source.record.sealed.is_some());
         let report = SegmentReport { base, sealed, bytes: 0, batches: 0, records: 0 };
-        SegmentCheck { report, findings: Vec::new(), end: base, progress }
+        let file = source.record.log_name();
+        SegmentCheck { report, findings: Vec::new(), file, end: base, progress }
     }
 
     fn run(&mut self, source: &SegmentSource, history: &History) {
-        let base = source.record.base;
         let Some(scan) = source.scan(history) else {
             self.tell_missing(source);
             return;
         };
         self.walk(source, scan);
-        self.findings.extend(source.slots.findings(base));
+        self.findings.extend(source.slots.findings(&source.record.index_name()));
         if source.surplus_bytes() > 0 {
             let reason = "bytes behind the end of a sealed segment, which no reader looks at";
-            let note = Finding::new(Severity::Note, FindingKind::Tail, &log_name(base), reason);
+            let note = Finding::new(Severity::Note, FindingKind::Tail, &self.file, reason);
             self.findings.push(note.at(source.bounds.limit, source.surplus_bytes()));
         }
     }
 
     fn tell_missing(&mut self, source: &SegmentSource) {
-        let base = source.record.base;
         match source.missing() {
             Some(lost) => {
                 self.end = lost.to;
-                self.findings.push(Finding::of_lost(base, &lost));
+                self.findings.push(Finding::of_lost(&self.file, &lost));
             }
             None => {
                 let reason = "not there yet: a roll was interrupted, the next start makes it";
-                self.findings.push(Finding::new(Severity::Note, FindingKind::Tail, &log_name(base), reason));
+                self.findings.push(Finding::new(Severity::Note, FindingKind::Tail, &self.file, reason));
             }
         }
     }
 
     fn walk(&mut self, source: &SegmentSource, mut scan: SegmentScan<'_>) {
-        let base = source.record.base;
-        let mut entries = EntryCheck::new(base, &source.slots.index());
+        let mut entries = EntryCheck::new(&source.record, &source.slots.index());
         let mut told = 0;
         while let Some(event) = scan.next() {
             match event {
@@ -175,7 +176,7 @@ impl<'p> SegmentCheck<'p> {
                     entries.lost(lost.position, lost.end);
                     self.findings.push(self.tell_lost(source, &lost));
                 }
-                ScanEvent::End(tail) => self.tell_tail(base, scan.position(), tail),
+                ScanEvent::End(tail) => self.tell_tail(scan.position(), tail),
             }
             self.progress.advance(scan.position() - told);
             told = scan.position();
@@ -187,10 +188,10 @@ impl<'p> SegmentCheck<'p> {
 
     /// A log that is whole and does not come through its durable mark has a wrong mark.
     fn tell_lost(&self, source: &SegmentSource, lost: &super::scan::Lost) -> Finding {
-        let finding = Finding::of_lost(source.record.base, lost);
+        let finding = Finding::of_lost(&self.file, lost);
         if lost.from == lost.to && lost.position == lost.end && source.record.sealed.is_none() {
             let reason = format!("the newest durable mark contradicts the log: {}", lost.damage);
-            return Finding { kind: FindingKind::Index, file: index_name(source.record.base), reason, ..finding };
+            return Finding { kind: FindingKind::Index, file: source.record.index_name(), reason, ..finding };
         }
         finding
     }
@@ -207,12 +208,12 @@ impl<'p> SegmentCheck<'p> {
         };
         if let Some(error) = wrong {
             let reason = format!("the batch of offset {} is as its producer sent it, but: {error}", header.base_offset);
-            let finding = Finding::new(Severity::Warning, FindingKind::Records, &log_name(self.report.base), reason);
+            let finding = Finding::new(Severity::Warning, FindingKind::Records, &self.file, reason);
             self.findings.push(finding.at(position, header.total_bytes as u64));
         }
     }
 
-    fn tell_tail(&mut self, base: Offset, position: u64, tail: Tail) {
+    fn tell_tail(&mut self, position: u64, tail: Tail) {
         let (severity, bytes, reason) = match tail {
             Tail::Clean => return,
             Tail::Unwritten { bytes } => {
@@ -224,7 +225,7 @@ impl<'p> SegmentCheck<'p> {
                 (Severity::Warning, bytes, format!("{reason} to set-aside/: {damage}"))
             }
         };
-        let finding = Finding::new(severity, FindingKind::Tail, &log_name(base), reason);
+        let finding = Finding::new(severity, FindingKind::Tail, &self.file, reason);
         self.findings.push(finding.at(position, bytes));
     }
 }

@@ -147,7 +147,7 @@ impl PartitionLog {
             let last = file.segments.last_mut().expect("a partition has a segment");
             let max_timestamp_ms = end.max_timestamp.millis();
             last.sealed = Some(SealedSegment { bytes: end.position, max_timestamp_ms });
-            file.segments.push(SegmentRecord { base: end.next_offset, first_batch: end.next_batch, sealed: None });
+            file.segments.push(SegmentRecord::fresh(end.next_offset, end.next_batch));
         }
         writer.must_roll = true;
         self.replace_partition_file(file)?;

@@ -10,7 +10,6 @@ use super::point::LogPoint;
 use super::segment::ActiveSegment;
 use super::walk::walk_file;
 use crate::disk::{Disk, DiskFile, OpenMode, create_dir_durably};
-use crate::types::Offset;
 
 /// Torn tails kept of one partition; beyond that the oldest go.
 const CUTS_KEPT: usize = 16;
@@ -43,17 +42,12 @@ pub(crate) fn set_aside_tail(
     Ok(Some(path))
 }
 
-/// Moves a segment's files into `set-aside/`, durably.
-pub(crate) fn set_aside_segment(disk: &dyn Disk, files: &PartitionFiles, base: Offset) -> Result<(), LogError> {
+/// Moves a file of a partition's directory into `set-aside/`, durably.
+pub(crate) fn set_aside_file(disk: &dyn Disk, files: &PartitionFiles, name: &str) -> Result<(), LogError> {
     let dir = files.set_aside();
-    let set_aside = |from: PathBuf| {
-        let Some(name) = from.file_name() else { return Ok(()) };
-        if disk.exists(&from)? { disk.rename(&from, &dir.join(name)) } else { Ok(()) }
-    };
     let moved = || {
         create_dir_durably(disk, &dir)?;
-        set_aside(files.log(base))?;
-        set_aside(files.index(base))?;
+        disk.rename(&files.dir().join(name), &dir.join(name))?;
         disk.sync_dir(&dir)?;
         disk.sync_dir(files.dir())
     };

@@ -7,6 +7,7 @@ use crate::record::BatchHeader;
 use crate::types::{BatchIndex, Timestamp};
 
 /// Index entries as a walk comes upon the places for them.
+#[derive(Debug)]
 pub(crate) struct EntryBuilder {
     pub(crate) index: Index,
     interval: u64,

@@ -16,6 +16,7 @@
 mod ahead;
 mod append;
 mod chain;
+mod compaction;
 mod context;
 mod cut;
 mod directory;
@@ -43,6 +44,9 @@ mod walk;
 
 pub use append::AppendFailure;
 pub use chain::Damage;
+pub use compaction::{
+    Compaction, CompactionError, CompactionPolicy, CompactionReport, CompactionStart, CompactionTurn, Dirty,
+};
 pub use context::{BATCH_BYTES_MAX, LogContext, LogOptions, SEGMENT_BYTES_MAX};
 pub(crate) use directory::parse_directory;
 pub use directory::{DataDirectory, DirectoryError, FORMAT_VERSION};
@@ -54,9 +58,9 @@ pub(crate) use index::SLOT_BYTES;
 pub use index::{DurableMark, Index, IndexEntry, IndexSlot};
 pub(crate) use index_file::{INDEX_FILE_BYTES_MAX, write_index};
 pub use index_file::{IndexFileError, decode_index_file};
-pub use layout::{PartitionFiles, index_name, log_name, parse_segment_name};
+pub use layout::{PartitionFiles, index_name, log_name, parse_segment_file, parse_segment_name};
 pub(crate) use partition_file::PARTITION_FILE_BYTES_MAX;
-pub use partition_file::{PARTITION_FILE, PartitionFile, PartitionFileError, SealedSegment, SegmentRecord};
+pub use partition_file::{Ownership, PARTITION_FILE, PartitionFile, PartitionFileError, SealedSegment, SegmentRecord};
 pub use partition_log::{LogState, PartitionLog};
 pub use point::LogPoint;
 pub(crate) use point::effective_timestamp;

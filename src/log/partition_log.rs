@@ -28,6 +28,8 @@ pub struct PartitionLog {
     pub(crate) files: PartitionFiles,
     pub(crate) view: RwLock<View>,
     pub(crate) writer: Mutex<Writer>,
+    /// Held through a turn of a compaction; taken before `writer`.
+    pub(crate) compacting: Mutex<()>,
     /// The files are somebody else's from now on, or nobody's.
     pub(crate) is_closed: AtomicBool,
 }
@@ -132,7 +134,8 @@ impl PartitionLog {
         let ahead = Ahead::default();
         let writer = Writer { options, first_append, last_entry_position: last_entry, must_roll: false, ahead };
         let (view, writer) = (RwLock::new(view), Mutex::new(writer));
-        PartitionLog { context, files, view, writer, is_closed: AtomicBool::new(false) }
+        let compacting = Mutex::new(());
+        PartitionLog { context, files, view, writer, compacting, is_closed: AtomicBool::new(false) }
     }
 
     /// What the log is like now.
@@ -154,8 +157,10 @@ impl PartitionLog {
     }
 
     /// Ends all writing: when this returns no file of the partition's names is created, replaced or removed any more, and
-    /// no open one is kept for others. So the names may be given away. Waits for an append under way.
+    /// no open one is kept for others. So the names may be given away. Waits for an append and a turn of a compaction
+    /// under way.
     pub fn close(&self) {
+        let _compacting = self.compacting.lock();
         let _writer = self.writer.lock();
         self.is_closed.store(true, Ordering::Release);
         self.context.handles.close_below(self.files.dir());

@@ -9,7 +9,7 @@ use super::context::BATCH_BYTES_MAX;
 use super::epochs::History;
 use super::error::LogError;
 use super::index::IndexEntry;
-use super::partition_file::PartitionFile;
+use super::partition_file::{PartitionFile, SegmentRecord};
 use super::partition_log::PartitionLog;
 use super::recovery::DamageReport;
 use super::resync::find_batch;
@@ -59,6 +59,8 @@ struct Source {
     /// The end of the segment's records.
     end_offset: Offset,
     end_position: u64,
+    /// The largest effective timestamp in it, where it takes appends.
+    max_timestamp: Option<Timestamp>,
     reader: Reader,
 }
 
@@ -122,7 +124,16 @@ impl PartitionLog {
     /// [`ReadError::BelowLogStart`]; [`ReadError::Corrupt`] where the first batch is damaged (those before damage are
     /// served, and those behind it when asked for); [`ReadError::Log`] where the files cannot be read.
     pub fn read(&self, from: Offset, upto: Offset, bytes_max: usize) -> Result<Vec<Batch>, ReadError> {
-        self.read_in(&self.state().file, from, upto, bytes_max).map_err(|error| self.explain(error, from))
+        let mut file = self.state().file;
+        loop {
+            let result = self.read_in(&file, from, upto, bytes_max);
+            let now = self.state().file;
+            // Compaction replaced a segment meanwhile: the records are in another file.
+            if !matches!(result, Err(ReadError::Log(_))) || Arc::ptr_eq(&file, &now) {
+                return result.map_err(|error| self.explain(error, from));
+            }
+            file = now;
+        }
     }
 
     /// As [`PartitionLog::read`], without waiting for the device: `None` where it must be waited for, and wherever
@@ -212,8 +223,12 @@ impl PartitionLog {
         }
     }
 
-    /// The first batch, at `from` or beyond, that reaches a time: its base offset. `None` where every batch below
-    /// `upto` is older.
+    /// The first batch that reaches a time. `None` where every batch below `upto` is older.
+    ///
+    /// A batch's time is the one that retention uses, too: its records', but never over an hour after its append, and
+    /// where they have none the append's. When a batch was appended is known only as closely as the index is; so one whose
+    /// records have no time, or claim to come from the future, may be found although it is older than asked for, by an
+    /// index interval at most. None that is younger is ever passed over.
     ///
     /// # Errors
     /// As [`PartitionLog::read`].
@@ -221,8 +236,9 @@ impl PartitionLog {
         loop {
             let file = self.state().file;
             match self.batch_at_time_in(&file, time, upto) {
-                // Retention deleted a segment meanwhile: the answer lies in what is left.
-                Err(ReadError::Log(_) | ReadError::BelowLogStart { .. }) if file.log_start < self.log_start() => {}
+                // Retention deleted a segment meanwhile, or compaction replaced one: the answer lies in what is there.
+                Err(ReadError::Log(_)) if !Arc::ptr_eq(&file, &self.state().file) => {}
+                Err(ReadError::BelowLogStart { .. }) if file.log_start < self.log_start() => {}
                 found => return found,
             }
         }
@@ -239,6 +255,9 @@ impl PartitionLog {
                 continue;
             }
             let Some(source) = self.source_of(file, record.base, Patience::Waits)? else { continue };
+            if source.max_timestamp.is_some_and(|max| max < time) {
+                continue;
+            }
             let entry = source.entry_before_time(time);
             let mut next = entry.map_or(source.base, |entry| source.base.plus(u64::from(entry.relative_offset)));
             next = next.max(file.log_start);
@@ -246,12 +265,19 @@ impl PartitionLog {
                 let batches = self.read(next, upto, LEAD_BYTES)?;
                 let Some(last) = batches.last() else { break };
                 next = last.header().next_offset();
-                if let Some(found) = batches.into_iter().find(|batch| batch.header().max_timestamp >= time) {
+                if let Some(found) = batches.into_iter().find(|batch| reaches(batch.header(), time)) {
                     return Ok(Some(found));
                 }
             }
         }
         Ok(None)
+    }
+
+    /// Whether a segment is in `partition.json`, as it is here.
+    pub(crate) fn is_named(&self, record: &SegmentRecord) -> bool {
+        let file = self.state().file;
+        let after = file.segments.partition_point(|named| named.base <= record.base);
+        after.checked_sub(1).is_some_and(|last| file.segments[last] == *record)
     }
 
     /// The segment that holds an offset; `None` where it would have to be opened first, and there is no patience for it.
@@ -266,21 +292,31 @@ impl PartitionLog {
         if record.base == active.base {
             // A roll may have come in between: the segment is then whole and still open here.
             let end = (end.segment == active.base).then_some(end);
+            let max_timestamp = end.map(|end| end.max_timestamp);
             let (end_offset, end_position) = end.map_or((Offset::MAX, u64::MAX), |end| (end.next_offset, end.position));
-            return Ok(Some(Source { base: record.base, end_offset, end_position, reader: Reader::Active(active) }));
+            let reader = Reader::Active(active);
+            return Ok(Some(Source { base: record.base, end_offset, end_position, max_timestamp, reader }));
         }
-        let (log, index) = (self.files.log(record.base), self.files.index(record.base));
+        let (log, index) = (self.files.log_of(&record), self.files.index_of(&record));
         let disk = &*self.context.disk;
         if patience == Patience::None && self.context.handles.find(&log).is_none() {
             return Ok(None);
         }
         let open = || SealedReader::open(disk, &log, &index, record.base);
-        let opened = self.context.handles.get(&log, open, || self.check_open().is_ok());
+        let opened = self.context.handles.get(&log, open, || self.check_open().is_ok() && self.is_named(&record));
         let reader = opened.map_err(|error| LogError::io("open", &log, error))?;
         let end_position = record.sealed.map_or(u64::MAX, |sealed| sealed.bytes);
         let end_offset = next_base.unwrap_or(Offset::MAX);
-        Ok(Some(Source { base: record.base, end_offset, end_position, reader: Reader::Sealed(reader) }))
+        let reader = Reader::Sealed(reader);
+        Ok(Some(Source { base: record.base, end_offset, end_position, max_timestamp: None, reader }))
     }
+}
+
+/// Whether a record of the batch reaches a time, or may: one without a time is as old as its append. A batch that stands for
+/// records compaction took has none.
+fn reaches(header: &BatchHeader, time: Timestamp) -> bool {
+    let has_time = header.max_timestamp >= Timestamp::from_millis(0);
+    header.records_count > 0 && (!has_time || header.max_timestamp >= time)
 }
 
 /// One read under way within one segment.

@@ -21,14 +21,14 @@ use std::sync::Arc;
 
 use super::chain::Damage;
 use super::context::{BATCH_BYTES_MAX, LogContext, LogOptions};
-use super::cut::{rewrite, set_aside_segment, set_aside_tail};
+use super::cut::{rewrite, set_aside_file, set_aside_tail};
 use super::epochs::History;
 use super::error::LogError;
 use super::index::DurableMark;
 use super::index_file::{ActiveIndex, has_index, load_index, write_index};
 use super::index_walk::{EntryBuilder, Walked};
-use super::layout::{PartitionFiles, parse_segment_name};
-use super::partition_file::{PARTITION_FILE_BYTES_MAX, PartitionFile, PartitionFileError, SegmentRecord};
+use super::layout::{PartitionFiles, parse_segment_file};
+use super::partition_file::{Ownership, PARTITION_FILE_BYTES_MAX, PartitionFile, PartitionFileError, SegmentRecord};
 use super::partition_log::{PartitionLog, create_segment, durable_mark};
 use super::point::{LogPoint, effective_timestamp};
 use super::segment::ActiveSegment;
@@ -145,20 +145,19 @@ pub(crate) fn read_partition_file(disk: &dyn Disk, files: &PartitionFiles) -> Re
     PartitionFile::decode(&bytes).map_err(wrong)
 }
 
-/// Removes what an interrupted retention or replacement left behind, and sets aside what an interrupted truncation did.
+/// Removes what an interrupted retention, compaction or replacement left behind, and sets aside what an interrupted truncation did.
 fn tidy_directory(disk: &dyn Disk, files: &PartitionFiles, file: &PartitionFile) -> Result<(), LogError> {
     let dir = files.dir();
     let first = file.segments.first().map_or(Offset::ZERO, |record| record.base);
     let entries = disk.read_dir(dir).map_err(|error| LogError::io("list", dir, error))?;
     for entry in entries.iter().filter(|entry| !entry.is_dir) {
         let path = dir.join(&entry.name);
-        let base = parse_segment_name(&entry.name, "log").or_else(|| parse_segment_name(&entry.name, "idx"));
-        let known = base.is_some_and(|base| file.segments.iter().any(|record| record.base == base));
-        match base {
-            Some(base) if base < first => {
+        let found = parse_segment_file(&entry.name, "log").or_else(|| parse_segment_file(&entry.name, "idx"));
+        match found.map(|(base, generation)| (base, file.ownership(base, generation))) {
+            Some((base, ownership)) if base < first || ownership == Ownership::Superseded => {
                 disk.remove_file(&path).map_err(|error| LogError::io("remove", &path, error))?;
             }
-            Some(base) if !known => set_aside_segment(disk, files, base)?,
+            Some((_, Ownership::Nobody)) => set_aside_file(disk, files, &entry.name)?,
             None if entry.name.ends_with(".tmp") => {
                 disk.remove_file(&path).map_err(|error| LogError::io("remove", &path, error))?;
             }
@@ -208,7 +207,7 @@ impl Opening<'_> {
         if point.position == 0 {
             return point.next_offset == record.base && point.next_batch == record.first_batch;
         }
-        let path = self.files.log(record.base);
+        let path = self.files.log_of(record);
         let Ok(file) = self.disk().open(&path, OpenMode::Read) else { return false };
         let Some(length) = point.position.checked_sub(point.last_batch_position) else { return false };
         let Ok(length) = usize::try_from(length) else { return false };
@@ -231,11 +230,11 @@ impl Opening<'_> {
         for record in sealed {
             let expected = record.sealed.map_or(0, |sealed| sealed.bytes);
             let Some(file) = self.open_sealed(&record)? else { continue };
-            let found = file.len().map_err(|error| LogError::io("measure", &self.files.log(record.base), error))?;
+            let found = file.len().map_err(|error| LogError::io("measure", &self.files.log_of(&record), error))?;
             if found < expected {
                 self.report(record.base, found, Damage::Length { expected, found });
             }
-            if !has_index(self.disk(), &self.files.index(record.base), record.base) {
+            if !has_index(self.disk(), &self.files.index_of(&record), record.base) {
                 self.rebuild_index(&record, &*file, found.min(expected));
             }
         }
@@ -243,7 +242,7 @@ impl Opening<'_> {
     }
 
     fn open_sealed(&mut self, record: &SegmentRecord) -> Result<Option<Arc<dyn DiskFile>>, LogError> {
-        let path = self.files.log(record.base);
+        let path = self.files.log_of(record);
         match self.disk().open(&path, OpenMode::Read) {
             Ok(file) => Ok(Some(file)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -263,7 +262,7 @@ impl Opening<'_> {
         if let Some(damage) = damage_of(walk.stop) {
             self.report(record.base, walk.end.position, damage);
         }
-        if write_index(self.disk(), &self.files.index(record.base), record.base, &entries.index, None).is_err() {
+        if write_index(self.disk(), &self.files.index_of(record), record.base, &entries.index, None).is_err() {
             tracing::warn!(segment = record.base.get(), dir = %self.files.dir().display(), "an index could not be written");
         }
     }
@@ -309,7 +308,7 @@ impl Opening<'_> {
     ) -> Result<(ActiveSegment, Tail), LogError> {
         let record = *self.file.active();
         let beginning = LogPoint::segment_start(record.base, record.first_batch);
-        let (log, index_path) = (self.files.log(record.base), self.files.index(record.base));
+        let (log, index_path) = (self.files.log_of(&record), self.files.index_of(&record));
         let loaded = load_index(self.disk(), &index_path, record.base).ok();
         let mark = loaded.as_ref().and_then(|(_, mark)| *mark).filter(|mark| mark.position > 0);
         let is_there = self.disk().exists(&log).map_err(|error| LogError::io("look for", &log, error))?;

@@ -1,7 +1,7 @@
 //! Giving up what is old: which segments go, and how they go without ever being half gone.
 
 use super::error::LogError;
-use super::partition_file::PartitionFile;
+use super::partition_file::{PartitionFile, SegmentRecord};
 use super::partition_log::PartitionLog;
 use crate::types::{Offset, Timestamp};
 
@@ -61,13 +61,13 @@ impl PartitionLog {
         kept.history.gaps.retain(|gap| gap.to > first);
         self.replace_partition_file(kept)?;
         for record in &file.segments[..goes] {
-            self.delete_segment(record.base);
+            self.delete_segment(record);
         }
         Ok(())
     }
 
-    fn delete_segment(&self, base: Offset) {
-        let (log, index) = (self.files.log(base), self.files.index(base));
+    pub(crate) fn delete_segment(&self, record: &SegmentRecord) {
+        let (log, index) = (self.files.log_of(record), self.files.index_of(record));
         self.context.handles.close(&log);
         for path in [log, index] {
             if let Err(error) = self.context.disk.remove_file(&path) {

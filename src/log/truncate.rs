@@ -43,9 +43,10 @@ impl PartitionLog {
         let record = *last;
         let (index, point) = self.shorten_index(&record, end, now)?;
         file.history.epochs.truncate_to(end);
+        file.compacted_to = file.compacted_to.min(end);
         self.replace_partition_file(file)?;
         for record in &removed {
-            self.remove_segment(record.base)?;
+            self.remove_segment(record)?;
         }
         self.context.disk.sync_dir(self.files.dir()).map_err(|error| LogError::sync(self.files.dir(), &error))?;
         let active = self.cut_segment(&record, index, point)?;
@@ -56,8 +57,8 @@ impl PartitionLog {
         Ok(point)
     }
 
-    fn remove_segment(&self, base: Offset) -> Result<(), LogError> {
-        let (log, index) = (self.files.log(base), self.files.index(base));
+    fn remove_segment(&self, record: &SegmentRecord) -> Result<(), LogError> {
+        let (log, index) = (self.files.log_of(record), self.files.index_of(record));
         self.context.handles.close(&log);
         for path in [log, index] {
             match self.context.disk.remove_file(&path) {

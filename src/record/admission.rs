@@ -15,11 +15,12 @@ use std::fmt;
 use bytes::BytesMut;
 
 use super::batch::{Batch, checksum, verify_exact};
-use super::compression::Compression;
+use super::compression::{Compression, DecodeLimits, decompress};
 use super::error::{AdmissionError, RecordDefect};
 use super::header::{BatchHeader, HEADER_BYTES, write_crc, write_max_timestamp, write_numbering};
+use super::stamp::stamp_of;
 use super::walk::next_record;
-use crate::types::{Epoch, Offset, Timestamp};
+use crate::types::{Epoch, Offset, Stamp, Timestamp};
 
 /// What a client's batch may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,7 @@ pub struct ProducedBatch {
 /// What a walk over uncompressed records found.
 struct Walked {
     max_timestamp: Timestamp,
+    has_keys: bool,
     largest_value_bytes: usize,
 }
 
@@ -74,7 +76,7 @@ impl ProducedBatch {
         check_counts(&header)?;
         let (max_timestamp, largest_value_bytes) = match header.attributes.compression() {
             Some(Compression::None) => {
-                let Walked { max_timestamp, largest_value_bytes } = walk(&bytes[HEADER_BYTES..], &header)?;
+                let Walked { max_timestamp, largest_value_bytes, .. } = walk(&bytes[HEADER_BYTES..], &header)?;
                 (max_timestamp, Some(largest_value_bytes))
             }
             Some(_) => (header.max_timestamp.max(header.base_timestamp), None),
@@ -109,6 +111,25 @@ impl ProducedBatch {
     #[must_use]
     pub fn largest_value_bytes(&self) -> Option<usize> {
         self.largest_value_bytes
+    }
+
+    /// Its stamp, where it has one and is not compressed.
+    #[must_use]
+    pub fn stamp(&self) -> Option<Stamp> {
+        let is_plain = self.header.attributes.compression() == Some(Compression::None);
+        if is_plain { stamp_of(&self.bytes[HEADER_BYTES..]) } else { None }
+    }
+
+    /// Whether every record has a key, which a topic that is compacted asks for; `None` where the records cannot be read.
+    /// Decompresses what is compressed.
+    #[must_use]
+    pub fn has_keys(&self) -> Option<bool> {
+        let body = &self.bytes[HEADER_BYTES..];
+        let walked = match self.header.attributes.compression()? {
+            Compression::None => walk(body, &self.header),
+            compression => walk(&decompress(compression, body, &DecodeLimits::default()).ok()?, &self.header),
+        };
+        walked.ok().map(|walked| walked.has_keys)
     }
 
     /// The whole batch.
@@ -194,7 +215,7 @@ fn walk(body: &[u8], header: &BatchHeader) -> Result<Walked, AdmissionError> {
     let base = header.base_timestamp.millis();
     let mut rest = body;
     let mut max_timestamp = Timestamp::NONE;
-    let mut largest_value_bytes = 0;
+    let (mut largest_value_bytes, mut has_keys) = (0, true);
     for index in 0..header.records_count {
         let defect = |defect| AdmissionError::Record { index, defect };
         let record = next_record(&mut rest).map_err(defect)?;
@@ -209,10 +230,11 @@ fn walk(body: &[u8], header: &BatchHeader) -> Result<Walked, AdmissionError> {
         let timestamp = Timestamp::from_millis(millis);
         check_not_negative(timestamp)?;
         max_timestamp = max_timestamp.max(timestamp);
+        has_keys &= record.key.is_some();
         largest_value_bytes = largest_value_bytes.max(record.value.map_or(0, <[u8]>::len));
     }
     match rest.len() {
-        0 => Ok(Walked { max_timestamp, largest_value_bytes }),
+        0 => Ok(Walked { max_timestamp, has_keys, largest_value_bytes }),
         bytes => Err(AdmissionError::Surplus { bytes }),
     }
 }

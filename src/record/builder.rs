@@ -11,8 +11,9 @@ use super::batch::checksum;
 use super::compression::{Compression, compress};
 use super::error::BuildError;
 use super::header::{ABSENT, Attributes, BATCH_BYTES_MAX, BatchHeader, HEADER_BYTES, ProducerStamp, write_crc};
+use super::stamp::{PREFIX, STAMP_HEADER_BYTES};
 use super::varint::{Scratch, len_i64, len_sized};
-use crate::types::{Offset, Timestamp};
+use crate::types::{Offset, Stamp, Timestamp};
 
 /// Length, attributes, timestamp delta, offset delta, key length, value length: 5 + 1 + 10 + 5 + 5 + 5 bytes.
 const PREFIX_BYTES_MAX: usize = 31;
@@ -28,6 +29,8 @@ pub struct BuilderOptions {
     pub producer: Option<ProducerStamp>,
     /// Bytes to reserve for each batch. It grows past that as needed.
     pub capacity: usize,
+    /// Whether batches have room for a stamp: see [`BatchBuilder::set_stamp`].
+    pub is_stamped: bool,
 }
 
 /// Gathers records into one batch, and then into the next.
@@ -42,6 +45,8 @@ pub struct BatchBuilder {
     records_count: u32,
     base_timestamp: Timestamp,
     max_timestamp: Timestamp,
+    /// Where the stamp's digits stand in the buffer.
+    stamp_at: Option<usize>,
 }
 
 impl BatchBuilder {
@@ -62,6 +67,7 @@ impl BatchBuilder {
             records_count: 0,
             base_timestamp: Timestamp::NONE,
             max_timestamp: Timestamp::NONE,
+            stamp_at: None,
         }
     }
 
@@ -85,6 +91,7 @@ impl BatchBuilder {
         headers: &[(&[u8], Option<&[u8]>)],
     ) -> Result<(), BuildError> {
         let base = if self.is_empty() { timestamp } else { self.base_timestamp };
+        let has_stamp = self.options.is_stamped && self.is_empty();
         let delta = timestamp.millis().checked_sub(base.millis());
         let Some(timestamp_delta) = delta.filter(|_| timestamp >= Timestamp::NONE) else {
             return Err(BuildError::TimestampRange { millis: timestamp.millis() });
@@ -93,13 +100,13 @@ impl BatchBuilder {
         let length = (1 + deltas)
             .saturating_add(key.map_or(1, |key| len_sized(key.len())))
             .saturating_add(value.map_or(1, |value| len_sized(value.len())))
-            .saturating_add(headers_bytes(headers));
+            .saturating_add(headers_bytes(headers, has_stamp));
         let room = BATCH_BYTES_MAX - LENGTH_BYTES_MAX - self.bytes_len();
         if length > room || self.records_count == i32::MAX.unsigned_abs() {
             return Err(BuildError::Full);
         }
         self.make_room(length + LENGTH_BYTES_MAX);
-        self.write_record(length, timestamp_delta, key, value, headers);
+        self.write_record(length, timestamp_delta, key, value, headers, has_stamp);
         self.max_timestamp = if self.is_empty() { base } else { self.max_timestamp.max(timestamp) };
         self.base_timestamp = base;
         self.records_count += 1;
@@ -130,10 +137,20 @@ impl BatchBuilder {
         self.options.producer = producer;
     }
 
+    /// Stamps the batch being built, where it has room for a stamp and a record: to be done right before it is finished.
+    /// Left out, the batch has none.
+    pub fn set_stamp(&mut self, stamp: Stamp) {
+        let digits = self.stamp_at.and_then(|at| self.buffer.get_mut(at..at + Stamp::HEX_BYTES));
+        if let Some(digits) = digits {
+            digits.copy_from_slice(&stamp.to_hex());
+        }
+    }
+
     /// Drops the records gathered so far.
     pub fn clear(&mut self) {
         self.buffer.clear();
         self.records_count = 0;
+        self.stamp_at = None;
     }
 
     /// Compresses and seals the batch; the builder is then ready for the next one. What it returns needs no
@@ -185,6 +202,7 @@ impl BatchBuilder {
         key: Option<&[u8]>,
         value: Option<&[u8]>,
         headers: &[(&[u8], Option<&[u8]>)],
+        has_stamp: bool,
     ) {
         let mut prefix = Scratch::<PREFIX_BYTES_MAX>::new();
         prefix.push(length as i64);
@@ -200,13 +218,18 @@ impl BatchBuilder {
         prefix.push_length(value);
         self.buffer.extend_from_slice(prefix.as_slice());
         self.buffer.extend_from_slice(value.unwrap_or_default());
-        if headers.is_empty() {
+        if headers.is_empty() && !has_stamp {
             self.buffer.put_u8(0);
             return;
         }
         let mut count = Scratch::<LENGTH_BYTES_MAX>::new();
-        count.push(headers.len() as i64);
+        count.push(headers_count(headers, has_stamp));
         self.buffer.extend_from_slice(count.as_slice());
+        if has_stamp {
+            self.buffer.extend_from_slice(PREFIX);
+            self.stamp_at = Some(self.buffer.len());
+            self.buffer.extend_from_slice(&[b'0'; Stamp::HEX_BYTES]);
+        }
         for (key, value) in headers {
             for field in [Some(*key), *value] {
                 let mut length = Scratch::<LENGTH_BYTES_MAX>::new();
@@ -263,10 +286,15 @@ impl BatchBuilder {
 
 /// Bytes of the headers' count and of the headers.
 #[inline]
-fn headers_bytes(headers: &[(&[u8], Option<&[u8]>)]) -> usize {
-    headers.iter().fold(len_i64(headers.len() as i64), |bytes, (key, value)| {
+fn headers_bytes(headers: &[(&[u8], Option<&[u8]>)], has_stamp: bool) -> usize {
+    let own = if has_stamp { STAMP_HEADER_BYTES } else { 0 };
+    headers.iter().fold(len_i64(headers_count(headers, has_stamp)) + own, |bytes, (key, value)| {
         bytes.saturating_add(len_sized(key.len())).saturating_add(value.map_or(1, |value| len_sized(value.len())))
     })
+}
+
+fn headers_count(headers: &[(&[u8], Option<&[u8]>)], has_stamp: bool) -> i64 {
+    headers.len() as i64 + i64::from(has_stamp)
 }
 
 #[cfg(test)]
@@ -282,7 +310,7 @@ mod tests {
     #[test]
     fn one_builder_makes_batch_after_batch() {
         for compression in Compression::ALL {
-            let options = BuilderOptions { compression, producer: None, capacity: 100 };
+            let options = BuilderOptions { compression, capacity: 100, ..BuilderOptions::default() };
             let mut builder = BatchBuilder::new(options);
             let mut kept = Vec::new();
             for round in 0..5_u32 {

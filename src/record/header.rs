@@ -94,6 +94,7 @@ impl Attributes {
     const LOG_APPEND_TIME: u16 = 1 << 3;
     const TRANSACTIONAL: u16 = 1 << 4;
     const CONTROL: u16 = 1 << 5;
+    const DELETE_HORIZON: u16 = 1 << 6;
     const PRODUCER_MAY_SET: u16 = Self::COMPRESSION_MASK | Self::TRANSACTIONAL;
 
     /// Attributes as a batch carries them.
@@ -149,6 +150,22 @@ impl Attributes {
         self.0 & Self::CONTROL != 0
     }
 
+    /// Whether the base timestamp is a delete horizon: until when the batch's tombstones are kept at least.
+    #[must_use]
+    pub const fn has_delete_horizon(self) -> bool {
+        self.0 & Self::DELETE_HORIZON != 0
+    }
+
+    /// These attributes, of a batch whose base timestamp is a delete horizon.
+    pub(super) const fn with_delete_horizon(self) -> Attributes {
+        Attributes(self.0 | Self::DELETE_HORIZON)
+    }
+
+    /// These attributes, of a batch that is not compressed and has no delete horizon.
+    pub(super) const fn uncompressed(self) -> Attributes {
+        Attributes(self.0 & !(Self::COMPRESSION_MASK | Self::DELETE_HORIZON))
+    }
+
     /// Whether a bit is set that is a broker's to set, or nobody's; the control bit aside.
     pub(super) const fn has_foreign_bits(self) -> bool {
         self.0 & !(Self::PRODUCER_MAY_SET | Self::CONTROL) != 0
@@ -199,6 +216,12 @@ impl BatchHeader {
     #[must_use]
     pub fn next_offset(&self) -> Offset {
         self.base_offset.plus(u64::from(self.last_offset_delta) + 1)
+    }
+
+    /// Until when the tombstones of the batch are kept at least, once compaction has settled that.
+    #[must_use]
+    pub fn delete_horizon(&self) -> Option<Timestamp> {
+        self.attributes.has_delete_horizon().then_some(self.base_timestamp)
     }
 
     /// Writes every field, the checksum as it stands in the header. Counts and length must fit the format.

@@ -44,6 +44,8 @@ mod control;
 mod error;
 mod header;
 mod records;
+mod stamp;
+mod thin;
 mod varint;
 mod walk;
 
@@ -55,6 +57,8 @@ pub use control::{ControlKind, control_batch};
 pub use error::{AdmissionError, BatchError, BuildError, RecordDefect, RecordError};
 pub use header::{Attributes, BatchHeader, HEADER_BYTES, ProducerStamp, TimestampType};
 pub use records::{Record, RecordHeader, Records};
+pub use stamp::{STAMP_HEADER, STAMP_HEADER_BYTES};
+pub use thin::{Fate, Glimpse, Glimpses, Thinned, hole, reaching, without_records};
 
 #[cfg(test)]
 mod tests;

@@ -8,8 +8,9 @@ use bytes::{Buf, Bytes};
 use super::compression::{Compression, DecodeLimits, decompress};
 use super::error::{RecordDefect, RecordError};
 use super::header::{BatchHeader, HEADER_BYTES, TimestampType};
+use super::stamp::{STAMP_HEADER, stamp_of};
 use super::walk::{RawRecord, next_record};
-use crate::types::{Offset, Timestamp};
+use crate::types::{Offset, Stamp, Timestamp};
 
 /// One record, with its absolute place and time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +44,7 @@ pub struct Records {
     index: u32,
     delta_min: i32,
     ended: bool,
+    hides_stamps: bool,
 }
 
 impl Records {
@@ -57,7 +59,20 @@ impl Records {
                 return Err(RecordError::UnknownCompression { codec });
             }
         };
-        Ok(Records { header: *header, rest, index: 0, delta_min: 0, ended: false })
+        Ok(Records { header: *header, rest, index: 0, delta_min: 0, ended: false, hides_stamps: false })
+    }
+
+    /// The batch's stamp, to be asked for before the first record is taken; none where it has none, or lost its first
+    /// record.
+    #[must_use]
+    pub fn stamp(&self) -> Option<Stamp> {
+        if self.index == 0 { stamp_of(&self.rest) } else { None }
+    }
+
+    /// The same records without the header that holds a stamp.
+    #[must_use]
+    pub fn without_stamps(self) -> Records {
+        Records { hides_stamps: true, ..self }
     }
 
     #[inline]
@@ -81,6 +96,9 @@ impl Records {
         let mut headers = Vec::new();
         let mut raw_headers = raw.headers;
         while let Some((key, value)) = raw_headers.next()? {
+            if self.hides_stamps && key == STAMP_HEADER {
+                continue;
+            }
             let key = self.rest.slice_ref(key);
             headers.push(RecordHeader { key, value: value.map(|v| self.rest.slice_ref(v)) });
         }

@@ -42,7 +42,8 @@ pub(super) fn golden_samples() -> Vec<Sample> {
 
 /// A batch of `samples`, fresh from the builder.
 pub(super) fn build(samples: &[Sample], compression: Compression, producer: Option<ProducerStamp>) -> ProducedBatch {
-    let mut builder = BatchBuilder::new(BuilderOptions { compression, producer, capacity: 256 });
+    let mut builder =
+        BatchBuilder::new(BuilderOptions { compression, producer, capacity: 256, ..BuilderOptions::default() });
     append_all(&mut builder, samples);
     builder.finish().unwrap()
 }

@@ -102,7 +102,9 @@ fn check_sequence(state: &State, header: &BatchHeader) -> Result<Option<Ticket>,
 pub(crate) fn producer_batch(header: &BatchHeader) -> Option<ProducerBatch> {
     let stamp = header.producer?;
     let base_sequence = stamp.base_sequence?;
-    Some(ProducerBatch { id: stamp.id, epoch: stamp.epoch, base_sequence, records_count: header.records_count })
+    // Compaction takes records out, and leaves the batch its offsets and sequences.
+    let records_count = header.last_offset_delta.saturating_add(1);
+    Some(ProducerBatch { id: stamp.id, epoch: stamp.epoch, base_sequence, records_count })
 }
 
 impl State {

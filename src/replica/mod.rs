@@ -20,6 +20,7 @@
 mod ack;
 mod append;
 mod committed;
+mod compaction;
 mod effects;
 mod error;
 mod follow;

@@ -143,7 +143,7 @@ fn assemble(
         queued: Queued::default(),
         sync_wanted: Offset::ZERO,
         last_sync: now,
-        given_up: Offset::ZERO,
+        compaction_floor: None,
         leader_acks: AckQueue::default(),
         durable_acks: AckQueue::default(),
         closed: None,

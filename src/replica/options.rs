@@ -7,7 +7,7 @@ use super::partition::Partition;
 use super::pending::PendingBudget;
 use super::producers::ProducerLimits;
 use super::tail::TailBudget;
-use crate::log::{LogContext, LogOptions, RetentionPolicy, SpaceReserve};
+use crate::log::{CompactionPolicy, LogContext, LogOptions, RetentionPolicy, SpaceReserve};
 
 /// Something a partition needs a thread for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,6 +18,8 @@ pub enum Work {
     Sync,
     /// Roll, delete what is old.
     Upkeep,
+    /// One turn of a compaction.
+    Compact,
 }
 
 /// One of several things to do side by side.
@@ -79,6 +81,8 @@ pub struct PartitionOptions {
     pub sync: SyncPolicy,
     /// What to keep.
     pub retention: RetentionPolicy,
+    /// Whether, and when, only the newest record of each key is kept.
+    pub compaction: Option<CompactionPolicy>,
     /// Bytes that may wait to be synced, where acknowledgements wait for syncs.
     pub unsynced_bytes_max: u64,
     /// Groups up to this many bytes are written by the thread that appended them; 0 hands every write over.

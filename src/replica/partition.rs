@@ -6,6 +6,7 @@ use std::task::{Poll, Waker};
 use parking_lot::Mutex;
 
 use super::ack::{AckFailure, AckQueue};
+use super::compaction::Compacting;
 use super::effects::Effects;
 use super::error::PartitionClosed;
 use super::offsets::Offsets;
@@ -39,6 +40,8 @@ pub struct Partition {
     pub(crate) context: ReplicaContext,
     pub(crate) log: PartitionLog,
     pub(crate) state: Mutex<State>,
+    /// Taken before `state`, and held through a turn.
+    pub(crate) compacting: Mutex<Compacting>,
 }
 
 #[derive(Debug)]
@@ -67,8 +70,8 @@ pub(crate) struct State {
     /// Somebody needs everything before this offset durable.
     pub(crate) sync_wanted: Offset,
     pub(crate) last_sync: Timestamp,
-    /// What lies before this offset is not needed any more.
-    pub(crate) given_up: Offset,
+    /// Compaction touches nothing from this offset on.
+    pub(crate) compaction_floor: Option<Offset>,
     pub(crate) leader_acks: AckQueue,
     pub(crate) durable_acks: AckQueue,
     pub(crate) readers: Wakers,
@@ -83,6 +86,7 @@ pub(crate) struct Queued {
     pub(crate) write: bool,
     pub(crate) sync: bool,
     pub(crate) upkeep: bool,
+    pub(crate) compact: bool,
 }
 
 impl Partition {
@@ -93,7 +97,7 @@ impl Partition {
         log: PartitionLog,
         state: State,
     ) -> Arc<Partition> {
-        Arc::new(Partition { name, topic_id, context, log, state: Mutex::new(state) })
+        Arc::new(Partition { name, topic_id, context, log, state: Mutex::new(state), compacting: Mutex::default() })
     }
 
     /// Topic and number.
@@ -186,6 +190,7 @@ impl Partition {
             Work::Write => self.run_writes(now),
             Work::Sync => self.run_sync(now),
             Work::Upkeep => self.run_upkeep(now),
+            Work::Compact => self.run_compaction(now),
         }
     }
 

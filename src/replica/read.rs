@@ -53,8 +53,8 @@ impl Partition {
         Ok(Read::Disk(DiskRead { partition: Arc::clone(self), from, upto, bytes_max }))
     }
 
-    /// The first committed record that reaches a time: its offset. `None` where every committed record is older. Blocks
-    /// on files.
+    /// The first committed record that reaches a time: its offset, as closely as [`crate::log::PartitionLog::batch_at_time`]
+    /// finds its batch. `None` where every committed record is older. Blocks on files.
     ///
     /// # Errors
     /// [`ReadFailure::Log`], [`ReadFailure::Closed`].
@@ -63,9 +63,10 @@ impl Partition {
         let found = self.log.batch_at_time(time, upto);
         self.check_open()?;
         let Some(batch) = found? else { return Ok(None) };
-        let base = batch.header().base_offset;
+        // The log may begin within a batch.
+        let base = batch.header().base_offset.max(self.offsets().log_start());
         let Ok(records) = batch.records() else { return Ok(Some(base)) };
-        let reaching = records.filter_map(Result::ok).find(|record| record.timestamp >= time);
+        let reaching = records.filter_map(Result::ok).find(|record| record.timestamp >= time && record.offset >= base);
         Ok(Some(reaching.map_or(base, |record| record.offset)))
     }
 }

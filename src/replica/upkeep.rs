@@ -43,13 +43,6 @@ impl Partition {
         self.carry_out(effects);
     }
 
-    /// Lets everything before an offset go at the next upkeep, as far as it is committed and durable, whatever the
-    /// retention says.
-    pub fn give_up_below(&self, offset: Offset) {
-        let mut state = self.state.lock();
-        state.given_up = state.given_up.max(offset);
-    }
-
     /// Changes how the partition behaves, from now on. Waits for a write under way.
     pub fn set_options(&self, options: PartitionOptions) {
         self.log.set_options(options.log);
@@ -80,9 +73,7 @@ impl Partition {
 
     /// Where the log should start.
     fn log_start_due(&self, state: &State, now: Timestamp) -> Offset {
-        let given_up = state.given_up.min(state.offsets.durable());
-        let log_start = self.log.log_start_by(state.options.retention, now).max(given_up);
-        log_start.min(state.offsets.high_watermark())
+        self.log.log_start_by(state.options.retention, now).min(state.offsets.high_watermark())
     }
 
     /// Rolls and deletes what is due. Excludes writes meanwhile: they gather.

@@ -6,7 +6,7 @@ use super::config::{Config, SyncMode};
 use crate::broker::metadata::MetadataLimits;
 use crate::broker::positions::PositionLimits;
 use crate::broker::publish::PublishLimits;
-use crate::broker::{BrokerOptions, TopicDefaults};
+use crate::broker::{BrokerOptions, CompactionLimits, TopicDefaults};
 use crate::listener::lines::LinesOptions;
 use crate::listener::native::NativeOptions;
 use crate::log::{LogOptions, RetentionPolicy};
@@ -54,6 +54,7 @@ pub(super) fn broker_options(config: &Config) -> BrokerOptions {
             unsynced_bytes_max: storage.unsynced_bytes,
             inline_write_bytes_max: storage.inline_write_bytes as u64,
             producers: ProducerLimits { producers_max: PRODUCERS_MAX, expiry_ms },
+            compaction: None,
             is_internal: false,
         },
         topics: TopicDefaults {
@@ -65,6 +66,11 @@ pub(super) fn broker_options(config: &Config) -> BrokerOptions {
             dedup_window_ms: millis(config.topics.dedup_window),
         },
         limits: MetadataLimits { topics_max: config.topics.max_topics, partitions_max: config.topics.max_partitions },
+        compaction: CompactionLimits {
+            keys_bytes_max: storage.compaction_memory,
+            bytes_per_second: storage.compaction_rate,
+            dirty_percent_min: storage.compaction_dirty_percent,
+        },
         positions: PositionLimits { expiry_ms: position_expiry_ms, ..PositionLimits::default() },
     }
 }

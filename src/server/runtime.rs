@@ -48,6 +48,8 @@ pub fn fresh_topic_id() -> TopicId {
 pub struct WorkPool {
     writes: Queue,
     syncs: Queue,
+    /// Compaction has a thread of its own, so that it makes nobody wait but for the device.
+    compactions: Queue,
     /// Threads that may do jobs at a time, beside whoever asks for them: the others are left to sync.
     job_threads: usize,
     /// Whether one who asked for work is doing it.
@@ -105,6 +107,7 @@ impl WorkQueue for WorkPool {
         match work {
             Work::Write | Work::Upkeep => self.writes.push(Task::Partition(partition, work)),
             Work::Sync => self.syncs.push(Task::Partition(partition, work)),
+            Work::Compact => self.compactions.push(Task::Partition(partition, work)),
         }
     }
 
@@ -206,11 +209,14 @@ impl WorkPool {
         let pool = Arc::new(WorkPool {
             writes: Queue::default(),
             syncs: Queue::default(),
+            compactions: Queue::default(),
             job_threads,
             is_done_here: AtomicBool::new(false),
         });
-        let mut threads = Vec::with_capacity(writers + syncers);
-        for (name, count, queue) in [("writer", writers, Kind::Write), ("syncer", syncers, Kind::Sync)] {
+        let mut threads = Vec::with_capacity(writers + syncers + 1);
+        let kinds =
+            [("writer", writers, Kind::Write), ("syncer", syncers, Kind::Sync), ("compactor", 1, Kind::Compact)];
+        for (name, count, queue) in kinds {
             for number in 0..count.max(1) {
                 let pool = Arc::clone(&pool);
                 let builder = Builder::new().name(format!("{name}-{number}"));
@@ -224,6 +230,7 @@ impl WorkPool {
         match kind {
             Kind::Write => &self.writes,
             Kind::Sync => &self.syncs,
+            Kind::Compact => &self.compactions,
         }
     }
 }
@@ -232,6 +239,7 @@ impl WorkPool {
 enum Kind {
     Write,
     Sync,
+    Compact,
 }
 
 fn work(queue: &Queue) {
@@ -259,6 +267,7 @@ impl PoolThreads {
     pub fn stop(self) {
         self.pool.writes.close();
         self.pool.syncs.close();
+        self.pool.compactions.close();
         for thread in self.threads {
             let _ended = thread.join();
         }
@@ -407,7 +416,8 @@ mod tests {
             };
             let options = broker_options(&load(None, [], &Overrides::default()).unwrap().config);
             let broker = Broker::open(options, start).unwrap().0;
-            let wanted = InternalTopic { partitions: 16, sync: SyncPolicy::Interval { millis: 1_000 } };
+            let wanted =
+                InternalTopic { partitions: 16, sync: SyncPolicy::Interval { millis: 1_000 }, is_compacted: false };
             let own = broker.ensure_internal_topic(&TopicName::new("__own").unwrap(), wanted, now()).unwrap();
             assert_eq!(own.partitions_count(), 16);
             let (done, replies) = mpsc::channel();

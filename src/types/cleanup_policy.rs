@@ -27,6 +27,18 @@ impl CleanupPolicy {
         }
     }
 
+    /// Whether records go when a newer one has their key.
+    #[must_use]
+    pub const fn compacts(self) -> bool {
+        matches!(self, CleanupPolicy::Compact | CleanupPolicy::CompactAndDelete)
+    }
+
+    /// Whether records go when their retention is over.
+    #[must_use]
+    pub const fn deletes(self) -> bool {
+        matches!(self, CleanupPolicy::Delete | CleanupPolicy::CompactAndDelete)
+    }
+
     /// Its name.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -4,20 +4,24 @@
 
 mod cleanup_policy;
 mod epoch;
+mod hybrid_clock;
 mod name;
 mod offset;
 mod partitioner;
 mod producer;
+mod stamp;
 mod timestamp;
 #[cfg(feature = "server")]
 mod topic_id;
 
 pub use cleanup_policy::CleanupPolicy;
 pub use epoch::Epoch;
+pub use hybrid_clock::{HybridClock, Observed, SharedClock};
 pub use name::{InvalidTopicName, PartitionIndex, TopicName, TopicPartition};
 pub use offset::{BatchIndex, Offset};
 pub use partitioner::{murmur2, partition_for_key};
 pub use producer::{ProducerEpoch, ProducerId, Sequence};
+pub use stamp::{STAMP_AHEAD_MS_MAX, Stamp};
 pub use timestamp::Timestamp;
 #[cfg(feature = "server")]
 pub use topic_id::TopicId;

@@ -1,5 +1,6 @@
 //! The client library against the real server: killed and started again under a producer and a subscriber.
 
+mod consumer;
 pub(crate) mod proxy;
 
 use std::collections::BTreeMap;
@@ -235,7 +236,7 @@ fn what_was_committed_is_not_seen_again_after_a_kill() {
         }
         subscriber.close().await.expect("kept");
         let client = Client::connect(to(proxy.port)).await.expect("connected");
-        let query = OffsetsQuery { client_id: Some("kitchen".to_owned()), time: None };
+        let query = OffsetsQuery { client_id: Some("kitchen".to_owned()), time: None, ..OffsetsQuery::default() };
         let offsets = client.list_offsets(TOPIC, PartitionIndex(0), &query).await.expect("listed");
         assert_eq!(offsets.committed.map(Offset::get), Some(100));
     });
@@ -272,7 +273,8 @@ fn topics_are_created_described_altered_read_and_deleted() {
         assert_eq!((fetched.records.len(), fetched.next_offset.get()), (1, 1));
         assert_eq!(fetched.records[0].timestamp, timestamp);
         assert_eq!(fetched.records[0].key.as_deref(), Some(&b"k"[..]));
-        let query = OffsetsQuery { client_id: Some("kitchen".to_owned()), time: Some(timestamp) };
+        let query =
+            OffsetsQuery { client_id: Some("kitchen".to_owned()), time: Some(timestamp), ..OffsetsQuery::default() };
         let offsets = client.list_offsets(TOPIC, partition, &query).await.expect("listed");
         assert_eq!((offsets.committed, offsets.at_time), (None, Some(Offset::ZERO)));
         assert_eq!(client.commit(TOPIC, partition, fetched.next_offset).await.expect("kept").get(), 1);

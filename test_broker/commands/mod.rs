@@ -2,6 +2,8 @@
 
 mod bench;
 mod files;
+mod groups;
+mod prompts;
 mod readme;
 mod subscribing;
 mod topics;

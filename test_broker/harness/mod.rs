@@ -10,7 +10,7 @@ mod server;
 mod wire;
 
 pub(crate) use chance::{Chance, a_moment};
-pub(crate) use client::{client, client_with_input};
+pub(crate) use client::{Ran, client, client_with_input};
 pub(crate) use files::{delete_derived, only_log};
 pub(crate) use server::{Server, Setup};
 pub(crate) use wire::{Wire, offset, request};

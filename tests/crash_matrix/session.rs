@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use uuid::Uuid;
+use wiber::broker::CompactionLimits;
 use wiber::broker::metadata::{MetadataLimits, TopicSettings};
 use wiber::broker::positions::PositionLimits;
 use wiber::broker::{
@@ -61,6 +62,7 @@ fn options(flavour: Flavour) -> BrokerOptions {
         unsynced_bytes_max: 1 << 20,
         inline_write_bytes_max: if flavour.writes_inline { 1 << 16 } else { 0 },
         producers: ProducerLimits { producers_max: 100, expiry_ms: i64::MAX },
+        compaction: None,
         is_internal: false,
     };
     BrokerOptions {
@@ -76,7 +78,8 @@ fn options(flavour: Flavour) -> BrokerOptions {
         topics: TopicDefaults { partitions: 1, message_bytes_max: 1 << 20 },
         publish: wiber::broker::publish::PublishLimits::default(),
         limits: MetadataLimits { topics_max: 100, partitions_max: 16 },
-        positions: PositionLimits { partitions: 1, log_records_min: 20, ..PositionLimits::default() },
+        compaction: CompactionLimits::default(),
+        positions: PositionLimits { partitions: 1, ..PositionLimits::default() },
     }
 }
 

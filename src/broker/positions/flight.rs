@@ -115,12 +115,8 @@ impl Shard {
             self.load_gathered(&mut loading);
         }
         self.is_due_durably &= self.due > 0;
-        while self.is_rewriting() && !loading.is_full() {
-            self.load_rewritten(&mut loading);
-        }
         let Loading { flight, mut builder, now } = loading;
         if builder.is_empty() {
-            self.note_rewritten();
             return None;
         }
         let batch = builder.finish().expect("a batch with records, not compressed");
@@ -160,15 +156,6 @@ impl Shard {
         }
     }
 
-    /// Loads a position that the log has, once more.
-    fn load_rewritten(&mut self, loading: &mut Loading) {
-        let Some(place) = self.next_rewritten() else { return };
-        let is_loaded = loading.flight.changes.contains_key(&place);
-        if let Some(kept) = self.kept.get(&place).filter(|_| !is_loaded) {
-            loading.write(&place, Some(&kept.position));
-        }
-    }
-
     /// The batch has what was asked for; `base` is the offset of its first record.
     pub(super) fn landed(&mut self, base: Offset) -> Answers {
         let Some(flight) = self.flight.take() else { return Vec::new() };
@@ -187,7 +174,6 @@ impl Shard {
                 }
             }
         }
-        self.note_rewritten();
         let answer = |commit: Waiting| {
             let kept = self.kept.get(&commit.place).map(|kept| kept.position.offset);
             (commit.reply, Ok(kept.unwrap_or(commit.position.offset)))
@@ -223,7 +209,6 @@ impl Shard {
             }
         }
         (self.due, self.is_due_durably) = (0, false);
-        self.rewriting = None;
         answers
     }
 }

@@ -10,12 +10,11 @@
 //!
 //! A client's positions all live in one partition of the topic, chosen by its id. In the log the last record of a
 //! position counts, and because one flight at a time is under way per partition and each position in it is at least the
-//! one before, it never goes back. What is kept is never more than the log holds; a claim is what a lazy commit said
+//! one before, it never goes back. The topic is compacted, so that its log stays short. What is kept is never more than the log holds; a claim is what a lazy commit said
 //! and the log does not hold yet: it is answered to whoever asks, goes with a failed log, and may be lost by a kill.
 
 mod codec;
 mod commit;
-mod compaction;
 mod flight;
 mod key;
 mod load;

@@ -34,18 +34,11 @@ pub struct PositionLimits {
     pub positions_max: usize,
     /// Milliseconds after which a position that was not moved goes.
     pub expiry_ms: i64,
-    /// Records that a partition of `__offsets` may hold beside a few of each position, before it is made shorter.
-    pub log_records_min: u64,
 }
 
 impl Default for PositionLimits {
     fn default() -> PositionLimits {
-        PositionLimits {
-            partitions: 16,
-            positions_max: POSITIONS_MAX,
-            expiry_ms: 168 * 3_600_000,
-            log_records_min: 20_000,
-        }
+        PositionLimits { partitions: 16, positions_max: POSITIONS_MAX, expiry_ms: 168 * 3_600_000 }
     }
 }
 
@@ -239,18 +232,7 @@ impl Positions {
                 shard.expire(before);
                 shard.make_due(now);
             });
-            self.compact(slot);
             self.follow_up(slot, Vec::new());
-        }
-    }
-
-    /// Keeps the log of a slot short.
-    fn compact(&self, slot: usize) {
-        let Some(Slot { partition: Some(partition), shard }) = self.slots().get(slot) else { return };
-        let offsets = partition.offsets();
-        let (log_start, durable) = (offsets.log_start(), offsets.durable());
-        if let Some(needed) = shard.lock().compact(log_start, durable, self.limits.log_records_min) {
-            partition.give_up_below(needed);
         }
     }
 
@@ -273,10 +255,10 @@ impl Positions {
     }
 
     /// Forgets a topic that was deleted.
-    pub(in crate::broker) fn forget(&self, topic_id: TopicId, topic: &TopicName) {
+    pub(in crate::broker) fn forget(self: &Arc<Self>, topic_id: TopicId, topic: &TopicName) {
         for slot in 0..self.slots().len() {
             let answers = self.change(slot, |shard| shard.forget(topic_id, topic));
-            answers.into_iter().for_each(|(reply, result)| reply.send(result));
+            self.follow_up(slot, answers);
         }
     }
 

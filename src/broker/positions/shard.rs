@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::commit::PositionReply;
-use super::compaction::Rewriting;
 use super::flight::Flight;
 use super::key::{Place, Position, PositionOwner};
 use crate::broker::BrokerError;
@@ -40,10 +39,6 @@ pub(super) struct Shard {
     pub(super) groups: BTreeMap<Arc<str>, GroupRecord>,
     pub(super) group_writes: VecDeque<GroupWrite>,
     pub(super) flight: Option<Flight>,
-    /// The log is being made shorter.
-    pub(super) rewriting: Option<Rewriting>,
-    /// Of the log, nothing before this offset is needed.
-    pub(super) given_up: Offset,
     pub(super) now: Timestamp,
     claims_written_at: Timestamp,
     /// Why nothing is taken any more.
@@ -250,7 +245,6 @@ impl Shard {
     pub(super) fn make_all_due(&mut self) {
         self.due = self.gathered();
         self.is_due_durably = true;
-        self.rewriting = None;
     }
 
     /// Whether nothing is on its way to the log.
@@ -297,16 +291,17 @@ impl Shard {
         }
     }
 
-    /// Forgets a topic that was deleted; the log may keep what it has of it, for no topic has that id again.
+    /// Forgets a topic that was deleted, and lets the log forget it.
     pub(super) fn forget(&mut self, topic_id: TopicId, topic: &TopicName) -> Answers {
         let first = Place::first_of(topic_id);
         let range = self.kept.range(first.clone()..).map(|(place, _)| place);
         let places: Vec<_> = range.take_while(|place| place.topic_id == topic_id).cloned().collect();
-        places.iter().for_each(|place| {
-            self.remove(place);
-        });
+        for place in places {
+            self.remove(&place);
+            self.dropped.push_back(place);
+        }
         self.claims.retain(|place, _| place.topic_id != topic_id);
-        self.dropped.retain(|place| place.topic_id != topic_id);
+        self.due = self.gathered();
         let mut gone = Vec::new();
         if let Some(flight) = &mut self.flight {
             gone.extend(flight.forget(topic_id));
@@ -325,7 +320,6 @@ impl Shard {
         self.dirty.clear();
         self.dropped.clear();
         (self.due, self.is_due_durably) = (0, false);
-        self.rewriting = None;
         let replies = self.waiting.drain(..).map(|commit| commit.reply);
         let replies = replies.chain(self.group_writes.drain(..).map(|write| write.reply));
         replies.map(|reply| (reply, Err(failure.clone()))).collect()

@@ -22,7 +22,7 @@ impl Broker {
     pub fn start_positions(self: &Arc<Self>, now: Timestamp) -> Result<(), BrokerError> {
         self.positions.retry_at(now.plus_millis(RETRY_MS));
         let partitions = self.options.positions.partitions.max(1);
-        let wanted = InternalTopic { partitions, sync: SyncPolicy::Interval { millis: SYNC_MS } };
+        let wanted = InternalTopic { partitions, sync: SyncPolicy::Interval { millis: SYNC_MS }, is_compacted: true };
         let topic = self.ensure_internal_topic(&offsets_topic(), wanted, now)?;
         let made = topic.slots().iter().map(|slot| match slot {
             Slot::Open(partition) => Ok(Arc::clone(partition)),

@@ -44,7 +44,7 @@ type Replies = Arc<Mutex<Vec<(usize, Result<u64, BrokerError>)>>>;
 struct Rig {
     shard: Shard,
     log: Vec<Batch>,
-    log_start: Offset,
+    compacted_to: Offset,
     durable: Offset,
     now: i64,
     replies: Replies,
@@ -99,13 +99,9 @@ impl Rig {
         self.answer(answers);
     }
 
-    /// Lets the shard make its log shorter, as soon as it may.
-    fn compact(&mut self, is_durable: bool) {
-        if is_durable && self.shard.flight.is_none() {
-            self.durable = self.log_end();
-        }
-        self.log_start = self.shard.compact(self.log_start, self.durable, 0).unwrap_or(self.log_start);
-        assert!(self.log_start <= self.durable);
+    /// Leaves of the log what compaction does: of each key the newest record, where that is no tombstone.
+    fn compact(&mut self) {
+        self.compacted_to = self.log_end();
     }
 
     fn step(&mut self, millis: i64) {
@@ -129,8 +125,13 @@ impl Rig {
     }
 
     fn records(&self) -> Vec<Record> {
-        let records = self.all_records().into_iter();
-        records.filter(|record| record.offset >= self.log_start).collect()
+        let mut newest: BTreeMap<Option<bytes::Bytes>, Record> = BTreeMap::new();
+        let (old, new): (Vec<_>, Vec<_>) =
+            self.all_records().into_iter().partition(|record| record.offset < self.compacted_to);
+        newest.extend(old.into_iter().map(|record| (record.key.clone(), record)));
+        let mut kept: Vec<_> = newest.into_values().filter(|record| record.value.is_some()).chain(new).collect();
+        kept.sort_by_key(|record| record.offset);
+        kept
     }
 
     /// What a start reads from the log.

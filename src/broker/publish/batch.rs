@@ -37,6 +37,13 @@ impl Broker {
         if let Some(bytes) = batch.largest_value_bytes().filter(|&bytes| bytes > bytes_max) {
             return Err(PublishError::MessageTooLarge { topic: topic.clone(), bytes, bytes_max });
         }
+        if handle.needs_keys() {
+            match batch.has_keys() {
+                Some(true) => {}
+                Some(false) => return Err(PublishError::KeyMissing { topic: topic.clone() }),
+                None => return Err(PublishError::Unreadable { topic: topic.clone() }),
+            }
+        }
         let index = partition.unwrap_or_else(|| handle.choose_partition(None));
         let partition = handle.partition(index)?;
         match partition.append(batch, ack, waiter, now) {

@@ -26,6 +26,18 @@ pub enum PublishError {
     /// The whole record with its key and headers does not fit into a batch.
     #[error(transparent)]
     Build(BuildError),
+    /// The topic keeps the newest record of each key, and a record has none.
+    #[error("a record without a key, where topic '{topic}' keeps the newest record of each key")]
+    KeyMissing {
+        /// The topic.
+        topic: TopicName,
+    },
+    /// The topic keeps the newest record of each key, and the records of a compressed batch cannot be read.
+    #[error("records that cannot be read, where topic '{topic}' keeps the newest record of each key")]
+    Unreadable {
+        /// The topic.
+        topic: TopicName,
+    },
     /// A message id is too long.
     #[error("an id of {bytes} bytes where {bytes_max} are allowed")]
     IdTooLong {

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use super::error::PublishError;
+use super::note_skew;
 use super::run::Publish;
 use crate::broker::TopicHandle;
 use crate::broker::dedup::Reservation;
+use crate::broker::skew::{Seen, TopicSkew};
 use crate::record::{BatchBuilder, BuilderOptions, ProducedBatch};
 use crate::replica::{AckLevel, AppendError, Partition, Ticket, Waiter};
-use crate::types::{PartitionIndex, Timestamp, TopicName};
+use crate::types::{PartitionIndex, SharedClock, Timestamp, TopicName};
 
 /// Records for one partition, with the same level. Dropped before it was appended, it releases the ids in it.
 #[derive(Debug)]
@@ -23,6 +25,9 @@ pub struct GatheredBatch<P> {
     places: Vec<P>,
     /// Claimed ids, with the numbers of their records in the batch.
     reservations: Vec<(u32, Reservation)>,
+    clock: Option<Arc<SharedClock>>,
+    seen: Seen,
+    skew: Arc<TopicSkew>,
 }
 
 impl<P> GatheredBatch<P> {
@@ -30,16 +35,20 @@ impl<P> GatheredBatch<P> {
         handle: &TopicHandle,
         index: PartitionIndex,
         ack: AckLevel,
+        clock: Option<Arc<SharedClock>>,
     ) -> Result<GatheredBatch<P>, PublishError> {
         Ok(GatheredBatch {
             topic: handle.topic().name.clone(),
             index,
             partition: handle.partition(index)?,
             ack,
-            builder: BatchBuilder::new(BuilderOptions::default()),
+            builder: BatchBuilder::new(BuilderOptions { is_stamped: clock.is_some(), ..BuilderOptions::default() }),
             finished: None,
             places: Vec::new(),
             reservations: Vec::new(),
+            clock,
+            seen: Seen::default(),
+            skew: Arc::clone(handle.skew()),
         })
     }
 
@@ -56,6 +65,11 @@ impl<P> GatheredBatch<P> {
         self.places.extend(place);
         self.reservations.extend(reservation.map(|reservation| (number, reservation)));
         Ok(())
+    }
+
+    /// Takes note of what a publish in it tells of its publisher's clock.
+    pub(super) fn seen(&mut self, publish: &Publish<'_>, now: Timestamp) {
+        self.seen.note(publish.sent, publish.read, now);
     }
 
     pub(super) fn bytes_len(&self) -> usize {
@@ -104,7 +118,10 @@ impl<P> GatheredBatch<P> {
     pub fn append(&mut self, waiter: Option<Waiter>, now: Timestamp) -> Result<Option<Ticket>, PublishError> {
         let batch = match self.finished.take() {
             Some(batch) => batch,
-            None => self.builder.finish().map_err(PublishError::Build)?,
+            None => {
+                self.stamp(now);
+                self.builder.finish().map_err(PublishError::Build)?
+            }
         };
         match self.partition.append(batch, self.ack, waiter, now) {
             Ok(ticket) => {
@@ -121,6 +138,14 @@ impl<P> GatheredBatch<P> {
                 self.reservations.clear();
                 Err(PublishError::Append(error))
             }
+        }
+    }
+
+    /// Stamps it later than everything that its publishers may have read.
+    fn stamp(&mut self, now: Timestamp) {
+        if let Some(clock) = &self.clock {
+            note_skew(&self.topic, &self.skew, &self.seen, clock, now);
+            self.builder.set_stamp(clock.tick(now));
         }
     }
 

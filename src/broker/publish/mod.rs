@@ -16,8 +16,10 @@ pub use gathered::GatheredBatch;
 pub use repeat::{Repeat, Wait, WaitForOther};
 pub use run::{Added, Publish, PublishRun, TopicSlot};
 
+use super::skew::{SKEW_MS_MAX, Seen, TopicSkew};
 use super::{Broker, TopicHandle};
-use crate::record::AdmissionLimits;
+use crate::record::{AdmissionLimits, ProducedBatch};
+use crate::types::{SharedClock, Stamp, Timestamp, TopicName};
 
 /// What a record may have beside its value, in bytes: key, headers, and the batch around it.
 const RECORD_OVERHEAD_BYTES: usize = 72 << 10;
@@ -39,6 +41,16 @@ impl Default for PublishLimits {
 }
 
 impl Broker {
+    /// Takes note of what a client's batch tells of its clock, and of its stamp: to be called before it is appended, so
+    /// that what is stamped afterwards is stamped later. `sent` is the publisher's clock when it sent the batch.
+    pub fn observe_batch(&self, topic: &TopicHandle, batch: &ProducedBatch, sent: Timestamp, now: Timestamp) {
+        // The stamp of a compressed batch is hard to reach; it is hardly ever later than when the batch was sent.
+        let unseen = || (batch.header().attributes.codec() != 0).then(|| Stamp::last_of(sent));
+        let mut seen = Seen::default();
+        seen.note(sent, batch.stamp().or_else(unseen), now);
+        note_skew(&topic.topic().name, topic.skew(), &seen, &self.clock, now);
+    }
+
     /// What admission is to ask of a batch that a client built.
     #[must_use]
     pub fn admission(&self) -> AdmissionLimits {
@@ -53,5 +65,13 @@ impl Broker {
     pub fn message_bytes_max(&self, topic: &TopicHandle) -> usize {
         let limit = self.options().topics.message_bytes_max;
         topic.topic().settings.message_bytes_max.map_or(limit, |own| limit.min(own)) as usize
+    }
+}
+
+/// Takes note of what publishes show of their publishers' clocks, and warns of one that is far off.
+fn note_skew(topic: &TopicName, skew: &TopicSkew, seen: &Seen, clock: &SharedClock, now: Timestamp) {
+    if let Some(skew) = skew.note(seen, clock, now) {
+        let (least_ms, greatest_ms) = (skew.min_ms, skew.max_ms);
+        tracing::warn!(%topic, least_ms, greatest_ms, limit_ms = SKEW_MS_MAX, "a publisher's clock is far from the broker's");
     }
 }

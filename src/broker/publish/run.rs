@@ -9,7 +9,7 @@ use super::repeat::{Repeat, Wait};
 use crate::broker::dedup::{Claim, ID_BYTES_MAX, Reservation, TopicIds};
 use crate::broker::{Broker, TopicHandle, refuse_internal};
 use crate::replica::AckLevel;
-use crate::types::{PartitionIndex, Timestamp};
+use crate::types::{PartitionIndex, SharedClock, Stamp, Timestamp};
 
 /// A batch is full at this many bytes.
 const BATCH_BYTES: usize = 256 << 10;
@@ -33,6 +33,9 @@ pub struct Publish<'a> {
     pub id: Option<&'a str>,
     /// The record's time as its publisher says; where that cannot be one, ours is taken.
     pub sent: Timestamp,
+    /// What its publisher has read, where that may not be older than what our clock would say: the record is stamped
+    /// later.
+    pub read: Option<Stamp>,
     /// What is to be waited for.
     pub ack: AckLevel,
 }
@@ -64,6 +67,8 @@ pub struct PublishRun<P> {
     /// Where in `batches` the batch of a topic, partition and level is.
     open: BTreeMap<Key, usize>,
     last: Option<(Key, usize)>,
+    /// The broker's, once there is a topic.
+    clock: Option<Arc<SharedClock>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,7 +80,7 @@ struct Key {
 
 impl<P> Default for PublishRun<P> {
     fn default() -> PublishRun<P> {
-        PublishRun { topics: Vec::new(), batches: Vec::new(), open: BTreeMap::new(), last: None }
+        PublishRun { topics: Vec::new(), batches: Vec::new(), open: BTreeMap::new(), last: None, clock: None }
     }
 }
 
@@ -95,6 +100,7 @@ impl<P> PublishRun<P> {
     pub fn enter(&mut self, broker: &Broker, handle: Arc<TopicHandle>) -> Result<TopicSlot, PublishError> {
         refuse_internal(&handle.topic().name)?;
         let message_bytes_max = broker.message_bytes_max(&handle);
+        self.clock.get_or_insert_with(|| Arc::clone(broker.clock()));
         self.topics.push((handle, message_bytes_max));
         Ok(TopicSlot(self.topics.len() - 1))
     }
@@ -122,6 +128,7 @@ impl<P> PublishRun<P> {
         let batch = self.batch(Key { topic, partition, ack: publish.ack as u8 }, publish.ack)?;
         let timestamp = believable(publish.sent, now);
         batch.push(timestamp, publish, place, reservation)?;
+        batch.seen(publish, now);
         Ok(Added::Gathered { is_full: batch.bytes_len() >= BATCH_BYTES })
     }
 
@@ -144,7 +151,7 @@ impl<P> PublishRun<P> {
         let index = match known {
             Some(index) => index,
             None => {
-                let batch = GatheredBatch::new(&self.topics[key.topic.0].0, key.partition, ack)?;
+                let batch = GatheredBatch::new(&self.topics[key.topic.0].0, key.partition, ack, self.clock.clone())?;
                 self.batches.push(batch);
                 self.open.insert(key, self.batches.len() - 1);
                 self.batches.len() - 1
@@ -160,6 +167,9 @@ fn check(handle: &TopicHandle, bytes_max: usize, publish: &Publish<'_>) -> Resul
     if bytes > bytes_max {
         let topic = handle.topic().name.clone();
         return Err(PublishError::MessageTooLarge { topic, bytes, bytes_max });
+    }
+    if publish.key.is_none() && handle.needs_keys() {
+        return Err(PublishError::KeyMissing { topic: handle.topic().name.clone() });
     }
     match publish.partition {
         Some(index) if index.0 >= handle.partitions_count() => {

@@ -92,7 +92,7 @@ fn settings_are_in_force_at_once_and_after_a_restart() {
     let settings = SettingsChange {
         retention_bytes: Some(Some(2_000)),
         segment_bytes: Some(Some(500)),
-        cleanup_policy: Some(Some(CleanupPolicy::Compact)),
+        cleanup_policy: Some(Some(CleanupPolicy::CompactAndDelete)),
         message_bytes_max: Some(Some(77)),
         ..SettingsChange::default()
     };
@@ -110,7 +110,7 @@ fn settings_are_in_force_at_once_and_after_a_restart() {
         let effective = again.broker.describe_topic(&name("events")).unwrap().effective;
         assert_eq!((effective.retention_bytes, effective.retention_ms), (2_000, -1));
         assert_eq!((effective.segment_bytes, effective.message_bytes_max), (500, 77));
-        assert_eq!(effective.cleanup_policy, CleanupPolicy::Compact);
+        assert_eq!(effective.cleanup_policy, CleanupPolicy::CompactAndDelete);
     }
     let rig = third;
     assert_eq!(rig.alter("events", retention_bytes(None)), "alter: events with 2");
@@ -154,13 +154,13 @@ fn a_topic_is_described() {
 }
 
 fn own(partitions: u32) -> InternalTopic {
-    InternalTopic { partitions, sync: SyncPolicy::Os }
+    InternalTopic { partitions, sync: SyncPolicy::Os, is_compacted: false }
 }
 
 #[test]
 fn a_topic_of_the_brokers_own() {
     let rig = Rig::new();
-    let wanted = InternalTopic { partitions: 16, sync: SyncPolicy::Interval { millis: 1_000 } };
+    let wanted = InternalTopic { partitions: 16, sync: SyncPolicy::Interval { millis: 1_000 }, is_compacted: false };
     let made = rig.broker.ensure_internal_topic(&name("__offsets"), wanted, at(0)).unwrap();
     assert_eq!(made.partitions_count(), 16, "more than a user's topic may have here");
     rig.settle();

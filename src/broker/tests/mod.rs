@@ -18,6 +18,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+use super::CompactionLimits;
 use super::metadata::{MetadataLimits, TopicSettings};
 use super::positions::PositionLimits;
 use super::*;
@@ -67,12 +68,14 @@ fn options() -> BrokerOptions {
             unsynced_bytes_max: 1 << 20,
             inline_write_bytes_max: 0,
             producers: ProducerLimits { producers_max: 100, expiry_ms: 1_000_000 },
+            compaction: None,
             is_internal: false,
         },
         topics: TopicDefaults { partitions: 3, message_bytes_max: 1 << 20 },
         publish: super::publish::PublishLimits::default(),
         limits: MetadataLimits { topics_max: 10, partitions_max: 8 },
-        positions: PositionLimits { partitions: 2, positions_max: 10, expiry_ms: 1_000_000, log_records_min: 20 },
+        compaction: CompactionLimits::default(),
+        positions: PositionLimits { partitions: 2, positions_max: 10, expiry_ms: 1_000_000 },
     }
 }
 

@@ -78,7 +78,7 @@ impl Publisher {
 
     fn record(&self) -> Publish<'static> {
         let (sent, ack) = (self.now, self.ack);
-        Publish { partition: None, key: None, value: Some(b"value"), headers: &[], id: None, sent, ack }
+        Publish { partition: None, key: None, value: Some(b"value"), headers: &[], id: None, sent, read: None, ack }
     }
 
     fn publish(&mut self, topic: &str, publish: Publish<'_>, token: u64) -> Result<Became, PublishError> {

@@ -42,6 +42,11 @@ pub(super) enum Failure {
     File { path: PathBuf, source: io::Error },
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),
+    /// At a prompt: what was under way.
+    #[error("broken off")]
+    Broken,
+    #[error("cannot use the terminal: {0}")]
+    Terminal(String),
     #[error("cannot wait for signals: {0}")]
     Signal(io::Error),
     #[error("cannot start: {0}")]
@@ -96,7 +101,12 @@ impl Failure {
             Failure::Interrupted { .. } => Some("Those records may be stored or not: read the topic's end to see."),
             Failure::Input { .. } => Some("Name a file that can be read, or '-' for standard input."),
             Failure::File { .. } => Some("Name a file that can be written."),
-            Failure::Bench(_) | Failure::Output(_) | Failure::Signal(_) | Failure::Runtime(_) => None,
+            Failure::Broken
+            | Failure::Terminal(_)
+            | Failure::Bench(_)
+            | Failure::Output(_)
+            | Failure::Signal(_)
+            | Failure::Runtime(_) => None,
         }
     }
 
@@ -105,7 +115,7 @@ impl Failure {
             Failure::Usage(_) => USAGE,
             Failure::Unreachable(_) | Failure::NoBroker { .. } => 3,
             Failure::Request { source, .. } | Failure::Line { source, .. } => match refusal_of(source) {
-                Some(ErrorCode::UnknownTopic | ErrorCode::UnknownPartition) => 4,
+                Some(ErrorCode::UnknownTopic | ErrorCode::UnknownPartition | ErrorCode::UnknownGroup) => 4,
                 _ => 1,
             },
             Failure::BadLine { .. }
@@ -113,6 +123,8 @@ impl Failure {
             | Failure::Input { .. }
             | Failure::Bench(_)
             | Failure::File { .. }
+            | Failure::Broken
+            | Failure::Terminal(_)
             | Failure::Output(_)
             | Failure::Signal(_)
             | Failure::Runtime(_) => 1,
@@ -132,6 +144,8 @@ impl Failure {
             | Failure::Input { .. }
             | Failure::Bench(_)
             | Failure::File { .. }
+            | Failure::Broken
+            | Failure::Terminal(_)
             | Failure::Output(_)
             | Failure::Signal(_)
             | Failure::Runtime(_) => None,
@@ -171,6 +185,15 @@ fn hint_of(error: &ClientError) -> Option<&'static str> {
     }
     if code == ErrorCode::TopicExists {
         return Some("Name the number of partitions it has, or another topic; 'wiber-client topics alter' adds some.");
+    }
+    if code == ErrorCode::UnknownGroup {
+        return Some("'wiber-client groups list' shows what groups there are.");
+    }
+    if code == ErrorCode::GroupNotEmpty {
+        return Some("Stop its members first; 'wiber-client groups describe' shows them.");
+    }
+    if code == ErrorCode::GroupKind {
+        return Some("Its members share in another way; name another group.");
     }
     if code == ErrorCode::MessageTooLarge {
         return Some(LIMIT_HINT);

@@ -1,15 +1,19 @@
 //! `wiber-client`: one file, or directory, per command.
 //!
 //! Data goes to standard output, everything else to standard error where data has to stay pure. Exit codes: 0 done,
-//! 1 failed, 2 wrong usage, 3 no broker reached, 4 topic or partition not found.
+//! 1 failed, 2 wrong usage, 3 no broker reached, 4 topic, partition or group not found.
 
 mod address;
 mod bench;
 mod completions;
+mod confirm;
 mod failure;
+mod groups;
 mod health;
+mod history;
 mod lines;
 mod output;
+mod prompt;
 mod publish;
 mod signals;
 mod subscribe;
@@ -41,12 +45,15 @@ const COMMON: &str = "Common options";
   wiber-client publish orders 'hello' --key customer-7
   wiber-client publish orders --file orders.txt
   wiber-client subscribe orders --partition 0 --offset 0
+  wiber-client subscribe orders --group billing
   wiber-client topics describe orders
+  wiber-client groups describe billing
+  wiber-client consumer
 
 Environment: WIBER_CLIENT_HOST and WIBER_CLIENT_PORT stand for --host and --port where those are not given;
 QB_SERVER_PORT, the server's own variable, is the port where neither is.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no broker reached, 4 topic or partition not found."
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 no broker reached, 4 topic, partition or group not found."
 )]
 struct Arguments {
     /// Name or address of the broker [default: 127.0.0.1]
@@ -70,7 +77,11 @@ enum Command {
     CreateTopic(topics::Create),
     Publish(publish::Publish),
     Subscribe(subscribe::Subscribe),
+    History(history::History),
     Topics(topics::Topics),
+    Groups(groups::Groups),
+    Producer(prompt::producer::Prompt),
+    Consumer(prompt::consumer::Prompt),
     Health(health::Health),
     Bench(Box<bench::Bench>),
     Completions(completions::Completions),
@@ -131,7 +142,11 @@ async fn run(arguments: Arguments, out: &mut dyn Write) -> Result<(), Failure> {
         Command::CreateTopic(command) => command.run(&context, out).await,
         Command::Publish(command) => Box::pin(command.run(&context, out)).await,
         Command::Subscribe(command) => Box::pin(command.run(&context, out)).await,
+        Command::History(command) => Box::pin(command.run(&context, out)).await,
         Command::Topics(command) => command.run(&context, out).await,
+        Command::Groups(command) => Box::pin(command.run(&context, out)).await,
+        Command::Producer(command) => Box::pin(command.run(&context, out)).await,
+        Command::Consumer(command) => Box::pin(command.run(&context, out)).await,
         Command::Health(command) => command.run(&context, out).await,
         Command::Bench(command) => Box::pin(command.run(&context, out)).await,
         Command::Completions(command) => command.run(out),

@@ -13,6 +13,16 @@ pub(super) fn show(time: Timestamp) -> String {
     shown.unwrap_or_else(|| format!("{} ms", time.millis()))
 }
 
+/// The time that a text names where nothing but a time is meant: in any form of [`parse`], or in milliseconds since 1970.
+pub(super) fn point(text: &str) -> Result<Timestamp, String> {
+    let millis = Some(text).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let millis = millis.and_then(|text| text.parse().ok()).map(Timestamp::from_millis);
+    millis.or_else(|| parse(text, now())).ok_or_else(|| {
+        "give a time such as 2026-05-01T12:00:00Z or '2026-05-01 12:00', milliseconds since 1970, or an age such as -15m"
+            .to_owned()
+    })
+}
+
 /// The time that a text names: RFC 3339, `YYYY-MM-DD[ HH:MM[:SS]]` in UTC, or an age such as `-15m` (units s, m, h, d).
 pub(super) fn parse(text: &str, now: Timestamp) -> Option<Timestamp> {
     if let Some(age) = text.strip_prefix('-') {
@@ -78,6 +88,16 @@ mod tests {
             "-9999999999999999999d",
         ] {
             check(bad, None);
+        }
+    }
+
+    #[test]
+    fn points_in_time() {
+        assert_eq!(point("1700000000000").map(Timestamp::millis), Ok(1_700_000_000_000));
+        assert_eq!(point("1970-01-02").map(Timestamp::millis), Ok(86_400_000));
+        assert!(point("-15m").is_ok_and(|time| time < now()));
+        for bad in ["", "-10", "99999999999999999999", "soon"] {
+            assert!(point(bad).is_err(), "{bad}");
         }
     }
 

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use super::delivery::{Outcome, Stored};
-use crate::client::ClientError;
+use crate::client::{ClientError, clock};
 use crate::record::{BatchBuilder, BuilderOptions, ProducerStamp, restamp};
 use crate::types::Timestamp;
 
@@ -88,6 +88,8 @@ impl Batch {
             Content::Open(builder) => {
                 self.records_count = builder.records_count();
                 builder.set_producer(self.stamp);
+                // Only now, when all its records are in it: sent again it is the same bytes.
+                builder.set_stamp(clock::tick());
                 let bytes = builder.finish_bytes()?.freeze();
                 self.content = Content::Sealed { bytes: bytes.clone(), stamp: self.stamp };
                 Ok(bytes)
@@ -119,4 +121,36 @@ impl Batch {
 pub(super) struct Ended {
     pub(super) batch: Batch,
     pub(super) result: Result<Stored, ClientError>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{ProducerEpoch, ProducerId, Sequence, Stamp};
+
+    /// The broker knows a batch again by its producer's numbers; its bytes are the same all the same.
+    #[test]
+    fn sent_again_it_is_the_same_bytes_and_has_the_same_stamp() {
+        let options = BuilderOptions { is_stamped: true, ..BuilderOptions::default() };
+        let created = (Instant::now(), Timestamp::from_millis(5));
+        let mut batch = Batch::new(1, created, options, BytesMut::new());
+        let builder = batch.builder().expect("open");
+        builder.append(Timestamp::from_millis(5), None, Some(b"value"), &[]).expect("fits");
+        let numbers = |sequence| ProducerStamp {
+            id: ProducerId::new(7).expect("positive"),
+            epoch: ProducerEpoch::new(0).expect("positive"),
+            base_sequence: Sequence::new(sequence),
+        };
+        let stamp_of = |bytes: &Bytes| -> Option<Stamp> {
+            crate::record::Batch::verify(bytes.clone()).expect("whole").records().expect("plain").stamp()
+        };
+        batch.stamp = Some(numbers(0));
+        let first = batch.seal().expect("a record");
+        assert!(stamp_of(&first).is_some());
+        assert_eq!(batch.seal().expect("sealed"), first);
+        batch.stamp = Some(numbers(3));
+        let renumbered = batch.seal().expect("sealed");
+        assert_ne!(renumbered, first);
+        assert_eq!(stamp_of(&renumbered), stamp_of(&first));
+    }
 }

@@ -16,6 +16,7 @@ mod topics;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 pub use delivery::Delivery;
@@ -23,7 +24,8 @@ pub use options::{IN_FLIGHT_MAX, ProducerOptions, ProducerRecord};
 
 use super::Client;
 use super::error::ClientError;
-use crate::protocol::native::{FrameType, Properties};
+use super::on_demand::OnDemand;
+use crate::protocol::native::{ErrorCode, FrameType, Properties};
 use gather::Gather;
 use task::Task;
 
@@ -39,6 +41,8 @@ pub struct Producer {
 struct Handle {
     gather: Arc<Gather>,
     delivery_timeout: Duration,
+    /// For what has to do with topics.
+    broker: OnDemand,
 }
 
 impl Drop for Handle {
@@ -51,9 +55,17 @@ impl Producer {
     /// Connects, and is given an identity by which the broker recognises what is sent again. From then on a lost
     /// connection is made anew.
     ///
+    /// The broker is named by its address, as in `Producer::new("127.0.0.1:9999")`, or by [`ProducerOptions`], which say
+    /// everything else as well.
+    ///
     /// # Errors
     /// [`ClientError::InvalidOptions`], and what [`Client::connect`] may meet.
-    pub async fn new(options: ProducerOptions) -> Result<Producer, ClientError> {
+    pub async fn new<B>(broker: B) -> Result<Producer, ClientError>
+    where
+        B: TryInto<ProducerOptions>,
+        ClientError: From<B::Error>,
+    {
+        let options = broker.try_into()?;
         options.check()?;
         let client = Client::connect(options.client.clone()).await?;
         let identity = if options.idempotent {
@@ -64,8 +76,9 @@ impl Producer {
         };
         let gather = Arc::new(Gather::new(&options));
         let delivery_timeout = options.delivery_timeout;
+        let broker = OnDemand::new(options.client.clone());
         tokio::spawn(Task::new(Arc::clone(&gather), options, client, identity, Instant::now()).run());
-        Ok(Producer { handle: Arc::new(Handle { gather, delivery_timeout }) })
+        Ok(Producer { handle: Arc::new(Handle { gather, delivery_timeout, broker }) })
     }
 
     /// Hands over a record. Waits for room in the buffer and, when a topic is used for the first time, for its
@@ -81,6 +94,36 @@ impl Producer {
     /// where nothing was to be heard of the topic within `delivery_timeout`.
     pub async fn send(&self, topic: &str, record: ProducerRecord) -> Result<Delivery, ClientError> {
         self.handle.gather.send(topic, &record, self.handle.delivery_timeout).await
+    }
+
+    /// Creates a topic with one partition. One that exists is as good, however many partitions it has.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`], and what every call may meet.
+    pub async fn add_topic(&self, topic: impl AsRef<str>) -> Result<(), ClientError> {
+        let client = self.handle.broker.client().await?;
+        match client.create_topic(topic.as_ref(), Some(1), None).await {
+            Err(error) if error.code() == Some(ErrorCode::TopicExists) => Ok(()),
+            created => created.map(|_| ()),
+        }
+    }
+
+    /// Deletes a topic with everything in it.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] where there is none, and what every call may meet.
+    pub async fn remove_topic(&self, topic: impl AsRef<str>) -> Result<(), ClientError> {
+        self.handle.broker.client().await?.delete_topic(topic.as_ref()).await
+    }
+
+    /// Sends a record with this value; when it returns, the broker has acknowledged it. Many at a time go faster by
+    /// [`Producer::send`], which also says where they were stored.
+    ///
+    /// # Errors
+    /// As [`Producer::send`] and the [`Delivery`] it returns.
+    pub async fn send_message(&self, topic: impl AsRef<str>, value: impl AsRef<[u8]>) -> Result<(), ClientError> {
+        let record = ProducerRecord::new(Bytes::copy_from_slice(value.as_ref()));
+        self.send(topic.as_ref(), record).await?.await.map(|_| ())
     }
 
     /// Sends everything handed over so far without further linger, and waits until it is stored or has failed: at most

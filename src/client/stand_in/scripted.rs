@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::NOW;
+use super::groups::Group;
 use crate::protocol::native::{
     Decoded, ErrorCode, Frame, FrameCodec, FrameLimits, FrameType, FrameWriter, Properties, reply,
 };
@@ -50,6 +51,7 @@ struct State {
     script: VecDeque<Act>,
     producer_ids: i64,
     committed: BTreeMap<String, u64>,
+    groups: BTreeMap<String, Group>,
     /// Connections accepted so far.
     connections: u32,
     /// Every connection ends when this grows.
@@ -77,6 +79,8 @@ struct Session {
     late: Option<BytesMut>,
     /// Per partition subscribed to, the next offset to be sent.
     positions: BTreeMap<usize, u64>,
+    /// The group and member of this connection, and the assignment that it knows.
+    member: Option<(String, String, String)>,
 }
 
 impl Scripted {
@@ -128,6 +132,16 @@ impl Scripted {
 
     pub(crate) fn committed(&self, client_id: &str, partition: usize) -> Option<u64> {
         self.with(|state| state.committed.get(&format!("{client_id} {partition}")).copied())
+    }
+
+    /// The position of a group.
+    pub(crate) fn position(&self, group: &str, partition: usize) -> Option<u64> {
+        self.committed(&of_group(group), partition)
+    }
+
+    /// Changes a group, and has its members told.
+    pub(crate) fn group<T>(&self, group: &str, change: impl FnOnce(&mut Group) -> T) -> T {
+        self.with(|state| change(state.groups.entry(group.to_owned()).or_default()))
     }
 
     /// Ends every connection.
@@ -195,6 +209,13 @@ impl Scripted {
             return true;
         }
         let number = |name: &str| frame.properties.get(name).and_then(|text| text.parse::<u64>().ok());
+        let (group, member) = (frame.properties.get("wiber.group"), frame.properties.get("wiber.member"));
+        if let (Some(group), Some(member)) = (group, member)
+            && let Err(code) = self.with(|state| state.allows(group, member, partition, number("wiber.generation")))
+        {
+            refuse_as(out, frame, code);
+            return true;
+        }
         match frame.kind {
             FrameType::Heartbeat => reply::heartbeat(out, frame.sequence, NOW),
             FrameType::InitProducer => {
@@ -209,6 +230,43 @@ impl Scripted {
                     b"",
                 );
             }
+            FrameType::Metadata | FrameType::ListOffsets | FrameType::Commit => self.tell(frame, partition, out),
+            FrameType::SubscribeBatches => {
+                let start = number("offset").expect("given").max(self.with(|state| state.partitions[partition].start));
+                session.positions.insert(partition, start);
+                succeed(out, frame, &[("start_offset", start.to_string())], b"");
+            }
+            FrameType::PublishBatch => return self.publish(frame, partition, session, out),
+            FrameType::Unsubscribe => {
+                session.positions.remove(&partition);
+                succeed(out, frame, &[], b"");
+            }
+            FrameType::JoinGroup | FrameType::GroupHeartbeat | FrameType::LeaveGroup => {
+                self.of_member(frame, group.expect("given"), session, out);
+            }
+            FrameType::Data
+            | FrameType::Ack
+            | FrameType::CreateTopic
+            | FrameType::Subscribe
+            | FrameType::Publish
+            | FrameType::DeleteTopic
+            | FrameType::Fetch
+            | FrameType::AlterTopic
+            | FrameType::Batch
+            | FrameType::Assignment
+            | FrameType::ListGroups
+            | FrameType::DescribeGroup
+            | FrameType::ResetGroup
+            | FrameType::DeleteGroup => panic!("{frame:?}"),
+        }
+        true
+    }
+
+    /// What is asked of the topic, its offsets and positions.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the caller names the three")]
+    fn tell(&self, frame: &Frame, partition: usize, out: &mut BytesMut) {
+        let group = frame.properties.get("wiber.group");
+        match frame.kind {
             FrameType::Metadata => {
                 let partitions: Vec<String> = (0..self.with(|state| state.partitions.len()))
                     .map(|index| format!(r#"{{"partition":{index},"status":"online"}}"#))
@@ -224,15 +282,17 @@ impl Scripted {
                     self.with(|state| (state.partitions[partition].start, state.partitions[partition].end));
                 let (start, end) = (start.to_string(), end.to_string());
                 let mut pairs = vec![("log_start", start), ("high_watermark", end.clone()), ("log_end", end)];
-                if let Some(client_id) = frame.properties.get("client_id") {
-                    let committed = self.committed(client_id, partition);
+                let owner = frame.properties.get("client_id").map(str::to_owned);
+                if let Some(owner) = group.map(of_group).or(owner) {
+                    let committed = self.committed(&owner, partition);
                     pairs.push(("committed", committed.map_or("-1".to_owned(), |offset| offset.to_string())));
                 }
                 succeed(out, frame, &pairs, b"");
             }
-            FrameType::Commit => {
-                let client_id = frame.properties.get("client_id").expect("given");
-                let offset = number("offset").expect("given");
+            _ => {
+                let client_id = frame.properties.get("client_id").map(str::to_owned);
+                let client_id = group.map(of_group).or(client_id).expect("given");
+                let offset = frame.properties.get("offset").and_then(|text| text.parse::<u64>().ok()).expect("given");
                 let kept = self.with(|state| {
                     let kept = state.committed.entry(format!("{client_id} {partition}")).or_default();
                     *kept = offset.max(*kept);
@@ -240,32 +300,43 @@ impl Scripted {
                 });
                 succeed(out, frame, &[("offset", kept.to_string())], b"");
             }
-            FrameType::SubscribeBatches => {
-                let start = number("offset").expect("given").max(self.with(|state| state.partitions[partition].start));
-                session.positions.insert(partition, start);
-                succeed(out, frame, &[("start_offset", start.to_string())], b"");
-            }
-            FrameType::PublishBatch => return self.publish(frame, partition, session, out),
-            FrameType::Data
-            | FrameType::Ack
-            | FrameType::CreateTopic
-            | FrameType::Subscribe
-            | FrameType::Unsubscribe
-            | FrameType::Publish
-            | FrameType::DeleteTopic
-            | FrameType::Fetch
-            | FrameType::AlterTopic
-            | FrameType::JoinGroup
-            | FrameType::GroupHeartbeat
-            | FrameType::LeaveGroup
-            | FrameType::Assignment
-            | FrameType::ListGroups
-            | FrameType::DescribeGroup
-            | FrameType::ResetGroup
-            | FrameType::DeleteGroup
-            | FrameType::Batch => panic!("{frame:?}"),
         }
-        true
+    }
+
+    /// A frame of a group's member.
+    fn of_member(&self, frame: &Frame, name: &str, session: &mut Session, out: &mut BytesMut) {
+        let member = frame.properties.get("wiber.member");
+        let partitions = self.with(|state| state.partitions.len());
+        let body = std::str::from_utf8(&frame.body).expect("text");
+        let said: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+        let heard = self.group(name, |group| match (frame.kind, member) {
+            (FrameType::JoinGroup, member) => {
+                let topics = said["topics"].as_array().is_some_and(|topics| !topics.is_empty());
+                group.join(member, topics, partitions).map(|member| (member.clone(), group.view(&member)))
+            }
+            (FrameType::GroupHeartbeat, Some(member)) => {
+                let owned = said["owned"].as_array().map(|owned| {
+                    owned
+                        .iter()
+                        .map(|entry| usize::try_from(entry["partition"].as_u64().expect("given")).expect("small"))
+                });
+                let told = group.heartbeat(member, owned.map(Iterator::collect));
+                told.map(|view| (member.to_owned(), view))
+            }
+            (_, member) => {
+                group.leave(member.expect("given"));
+                Ok((String::new(), String::new()))
+            }
+        });
+        match heard {
+            Err(code) => refuse_as(out, frame, code),
+            Ok((member, view)) => {
+                if frame.kind == FrameType::JoinGroup {
+                    session.member = Some((name.to_owned(), member.clone(), view.clone()));
+                }
+                succeed(out, frame, &[("wiber.member", member), ("wiber.heartbeat_ms", "20".into())], view.as_bytes());
+            }
+        }
     }
 
     fn publish(&self, frame: &Frame, partition: usize, session: &mut Session, out: &mut BytesMut) -> bool {
@@ -298,6 +369,16 @@ impl Scripted {
     /// Pushes what subscriptions have not seen.
     fn push(&self, session: &mut Session, out: &mut BytesMut) {
         let state = self.state.lock().expect("whole");
+        if let Some((name, member, known)) = &mut session.member {
+            let view = state.groups.get(name).map(|group| group.view(member)).unwrap_or_default();
+            if view != *known && !view.is_empty() {
+                let mut frame = FrameWriter::new(out, FrameType::Assignment, 0, NOW);
+                frame.property("wiber.group", name).expect("valid");
+                frame.property("wiber.member", member).expect("valid");
+                frame.finish(view.as_bytes()).expect("fits");
+                *known = view;
+            }
+        }
         for (partition, position) in &mut session.positions {
             let log = &state.partitions[*partition];
             let wanted: Vec<_> = log.batches.iter().filter(|(_, bytes)| next_offset(bytes) > *position).collect();
@@ -319,6 +400,13 @@ fn next_offset(batch: &[u8]) -> u64 {
 }
 
 impl State {
+    /// Whether a member may do what it asks for as the owner of a partition since a generation.
+    fn allows(&self, group: &str, member: &str, partition: usize, since: Option<u64>) -> Result<(), &'static str> {
+        let Some(since) = since else { return Ok(()) };
+        let group = self.groups.get(group).ok_or("unknown_group")?;
+        group.owns(member, partition, since)
+    }
+
     /// Stores a batch as a broker does, or answers as it did before.
     fn take(&mut self, partition: usize, bytes: &Bytes) -> Result<u64, ErrorCode> {
         let header = *Batch::verify(bytes.clone()).expect("undamaged").header();
@@ -359,6 +447,18 @@ fn succeed(out: &mut BytesMut, to: &Frame, pairs: &[(&str, String)], body: &[u8]
     let mut frame = FrameWriter::new(out, FrameType::Ack, to.sequence, NOW);
     frame.raw_properties(properties.as_wire());
     frame.finish(body).expect("fits");
+}
+
+fn of_group(group: &str) -> String {
+    format!("group:{group}")
+}
+
+fn refuse_as(out: &mut BytesMut, to: &Frame, code: &str) {
+    let mut frame = FrameWriter::new(out, FrameType::Ack, to.sequence, NOW);
+    for (name, value) in [("status", "error"), ("error", "refused by the script"), ("code", code)] {
+        frame.property(name, value).expect("valid");
+    }
+    frame.finish(b"").expect("fits");
 }
 
 fn refuse(out: &mut BytesMut, to: &Frame, code: ErrorCode) {

@@ -8,19 +8,19 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::options::SubscriberOptions;
+use crate::client::ClientError;
 use crate::client::chance::{Backoff, Chance};
-use crate::client::{Client, ClientError, ClientOptions};
+use crate::client::on_demand::OnDemand;
 use crate::types::{Offset, PartitionIndex, TopicName};
 
 /// What a subscriber keeps at the broker.
 #[derive(Debug)]
 pub(super) struct Commits {
     topic: TopicName,
-    options: ClientOptions,
+    /// The connection is made with the first commit.
+    broker: OnDemand,
     retry_backoff: Duration,
     retry_backoff_max: Duration,
-    /// Made with the first commit, and anew when it is lost.
-    client: tokio::sync::Mutex<Option<Client>>,
     /// Held while positions are sent: whoever comes next finds them kept.
     round: tokio::sync::Mutex<()>,
     /// Positions not yet kept.
@@ -31,10 +31,9 @@ impl Commits {
     pub(super) fn new(topic: TopicName, options: &SubscriberOptions) -> Commits {
         Commits {
             topic,
-            options: options.client.clone(),
+            broker: OnDemand::new(options.client.clone()),
             retry_backoff: options.retry_backoff,
             retry_backoff_max: options.retry_backoff_max,
-            client: tokio::sync::Mutex::new(None),
             round: tokio::sync::Mutex::new(()),
             pending: Mutex::new(BTreeMap::new()),
         }
@@ -57,7 +56,7 @@ impl Commits {
 
     /// Sends a position; tries again for as long as a request may take.
     pub(super) async fn commit(&self, partition: PartitionIndex, offset: Offset) -> Result<Offset, ClientError> {
-        let deadline = Instant::now() + self.options.request_timeout;
+        let deadline = Instant::now() + self.broker.options().request_timeout;
         let mut backoff = Backoff::new(self.retry_backoff, self.retry_backoff_max);
         let mut chance = Chance::new();
         loop {
@@ -75,18 +74,8 @@ impl Commits {
     }
 
     async fn try_commit(&self, partition: PartitionIndex, offset: Offset) -> Result<Offset, ClientError> {
-        let client = self.client().await?;
+        let client = self.broker.client().await?;
         client.commit(self.topic.as_str(), partition, offset).await
-    }
-
-    async fn client(&self) -> Result<Client, ClientError> {
-        let mut client = self.client.lock().await;
-        if let Some(client) = client.as_ref().filter(|client| !client.is_closed()) {
-            return Ok(client.clone());
-        }
-        let made = Client::connect(self.options.clone()).await?;
-        *client = Some(made.clone());
-        Ok(made)
     }
 
     /// Sends the positions noted so far, after whoever is sending some already. One leaves the notes only when the broker

@@ -22,14 +22,16 @@ use futures_core::Stream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+pub(super) use position::{Gap, Position as PlaceInLog, Stage};
+
 pub use options::{DeliveryMode, OutOfRange, Partitions, SubscriberOptions};
 
 use super::connection::PushedBatch;
 use super::error::ClientError;
 use super::record::{BatchReader, Record};
-use crate::types::{Offset, TopicName};
+use crate::types::{Offset, PartitionIndex, TopicName};
 use commits::Commits;
-use task::{Item, Task};
+use task::{Item, Places, Task};
 
 /// The records of a topic, those of each partition in their order.
 pub struct Subscriber {
@@ -37,6 +39,8 @@ pub struct Subscriber {
     items: mpsc::UnboundedReceiver<Item>,
     /// The batches being read, and the room they take until they are.
     current: Option<(BatchReader, PushedBatch)>,
+    /// Up to where batches were read, by partition.
+    places: Places,
     commits: Arc<Commits>,
     skipped: Arc<AtomicU64>,
     has_ended: bool,
@@ -59,7 +63,9 @@ impl Subscriber {
         let (shared, counter) = (Arc::clone(&commits), Arc::clone(&skipped));
         tokio::spawn(Task::new(options, topic.clone(), sender, shared, counter, started, Instant::now()).run());
         match has_started.await {
-            Ok(Ok(())) => Ok(Subscriber { topic, items, current: None, commits, skipped, has_ended: false }),
+            Ok(Ok(places)) => {
+                Ok(Subscriber { topic, items, current: None, places, commits, skipped, has_ended: false })
+            }
             Ok(Err(error)) => Err(error),
             Err(_) => Err(ClientError::Ended { what: "subscriber" }),
         }
@@ -91,6 +97,21 @@ impl Subscriber {
     #[must_use]
     pub fn skipped(&self) -> u64 {
         self.skipped.load(Ordering::Relaxed)
+    }
+
+    /// Where it stands in a partition: the next offset there that it has not passed. It passes records of a batch as they
+    /// are handed out, and the batch's end when more is asked for. `None` for a partition that it does not read, or has read
+    /// nothing of and learned of only later.
+    #[must_use]
+    pub fn position(&self, partition: PartitionIndex) -> Option<Offset> {
+        let reading = self.current.as_ref().map(|(reader, _)| reader.place());
+        let reading = reading.filter(|(read, _)| *read == partition).map(|(_, next)| next);
+        reading.or_else(|| self.places.get(&partition).copied())
+    }
+
+    /// The partitions it is known to read, in their order.
+    pub fn partitions(&self) -> impl Iterator<Item = PartitionIndex> {
+        self.places.keys().copied()
     }
 
     /// The topic.
@@ -130,12 +151,17 @@ impl Stream for Subscriber {
                         this.has_ended = record.is_err();
                         return Poll::Ready(Some(record));
                     }
-                    None => this.current = None,
+                    None => {
+                        let (partition, next) = records.place();
+                        this.places.insert(partition, next);
+                        this.current = None;
+                    }
                 }
             }
             match ready!(this.items.poll_recv(cx)) {
                 Some(Item::Batches(partition, from, pushed)) => {
                     let batches = pushed.frame.body.clone();
+                    this.places.entry(partition).or_insert(from);
                     this.current = Some((BatchReader::new(this.topic.clone(), partition, batches, from), pushed));
                 }
                 Some(Item::Failed(error)) => {

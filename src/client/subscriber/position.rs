@@ -7,7 +7,7 @@ use crate::types::Offset;
 
 /// How far a subscription has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(in crate::client) enum Stage {
     /// Nothing was asked for yet.
     Idle,
     /// The partition's offsets, or the subscription, were asked for.
@@ -20,8 +20,8 @@ pub(super) enum Stage {
 
 /// One partition as a subscriber reads it.
 #[derive(Debug)]
-pub(super) struct Position {
-    pub(super) stage: Stage,
+pub(in crate::client) struct Position {
+    pub(in crate::client) stage: Stage,
     start: StartAt,
     /// The next offset to be handed out; unknown until the broker has said where the subscription starts.
     next: Option<Offset>,
@@ -31,7 +31,7 @@ pub(super) struct Position {
 
 /// What became of the records in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Gap {
+pub(in crate::client) enum Gap {
     None,
     /// They are no longer kept.
     Gone {
@@ -50,23 +50,27 @@ pub(super) enum Gap {
 }
 
 impl Position {
-    pub(super) fn new(start: StartAt) -> Position {
+    pub(in crate::client) fn new(start: StartAt) -> Position {
         let next = if let StartAt::Offset(offset) = start { Some(offset) } else { None };
         Position { stage: Stage::Idle, start, next, has_begun: false }
     }
 
     /// What is to be asked of the partition's offsets to find where to start.
-    pub(super) fn query(&self) -> StartAt {
+    pub(in crate::client) fn query(&self) -> StartAt {
         self.next.map_or(self.start, StartAt::Offset)
     }
 
     /// The next offset to be handed out, once it is known.
-    pub(super) fn next(&self) -> Option<Offset> {
+    pub(in crate::client) fn next(&self) -> Option<Offset> {
         self.next
     }
 
     /// Finds where to start, or to go on, in what the log holds now.
-    pub(super) fn place(&mut self, offsets: &PartitionOffsets, policy: OutOfRange) -> Result<Gap, ClientError> {
+    pub(in crate::client) fn place(
+        &mut self,
+        offsets: &PartitionOffsets,
+        policy: OutOfRange,
+    ) -> Result<Gap, ClientError> {
         let wanted = self.next.unwrap_or_else(|| match self.start {
             StartAt::Offset(offset) => offset,
             StartAt::Begin => offsets.log_start,
@@ -93,7 +97,7 @@ impl Position {
     }
 
     /// The subscription holds, from this offset on.
-    pub(super) fn subscribed(&mut self, start: Offset) -> Gap {
+    pub(in crate::client) fn subscribed(&mut self, start: Offset) -> Gap {
         self.stage = Stage::Subscribed;
         let wanted = *self.next.get_or_insert(start);
         if wanted < start {
@@ -104,7 +108,7 @@ impl Position {
     }
 
     /// Takes batches up to an offset; returns the offset from which on their records are new, `None` where none is.
-    pub(super) fn advance(&mut self, end: Offset) -> Option<Offset> {
+    pub(in crate::client) fn advance(&mut self, end: Offset) -> Option<Offset> {
         let from = self.next.filter(|next| *next < end && self.stage == Stage::Subscribed)?;
         self.next = Some(end);
         self.has_begun = true;
@@ -112,7 +116,7 @@ impl Position {
     }
 
     /// The connection is gone.
-    pub(super) fn lost(&mut self) {
+    pub(in crate::client) fn lost(&mut self) {
         self.stage = Stage::Idle;
     }
 }

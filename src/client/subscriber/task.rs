@@ -1,12 +1,11 @@
 //! The task of a subscriber: it connects, subscribes, keeps the positions, and connects again.
 
 use std::collections::{BTreeMap, HashMap};
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
@@ -14,13 +13,12 @@ use super::commits::Commits;
 use super::options::{DeliveryMode, Partitions, SubscriberOptions};
 use super::position::{Gap, Position, Stage};
 use crate::client::chance::{Backoff, Chance};
-use crate::client::connection::{BatchSink, Pushed, PushedBatch};
-use crate::client::pending::{Answer, ReplyTo};
-use crate::client::requests::Request;
+use crate::client::connection::{Pushed, PushedBatch};
+use crate::client::link::{Event, Link, Work, end_of, work};
+use crate::client::pending::Answer;
 use crate::client::topics::about;
-use crate::client::{Client, ClientError, admin, error, reading};
+use crate::client::{ClientError, admin, error, reading};
 use crate::protocol::native::{ErrorCode, Frame, FrameType, Properties, StartAt};
-use crate::record::BatchHeader;
 use crate::types::{Offset, PartitionIndex, TopicName};
 
 /// What the stream is given.
@@ -34,7 +32,8 @@ pub(super) enum Item {
 /// The shortest time between two rounds of commits.
 const COMMIT_INTERVAL_MIN: Duration = Duration::from_millis(5);
 
-type Work<T> = Pin<Box<dyn Future<Output = Result<T, ClientError>> + Send>>;
+/// Where each partition begins.
+pub(super) type Places = BTreeMap<PartitionIndex, Offset>;
 
 /// Everything the task owns.
 pub(super) struct Task {
@@ -46,7 +45,7 @@ pub(super) struct Task {
     room: Arc<Semaphore>,
     positions: BTreeMap<PartitionIndex, Position>,
     /// Told once every partition has its place for the first time, or cannot have one.
-    started: Option<oneshot::Sender<Result<(), ClientError>>>,
+    started: Option<oneshot::Sender<Result<Places, ClientError>>>,
     link: Option<Link>,
     connecting: Option<Work<Link>>,
     /// Not before then is anything asked for again.
@@ -61,54 +60,11 @@ pub(super) struct Task {
     committing: Option<Work<()>>,
 }
 
-/// A connection and what comes over it.
-struct Link {
-    client: Client,
-    queue: mpsc::UnboundedSender<Answer>,
-    answers: mpsc::UnboundedReceiver<Answer>,
-    pushed: mpsc::UnboundedReceiver<Pushed>,
-}
-
 #[derive(Debug, Clone, Copy)]
 enum Purpose {
     Offsets(PartitionIndex),
     Subscription(PartitionIndex),
     Topic,
-}
-
-enum Event {
-    Answer(Answer),
-    Pushed(Pushed),
-    Lost,
-}
-
-impl Link {
-    async fn connect(
-        options: crate::client::ClientOptions,
-        room: Arc<Semaphore>,
-        bytes: u32,
-    ) -> Result<Link, ClientError> {
-        let (queue, answers) = mpsc::unbounded_channel();
-        let (sink, pushed) = mpsc::unbounded_channel();
-        let sink = BatchSink { queue: sink, room, bytes_max: bytes };
-        let client = Client::connect_with(options, Some(sink)).await?;
-        Ok(Link { client, queue, answers, pushed })
-    }
-
-    /// The next thing that happens on the connection. Answers that came before a batch come before it, and everything
-    /// that came before the connection's end before that.
-    async fn event(link: &mut Option<Link>) -> Event {
-        let Some(link) = link else { return std::future::pending().await };
-        tokio::select! {
-            biased;
-            Some(answer) = link.answers.recv() => Event::Answer(answer),
-            Some(pushed) = link.pushed.recv() => Event::Pushed(pushed),
-            () = link.client.requests().over() => match link.answers.try_recv() {
-                Ok(answer) => Event::Answer(answer),
-                Err(_) => link.pushed.try_recv().map_or(Event::Lost, Event::Pushed),
-            },
-        }
-    }
 }
 
 impl Task {
@@ -118,7 +74,7 @@ impl Task {
         items: mpsc::UnboundedSender<Item>,
         commits: Arc<Commits>,
         skipped: Arc<AtomicU64>,
-        started: oneshot::Sender<Result<(), ClientError>>,
+        started: oneshot::Sender<Result<Places, ClientError>>,
         now: Instant,
     ) -> Task {
         let room = usize::try_from(options.buffer_bytes.max(1)).unwrap_or(Semaphore::MAX_PERMITS);
@@ -251,8 +207,7 @@ impl Task {
     fn request(&mut self, kind: FrameType, properties: Result<Properties, ClientError>, purpose: Purpose) -> bool {
         let (Some(link), Ok(properties)) = (&self.link, properties) else { return false };
         self.last_token += 1;
-        let reply = Some(ReplyTo::Queue(link.queue.clone(), self.last_token));
-        let is_taken = link.client.requests().try_send(&mut Request::new(kind, &properties, reply)).unwrap_or(false);
+        let is_taken = link.request(kind, &properties, Bytes::new(), self.last_token);
         if is_taken {
             self.purposes.insert(self.last_token, purpose);
         }
@@ -292,11 +247,11 @@ impl Task {
     fn take(&mut self, event: Event) -> Result<(), ClientError> {
         match event {
             Event::Answer(answer) => self.answered(answer),
-            Event::Pushed(Pushed::Ended(error)) if error.is_retriable() => {
+            Event::Pushed(Pushed::Ended(ended)) if ended.error.is_retriable() => {
                 self.lose();
                 Ok(())
             }
-            Event::Pushed(Pushed::Ended(error)) => Err(error),
+            Event::Pushed(Pushed::Ended(ended)) => Err(ended.error),
             Event::Pushed(Pushed::Batch(batch)) => {
                 while let Some(Ok(answer)) = self.link.as_mut().map(|link| link.answers.try_recv()) {
                     self.answered(answer)?;
@@ -341,7 +296,8 @@ impl Task {
         }
         let is_placed = !self.positions.is_empty() && self.positions.values().all(|p| p.stage == Stage::Placed);
         if is_placed && let Some(started) = self.started.take() {
-            drop(started.send(Ok(())));
+            let places = self.positions.iter().filter_map(|(partition, p)| Some((*partition, p.next()?)));
+            drop(started.send(Ok(places.collect())));
         }
         Ok(())
     }
@@ -408,26 +364,8 @@ impl Task {
     }
 }
 
-async fn work<T>(work: &mut Option<Work<T>>) -> Result<T, ClientError> {
-    match work {
-        Some(work) => work.await,
-        None => std::future::pending().await,
-    }
-}
-
 fn unknown_partition(topic: &TopicName, partition: PartitionIndex) -> ClientError {
     let code = ErrorCode::UnknownPartition;
     let error = format!("topic '{topic}' has no partition {partition}");
     ClientError::Refused { code: Some(code), name: code.to_string(), error }
-}
-
-/// The offset after the last of whole batches.
-fn end_of(mut batches: &[u8]) -> Result<Offset, ClientError> {
-    let mut end = Offset::ZERO;
-    while !batches.is_empty() {
-        let header = BatchHeader::decode(batches)?;
-        end = header.next_offset();
-        batches = batches.get(header.total_bytes..).unwrap_or_default();
-    }
-    Ok(end)
 }

@@ -8,7 +8,7 @@ use super::super::error::InspectError;
 use super::plan::{RepairPlan, SegmentPlan, SegmentWork};
 use super::quarantine::{Quarantine, copy_bytes};
 use crate::disk::{DirLock, Disk, OpenMode, replace_file};
-use crate::log::{Index, PartitionFiles, write_index};
+use crate::log::{Index, PartitionFiles, SegmentRecord, write_index};
 use crate::types::Offset;
 
 /// What a repair did.
@@ -35,10 +35,10 @@ pub fn apply_repair(
     quarantine.copy(&files.partition_file())?;
     for segment in &plan.segments {
         if matches!(segment.work, SegmentWork::Rewrite(_)) {
-            quarantine.copy(&files.log(segment.base))?;
+            quarantine.copy(&files.log_of(&segment.record))?;
         }
-        quarantine.copy(&files.index(segment.base))?;
-        steps.keep_marks(segment.base)?;
+        quarantine.copy(&files.index_of(&segment.record))?;
+        steps.keep_marks(&segment.record)?;
     }
     quarantine.sync()?;
     steps.sync_dir()?;
@@ -46,12 +46,12 @@ pub fn apply_repair(
     for segment in &plan.segments {
         match &segment.work {
             SegmentWork::Rewrite(ranges) => {
-                steps.rewrite_log(segment.base, ranges)?;
+                steps.rewrite_log(&segment.record, ranges)?;
                 steps.write_index(segment)?;
             }
             SegmentWork::Index => steps.write_index(segment)?,
             SegmentWork::Drop => {
-                quarantine.take(&files.log(segment.base))?;
+                quarantine.take(&files.log_of(&segment.record))?;
                 quarantine.sync()?;
                 steps.sync_dir()?;
             }
@@ -63,7 +63,7 @@ pub fn apply_repair(
     replace_file(disk, &path, &bytes).map_err(InspectError::io("replace", &path))?;
 
     for segment in plan.segments.iter().filter(|segment| matches!(segment.work, SegmentWork::Drop)) {
-        steps.remove_copied(&files.index(segment.base))?;
+        steps.remove_copied(&files.index_of(&segment.record))?;
     }
     if let Some(base) = plan.begins {
         steps.begin_segment(base)?;
@@ -79,8 +79,8 @@ struct Steps<'a> {
 
 impl Steps<'_> {
     /// An index is never synced while it is written. From here on its marks are the witness of what is lost.
-    fn keep_marks(&self, base: Offset) -> Result<(), InspectError> {
-        let path = self.files.index(base);
+    fn keep_marks(&self, record: &SegmentRecord) -> Result<(), InspectError> {
+        let path = self.files.index_of(record);
         match self.disk.open(&path, OpenMode::ReadWrite) {
             Ok(file) => file.sync_data().map_err(InspectError::io("sync", &path)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -88,8 +88,8 @@ impl Steps<'_> {
         }
     }
 
-    fn rewrite_log(&self, base: Offset, ranges: &[(u64, u64)]) -> Result<(), InspectError> {
-        let path = self.files.log(base);
+    fn rewrite_log(&self, record: &SegmentRecord, ranges: &[(u64, u64)]) -> Result<(), InspectError> {
+        let path = self.files.log_of(record);
         let mut temporary = path.clone().into_os_string();
         temporary.push(".tmp");
         let temporary = Path::new(&temporary);
@@ -109,8 +109,8 @@ impl Steps<'_> {
     }
 
     fn write_index(&self, segment: &SegmentPlan) -> Result<(), InspectError> {
-        let path = self.files.index(segment.base);
-        let written = write_index(self.disk, &path, segment.base, &segment.index, segment.mark);
+        let path = self.files.index_of(&segment.record);
+        let written = write_index(self.disk, &path, segment.record.base, &segment.index, segment.mark);
         written.map_err(InspectError::io("write", &path))
     }
 

@@ -13,7 +13,7 @@ use super::super::source::{SegmentSource, durable_batches, read_partition_file};
 use super::super::topic_ids::{is_leftover, topic_id};
 use crate::log::{
     DurableMark, EnvelopeError, Gap, History, Index, IndexEntry, LogOptions, PartitionFile, PartitionFileError,
-    PartitionFiles, SealedSegment, SegmentRecord, effective_timestamp, index_name, log_name,
+    PartitionFiles, SealedSegment, SegmentRecord, effective_timestamp, log_name,
 };
 use crate::record::BatchHeader;
 use crate::types::{BatchIndex, Offset, Timestamp, TopicPartition};
@@ -104,7 +104,7 @@ impl RepairPlan {
 /// What happens to one segment's files.
 #[derive(Debug)]
 pub(super) struct SegmentPlan {
-    pub(super) base: Offset,
+    pub(super) record: SegmentRecord,
     pub(super) work: SegmentWork,
     pub(super) index: Index,
     pub(super) mark: Option<DurableMark>,
@@ -153,7 +153,7 @@ pub fn plan_repair(
         return Ok(None);
     }
     if let Some((base, first_batch)) = planning.begins {
-        planning.records.push(SegmentRecord { base, first_batch, sealed: None });
+        planning.records.push(SegmentRecord::fresh(base, first_batch));
         actions.push(RepairAction::BeginSegment { file: log_name(base) });
     }
     let Planning { gaps, records, segments, begins, .. } = planning;
@@ -192,11 +192,11 @@ impl Planning<'_> {
         let kept = Kept::read(source, &self.found.history, self.now);
         if kept.lost.is_empty() {
             self.records.push(record);
-            if kept.is_index_wrong || !source.slots.findings(record.base).is_empty() {
+            if kept.is_index_wrong || !source.slots.findings(&record.index_name()).is_empty() {
                 let mark = source.slots.newest_mark();
                 let index = kept.index;
-                self.segments.push(SegmentPlan { base: record.base, work: SegmentWork::Index, index, mark });
-                actions.push(RepairAction::RebuildIndex { file: index_name(record.base) });
+                self.segments.push(SegmentPlan { record, work: SegmentWork::Index, index, mark });
+                actions.push(RepairAction::RebuildIndex { file: record.index_name() });
             }
             return kept.is_index_wrong;
         }
@@ -206,7 +206,7 @@ impl Planning<'_> {
         if record.sealed.is_none() {
             self.begins = Some((kept.end_offset, record.first_batch.plus(batches)));
         }
-        let file = log_name(record.base);
+        let file = record.log_name();
         let (work, mark) = if kept.ranges.is_empty() {
             actions.push(RepairAction::DropSegment { file });
             (SegmentWork::Drop, None)
@@ -222,7 +222,7 @@ impl Planning<'_> {
             };
             (SegmentWork::Rewrite(kept.ranges), Some(mark))
         };
-        self.segments.push(SegmentPlan { base: record.base, work, index: kept.index, mark });
+        self.segments.push(SegmentPlan { record, work, index: kept.index, mark });
         true
     }
 }
@@ -260,7 +260,7 @@ impl Kept {
             is_index_wrong: false,
         };
         let Some(mut scan) = source.scan(history) else { return kept };
-        let mut entries = EntryCheck::new(source.record.base, &source.slots.index());
+        let mut entries = EntryCheck::new(&source.record, &source.slots.index());
         for event in scan.by_ref() {
             match event {
                 ScanEvent::Batch(position, batch) => {

@@ -56,6 +56,7 @@ impl<'a> PublishRun<'a> {
             headers: &[],
             id: None,
             sent: self.now,
+            read: None,
             ack: self.listener.broker.default_ack(),
         };
         match self.run.add(slot, &publish, Some(place), self.now).map_err(|error| error.to_string())? {

@@ -38,7 +38,7 @@ pub(super) enum Answer {
     Fetched {
         topic: TopicName,
         bounds: reply::Bounds,
-        next_offset: Offset,
+        range: reply::FetchedRange,
         /// They follow the frame's other parts.
         batches: Vec<Batch>,
         /// Memory for them.
@@ -140,9 +140,10 @@ impl Answer {
                 let encoded = reply::metadata_ack(bytes, sequence, now, next, json);
                 encoded.unwrap_or_else(|error| too_long(bytes, sequence, now, &error));
             }
-            Answer::Fetched { topic, bounds, next_offset, batches, .. } => {
+            Answer::Fetched { topic, bounds, range, batches, .. } => {
                 let total = bytes_of(batches);
-                let encoded = reply::fetch_ack(bytes, sequence, now, topic.as_str(), bounds, *next_offset, total);
+                let topic = topic.as_str();
+                let encoded = reply::fetch_ack(bytes, sequence, now, topic, bounds, *range, total);
                 encoded.unwrap_or_else(|error| {
                     batches.clear();
                     too_long(bytes, sequence, now, &error);

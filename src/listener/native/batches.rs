@@ -20,7 +20,7 @@ use crate::broker::{Broker, BrokerError, PositionOwner};
 use crate::protocol::native::{CommitRequest, ErrorCode, FetchRequest, ListOffsetsRequest, PublishBatchRequest, reply};
 use crate::record::{Batch, ProducedBatch};
 use crate::replica::{AckLevel, Committed, Partition, ReadFailure};
-use crate::types::{Offset, PartitionIndex, TopicName};
+use crate::types::{Offset, PartitionIndex, Timestamp, TopicName};
 
 /// Bytes of batches that a FETCH brings at most, however much it asks for; the first batch always goes.
 pub(super) const FETCH_READ_BYTES_MAX: usize = 16 << 20;
@@ -95,11 +95,17 @@ impl Connection<'_> {
         }
     }
 
-    pub(super) async fn publish_batch(&self, sequence: u64, request: PublishBatchRequest<'_>, batch: Bytes) {
+    pub(super) async fn publish_batch(
+        &self,
+        sequence: u64,
+        sent: Timestamp,
+        request: PublishBatchRequest<'_>,
+        batch: Bytes,
+    ) {
         let broker = &self.listener.broker;
         let ack = level(request.ack, broker.default_ack());
         let place = (ack != AckLevel::None).then(|| self.outbox.reserve(sequence));
-        if let Err(refusal) = self.append_batch(place, ack, request, batch).await
+        if let Err(refusal) = self.append_batch(place, ack, sent, request, batch).await
             && let Some(place) = place
         {
             self.outbox.answer(place, Answer::Refused(refusal));
@@ -112,6 +118,7 @@ impl Connection<'_> {
         &self,
         place: Option<Place>,
         ack: AckLevel,
+        sent: Timestamp,
         request: PublishBatchRequest<'_>,
         batch: Bytes,
     ) -> Result<(), Refusal> {
@@ -124,6 +131,7 @@ impl Connection<'_> {
         let batch = admitted.map_err(|error| Refusal::new(ErrorCode::InvalidBatch, error.to_string()))?;
         let index = request.partition.unwrap_or_else(|| handle.choose_partition(None));
         let partition = handle.partition(index).map_err(|error| Refusal::from(&error))?;
+        broker.observe_batch(&handle, &batch, sent, self.listener.now());
         let whole = Some(u64::from(batch.header().records_count));
         let group = Group {
             topic: topic.clone(),
@@ -175,11 +183,34 @@ async fn fetch(
     outbox: Arc<Outbox>,
 ) {
     outbox.has_turn(place).await;
-    let answer = match fetched(&listener.outgoing_memory, &partition, &request).await {
-        Ok((batches, loan)) => answer_of(&partition, request, batches, loan),
-        Err(failure) => Answer::Refused(Refusal::from(&failure)),
+    let answer = match try_fetch(&listener, &partition, request).await {
+        Ok(answer) => answer,
+        Err(refusal) => Answer::Refused(refusal),
     };
     outbox.answer(place, answer);
+}
+
+async fn try_fetch(
+    listener: &NativeListener,
+    partition: &Arc<Partition>,
+    request: FetchRequest,
+) -> Result<Answer, Refusal> {
+    let found = match request.time {
+        Some(time) => {
+            let found = super::requests::offset_at_time(partition, time).await?;
+            Some(found.unwrap_or_else(|| partition.offsets().high_watermark()))
+        }
+        None => None,
+    };
+    let from = request.offset.or(found).unwrap_or(Offset::ZERO);
+    let fetched = fetched(&listener.outgoing_memory, partition, from, &request).await;
+    let (batches, loan) = fetched.map_err(|failure| Refusal::from(&failure))?;
+    let next_offset = batches.last().map_or(from, |batch| batch.header().next_offset());
+    let offsets = partition.offsets();
+    let (log_start, high_watermark) = (offsets.log_start(), offsets.high_watermark());
+    let bounds = reply::Bounds { partition: request.partition, log_start, high_watermark };
+    let range = reply::FetchedRange { found, next_offset };
+    Ok(Answer::Fetched { topic: request.topic, bounds, range, batches, loan })
 }
 
 /// Reads what is asked for, once there is as much as is asked for or it has waited for as long. It reads again only when
@@ -187,6 +218,7 @@ async fn fetch(
 async fn fetched(
     memory: &Arc<PeerMemory>,
     partition: &Arc<Partition>,
+    from: Offset,
     request: &FetchRequest,
 ) -> Result<(Vec<Batch>, Loan), ReadFailure> {
     let mut patience = std::pin::pin!(tokio::time::sleep(request.wait_max));
@@ -194,7 +226,7 @@ async fn fetched(
     loop {
         let bytes_max = request.bytes_max.min(FETCH_READ_BYTES_MAX).min(memory.share() * FETCH_SHARES);
         let end = partition.committed();
-        let (batches, loan) = read(memory, partition, request.offset, bytes_max, Beside::Helps(0)).await?;
+        let (batches, loan) = read(memory, partition, from, bytes_max, Beside::Helps(0)).await?;
         let missing = request.bytes_min.min(bytes_max).saturating_sub(bytes_of(&batches));
         // Where nothing came there is nothing, or a gap.
         let is_all = batches.last().is_none_or(|last| last.header().next_offset() >= end.next_offset());
@@ -219,20 +251,6 @@ async fn more_committed(partition: &Partition, earlier: Committed, bytes: usize)
         end = partition.committed();
     }
     Ok(())
-}
-
-/// The offset behind batches that were read from one on.
-fn behind(batches: &[Batch], from: Offset) -> Offset {
-    batches.last().map_or(from, |batch| batch.header().next_offset())
-}
-
-fn answer_of(partition: &Partition, request: FetchRequest, batches: Vec<Batch>, loan: Loan) -> Answer {
-    let FetchRequest { topic, partition: index, offset, .. } = request;
-    let next_offset = behind(&batches, offset);
-    let offsets = partition.offsets();
-    let (log_start, high_watermark) = (offsets.log_start(), offsets.high_watermark());
-    let bounds = reply::Bounds { partition: index, log_start, high_watermark };
-    Answer::Fetched { topic, bounds, next_offset, batches, loan }
 }
 
 async fn list_offsets(broker: &Broker, request: ListOffsetsRequest<'_>) -> Result<Answer, Refusal> {

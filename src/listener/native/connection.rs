@@ -300,7 +300,7 @@ impl Connection<'_> {
                 tokio::task::coop::consume_budget().await;
                 self.in_hand = wants_answer(&frame).then(|| self.take_in_hand(frame.sequence));
                 run.flush(self.listener, &self.outbox).await;
-                self.handle(frame.sequence, request, batch).await;
+                self.handle(frame.sequence, frame.timestamp, request, batch).await;
                 self.in_hand = None;
             }
             Err(error) if frame.kind != FrameType::Ack => {

@@ -181,6 +181,7 @@ impl Publishing<'_> {
             headers: if many.is_empty() { &few[..count] } else { &many },
             id: request.id,
             sent: self.sent,
+            read: request.read,
             ack: self.ack,
         })
     }
@@ -251,6 +252,8 @@ impl From<&PublishError> for Refusal {
             PublishError::Broker(error) => return Refusal::from(error),
             PublishError::Append(error) => return Refusal::from(error),
             PublishError::MessageTooLarge { .. } | PublishError::Build(_) => ErrorCode::MessageTooLarge,
+            PublishError::KeyMissing { .. } => ErrorCode::InvalidRecord,
+            PublishError::Unreadable { .. } => ErrorCode::InvalidBatch,
             PublishError::IdTooLong { .. } => ErrorCode::InvalidProperty,
             PublishError::QueueFull { .. } => ErrorCode::Overloaded,
         };

@@ -15,9 +15,9 @@ use super::outbox::{Data, Outbox, ReadAhead, Sent, SubscriptionId};
 use super::reading::{Beside, SMALL_BYTES, bytes_of, read};
 use super::shown::{Known, PIECE_BYTES_MAX, Piece};
 use crate::protocol::native::{DataRecord, EncodeError, reply};
-use crate::record::{Batch, Compression, Record};
+use crate::record::{Batch, Compression, Record, Records};
 use crate::replica::{AckLevel, Partition, ReadFailure};
-use crate::types::{Offset, TopicName};
+use crate::types::{Offset, Stamp, TopicName};
 
 /// Bytes of batches read at a time.
 const READ_BYTES: usize = 256 << 10;
@@ -94,6 +94,8 @@ pub(super) struct Pushing {
     pub(super) partition: Arc<Partition>,
     pub(super) id: SubscriptionId,
     pub(super) outbox: Arc<Outbox>,
+    /// Whether DATA says the records' stamps.
+    pub(super) stamps: bool,
     /// Whose position it moves, and as which member of a group it reads.
     pub(super) keeper: Option<Keeper>,
 }
@@ -236,7 +238,9 @@ impl Pushing {
         making: &mut Loan,
         mut choose: impl FnMut(Offset, u64) -> Choice,
     ) -> Sending {
-        let shared = self.shown(batch, from).filter(|_| self.outbox.is_open_for_data() && making.reach(PIECE_BYTES));
+        // What others are shown says no stamps.
+        let shared = if self.stamps { None } else { self.shown(batch, from) };
+        let shared = shared.filter(|_| self.outbox.is_open_for_data() && making.reach(PIECE_BYTES));
         let Some(piece) = shared else { return self.send_records(batch, from, making, choose) };
         let (mut last, mut sent) = (from, 0);
         for &(offset, end) in &piece.records {
@@ -263,8 +267,8 @@ impl Pushing {
             Known::Wanted => {}
         }
         let (mut frames, mut records) = (BytesMut::with_capacity(bytes), Vec::new());
-        for record in self.records(batch).filter(|record| record.offset >= from) {
-            if let Err(error) = self.show(&mut frames, &record) {
+        for record in self.records(batch).1.filter(|record| record.offset >= from) {
+            if let Err(error) = self.show(&mut frames, &record, None) {
                 self.unreadable(batch, &error);
             }
             records.push((record.offset, frames.len()));
@@ -284,7 +288,8 @@ impl Pushing {
         let mut frames = BytesMut::new();
         let (mut last, mut piece_bytes) = (from, 0);
         let pause_at = |from, bytes| Some(Pause { from, bytes });
-        for record in self.records(batch).filter(|record| record.offset >= from) {
+        let (stamp, records) = self.records(batch);
+        for record in records.filter(|record| record.offset >= from) {
             if frames.is_empty() {
                 if !self.outbox.is_open_for_data() {
                     return Sending { waiting: Bytes::new(), last, pause: pause_at(record.offset, 0) };
@@ -292,7 +297,7 @@ impl Pushing {
                 piece_bytes = if making.reach(PIECE_BYTES) { DATA_BYTES } else { SMALL_BYTES };
             }
             let before = frames.len();
-            if let Err(error) = self.show(&mut frames, &record) {
+            if let Err(error) = self.show(&mut frames, &record, stamp) {
                 self.unreadable(batch, &error);
             }
             let bytes = frames.len() - before;
@@ -323,15 +328,17 @@ impl Pushing {
         Sending { waiting: frames.freeze(), last, pause: None }
     }
 
-    /// The records of a batch, as far as they can be taken apart.
-    fn records<'a>(&'a self, batch: &'a Batch) -> impl Iterator<Item = Record> + 'a {
+    /// The stamp of a batch and its records, as far as they can be taken apart.
+    fn records<'a>(&'a self, batch: &'a Batch) -> (Option<Stamp>, impl Iterator<Item = Record> + 'a) {
         let records = batch.records().inspect_err(|error| self.unreadable(batch, error)).ok();
+        let records = records.map(Records::without_stamps);
+        let stamp = records.as_ref().and_then(Records::stamp);
         let readable = |record: Result<Record, _>| record.inspect_err(|error| self.unreadable(batch, error)).ok();
-        records.into_iter().flatten().map_while(readable)
+        (stamp, records.into_iter().flatten().map_while(readable))
     }
 
-    /// Adds the frame that shows a record.
-    fn show(&self, frames: &mut BytesMut, record: &Record) -> Result<(), EncodeError> {
+    /// Adds the frame that shows a record of a batch with this stamp.
+    fn show(&self, frames: &mut BytesMut, record: &Record, stamp: Option<Stamp>) -> Result<(), EncodeError> {
         let shown = DataRecord {
             topic: self.topic.as_str(),
             partition: self.partition.name().partition,
@@ -339,6 +346,7 @@ impl Pushing {
             timestamp: record.timestamp,
             key: record.key.as_deref(),
             value: record.value.as_deref(),
+            stamp: self.stamps.then(|| stamp.unwrap_or_else(|| Stamp::first_of(record.timestamp))),
         };
         let headers = record.headers.iter().map(|header| (&header.key[..], header.value.as_deref()));
         reply::data(frames, &shown, headers)

@@ -53,8 +53,8 @@ fn depends_on_topics(request: &Request<'_>) -> bool {
 }
 
 impl Connection<'_> {
-    /// Serves a request; `batch` is what a PUBLISH_BATCH carries.
-    pub(super) async fn handle(&mut self, sequence: u64, request: Request<'_>, batch: Bytes) {
+    /// Serves a request, `sent` by its client's clock; `batch` is what a PUBLISH_BATCH carries.
+    pub(super) async fn handle(&mut self, sequence: u64, sent: Timestamp, request: Request<'_>, batch: Bytes) {
         if depends_on_topics(&request) {
             self.commands.done().await;
         }
@@ -71,7 +71,7 @@ impl Connection<'_> {
             Request::Metadata(request) => self.metadata(request).await,
             Request::Fetch(request) => return self.fetch(sequence, request).await,
             Request::Commit(request) => return self.commit(sequence, request),
-            Request::PublishBatch(request) => return self.publish_batch(sequence, request, batch).await,
+            Request::PublishBatch(request) => return self.publish_batch(sequence, sent, request, batch).await,
             Request::ListOffsets(request) => self.list_offsets(request).await,
             Request::JoinGroup(request) => return self.join_group(sequence, request),
             Request::GroupHeartbeat(request) => self.group_heartbeat(request),
@@ -86,7 +86,8 @@ impl Connection<'_> {
     }
 
     async fn subscribe(&mut self, sequence: u64, request: SubscribeRequest<'_>, form: Form) {
-        let SubscribeRequest { topic, partition: index, client_id, member, start, auto_ack, needs_grace } = request;
+        let SubscribeRequest { topic, partition: index, client_id, member, start, auto_ack, needs_grace, stamps } =
+            request;
         let key = SubscriptionKey { topic: topic.clone(), partition: index };
         let of_client = (!client_id.is_empty()).then_some(PositionOf::Client(client_id));
         let keeper = member.map(PositionOf::Group).or(of_client).map(|of| Keeper::new(of, &topic, index));
@@ -115,7 +116,7 @@ impl Connection<'_> {
                     (Form::Single, false) => Delivery::AtLeastOnce,
                     (Form::Batches, moves) => Delivery::Batches { moves },
                 };
-                let start = Start { partition: opened, from, acknowledged, grace, delivery, keeper };
+                let start = Start { partition: opened, from, acknowledged, grace, delivery, keeper, stamps };
                 self.subscriptions.start(key, start, self.listener, &self.outbox);
             }
             Err(refusal) => {

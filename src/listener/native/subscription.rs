@@ -75,6 +75,8 @@ pub(super) struct Start {
     /// How long to wait after it.
     pub(super) grace: Duration,
     pub(super) delivery: Delivery,
+    /// Whether DATA says the records' stamps.
+    pub(super) stamps: bool,
     pub(super) keeper: Option<Keeper>,
 }
 
@@ -106,7 +108,7 @@ impl Subscriptions {
         listener: &Arc<NativeListener>,
         outbox: &Arc<Outbox>,
     ) {
-        let Start { partition, from, acknowledged, grace, delivery, keeper } = start;
+        let Start { partition, from, acknowledged, grace, delivery, keeper, stamps } = start;
         let id = outbox.begin();
         let pushing = Pushing {
             listener: Arc::clone(listener),
@@ -114,6 +116,7 @@ impl Subscriptions {
             partition,
             id,
             outbox: Arc::clone(outbox),
+            stamps,
             keeper: keeper.clone(),
         };
         let (mut acknowledging, mut moves, mut in_batches) = (None, false, false);

@@ -14,7 +14,7 @@ use super::connection::Connection;
 use super::errors::Refusal;
 use crate::broker::metadata::{SettingsChange, TopicSettings};
 use crate::broker::{
-    Broker, BrokerError, CommandReply, CreatedTopic, DescribedStatus, EffectiveSettings, PartitionDescription,
+    Broker, BrokerError, CommandReply, CreatedTopic, DescribedStatus, EffectiveSettings, PartitionDescription, Skew,
     TopicChange, TopicDescription, TopicHandle,
 };
 use crate::protocol::native::{
@@ -102,7 +102,14 @@ impl Connection<'_> {
         }
         match request {
             MetadataRequest::Topic { topic, .. } => match broker.describe_topic(&topic) {
-                Ok(description) => Answer::Metadata { next: None, json: described(&description).to_string().into() },
+                Ok(description) => {
+                    let mut shown = described(&description);
+                    let skew = broker.topic(&topic).ok().and_then(|handle| handle.clock_skew(self.listener.now()));
+                    if let Some(skew) = skew {
+                        shown["clock_skew"] = skew_of(&skew);
+                    }
+                    Answer::Metadata { next: None, json: shown.to_string().into() }
+                }
                 Err(error) => Answer::Refused(Refusal::from(&error)),
             },
             MetadataRequest::List { after, limit } => listed(broker, after.as_deref(), limit as usize),
@@ -242,6 +249,11 @@ fn described(description: &TopicDescription) -> Value {
             "segment_bytes": segment_bytes,
         },
     })
+}
+
+fn skew_of(skew: &Skew) -> Value {
+    let Skew { last_ms, min_ms, max_ms, too_far_ahead } = *skew;
+    json!({ "last_ms": last_ms, "min_ms": min_ms, "max_ms": max_ms, "too_far_ahead": too_far_ahead })
 }
 
 fn partition(description: &PartitionDescription) -> Value {

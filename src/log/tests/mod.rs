@@ -4,6 +4,7 @@
 //! file's `check` opens, reads and compares.
 
 mod ahead;
+mod compaction;
 mod damage;
 mod full_disk;
 mod killed;

@@ -125,6 +125,49 @@ fn the_first_batch_that_reaches_a_time() {
     }
 }
 
+/// The index held when batches without a time were appended, and the search compared what the records say: it found none
+/// of them, and a reader that asked for an hour ago began at the end.
+#[test]
+fn batches_without_a_time_count_as_old_as_their_append() {
+    for segment_bytes in [1, 300, 1 << 20] {
+        let bench = Bench::new(segment_bytes);
+        let log = bench.create();
+        for base in 0..40 {
+            let untimed = batch(base, 1, 50, 1, -1 - at(0).millis());
+            assert_eq!(untimed.header().max_timestamp, Timestamp::NONE);
+            log.append(&[untimed], at(100 + 10 * base.cast_signed())).unwrap();
+        }
+        let (context, files) = (bench.context(), Bench::files());
+        let again = PartitionLog::open(context, files, bench.options, None, at(1_000), &mut Visits::default());
+        for log in [log, again.unwrap().log] {
+            let found = |asked| log.batch_at_time(at(asked), offset(40)).unwrap().map(|b| b.header().base_offset.get());
+            for asked in 0..=490_i64 {
+                let exact = (asked.max(100) - 100 + 9).cast_unsigned() / 10;
+                assert!(found(asked).is_some_and(|found| found <= exact), "{segment_bytes}: {asked}");
+                if segment_bytes == 1 {
+                    assert_eq!(found(asked), Some(exact), "a segment for each is exact");
+                }
+            }
+        }
+    }
+}
+
+/// A batch from the future was found or not by whether its segment was sealed.
+#[test]
+fn a_batch_from_the_future_counts_as_an_hour_ahead() {
+    const HOUR: i64 = 3_600_000;
+    for segment_bytes in [1, 1 << 20] {
+        let bench = Bench::new(segment_bytes);
+        let log = bench.create();
+        log.append(&[batch(0, 1, 50, 1, 100 * HOUR)], at(1_000)).unwrap();
+        log.append(&[batch(1, 1, 50, 1, 2_000)], at(2_000)).unwrap();
+        for (asked, expected) in [(0, Some(0)), (HOUR, Some(0)), (HOUR + 1_001, None), (99 * HOUR, None)] {
+            let found = log.batch_at_time(at(asked), offset(2)).unwrap();
+            assert_eq!(found.map(|batch| batch.header().base_offset.get()), expected, "{segment_bytes}: {asked}");
+        }
+    }
+}
+
 #[test]
 fn nothing_below_the_log_start_is_read() {
     let bench = Bench::new(700);

@@ -57,6 +57,8 @@ error_codes! {
     InvalidProperty = "invalid_property", false;
     /// A record batch that breaks the rules of its format, or is larger than allowed.
     InvalidBatch = "invalid_batch", false;
+    /// A record that its topic does not take: without a key, where the newest of each key is kept.
+    InvalidRecord = "invalid_record", false;
     /// The offset lies outside the log; `log_start` and `log_end` say what there is.
     OffsetOutOfRange = "offset_out_of_range", false;
     /// The connection holds no such subscription.

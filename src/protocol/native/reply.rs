@@ -11,13 +11,16 @@ use super::code::ErrorCode;
 use super::frame::FrameType;
 use super::request::{CLIENT_ID_HEADER, ID_HEADER};
 use super::writer::{EncodeError, FrameWriter};
-use crate::types::{Offset, PartitionIndex, ProducerEpoch, ProducerId, Timestamp};
+use crate::types::{Offset, PartitionIndex, ProducerEpoch, ProducerId, Stamp, Timestamp};
 
 /// The property that stands for a null value.
 pub const TOMBSTONE: &str = "wiber.tombstone";
 
+/// The property that holds a record's stamp, where a subscription asked for it, or what a publisher has read.
+pub const STAMP: &str = "wiber.stamp";
+
 /// Names of properties that mean something of their own: a record's header of this name goes out as `header.<name>`.
-const TAKEN: [&str; 11] = [
+const TAKEN: [&str; 12] = [
     "topic",
     "client_id",
     "partition",
@@ -29,6 +32,7 @@ const TAKEN: [&str; 11] = [
     "created_at",
     "version",
     TOMBSTONE,
+    STAMP,
 ];
 
 /// A record as DATA shows it, but for its headers. Null and empty are different things in key and value.
@@ -46,6 +50,8 @@ pub struct DataRecord<'a> {
     pub key: Option<&'a [u8]>,
     /// The value; null is a tombstone.
     pub value: Option<&'a [u8]>,
+    /// The stamp, where it is to be shown.
+    pub stamp: Option<Stamp>,
 }
 
 /// The answer to a CREATE_TOPIC, DELETE_TOPIC or ALTER_TOPIC that is done.
@@ -138,6 +144,15 @@ pub struct Bounds {
     pub high_watermark: Offset,
 }
 
+/// Where a FETCH began and ended.
+#[derive(Debug, Clone, Copy)]
+pub struct FetchedRange {
+    /// The offset that a time led to.
+    pub found: Option<Offset>,
+    /// Where to go on.
+    pub next_offset: Offset,
+}
+
 /// The answer to a FETCH up to its body: so many bytes of batches, one behind the other, are to follow.
 ///
 /// # Errors
@@ -148,14 +163,17 @@ pub fn fetch_ack(
     now: Timestamp,
     topic: &str,
     bounds: &Bounds,
-    next_offset: Offset,
+    range: FetchedRange,
     batches_bytes: usize,
 ) -> Result<(), EncodeError> {
     let mut ack = success(dst, sequence, now, topic);
     ack.number("partition", u64::from(bounds.partition.0));
+    if let Some(found) = range.found {
+        ack.number("offset", found.get());
+    }
     ack.number("log_start", bounds.log_start.get());
     ack.number("high_watermark", bounds.high_watermark.get());
-    ack.number("wiber.next_offset", next_offset.get());
+    ack.number("wiber.next_offset", range.next_offset.get());
     ack.finish_before(batches_bytes)
 }
 
@@ -312,7 +330,7 @@ pub fn heartbeat(dst: &mut BytesMut, sequence: u64, now: Timestamp) {
 /// A record, pushed to a subscriber.
 ///
 /// The properties are topic, partition, the key where there is one, the headers in their order, and
-/// `wiber.tombstone=true` for a null value. What is not NUL-free UTF-8 goes out in base64 under `<name>.b64`; a null
+/// `wiber.tombstone=true` for a null value, and the stamp where it is to be shown. What is not NUL-free UTF-8 goes out in base64 under `<name>.b64`; a null
 /// header value as an empty one. A header name that is taken, or that no property can have, goes out behind `header.`,
 /// in the second case with each byte that cannot stand there as `%` and two hexadecimal digits.
 ///
@@ -342,6 +360,9 @@ pub fn data<'h>(
     }
     if record.value.is_none() {
         frame.pair(TOMBSTONE.as_bytes(), b"true");
+    }
+    if let Some(stamp) = record.stamp {
+        frame.pair(STAMP.as_bytes(), &stamp.to_hex());
     }
     frame.finish(record.value.unwrap_or_default())
 }

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use super::code::ErrorCode;
 use super::frame::{Frame, FrameType};
 use super::properties::PropertyPairs;
-use crate::types::{InvalidTopicName, Offset, PartitionIndex, Timestamp, TopicName};
-use steering::{Steering, number, shortened};
+use crate::types::{InvalidTopicName, Offset, PartitionIndex, Stamp, Timestamp, TopicName};
+use steering::{Steering, flag, number, shortened};
 
 pub use batches::{
     CommitRequest, FETCH_BYTES_DEFAULT, FETCH_BYTES_MAX, FETCH_WAIT_MAX, FetchRequest, ListOffsetsRequest,
@@ -96,6 +96,8 @@ pub struct PublishRequest<'a> {
     pub id: Option<&'a str>,
     /// What the reply is to wait for; `None` leaves it to `storage.sync`.
     pub ack: Option<AckLevel>,
+    /// A stamp that the publisher has read, and that the record's stamp must follow.
+    pub read: Option<Stamp>,
     /// The payload.
     pub value: &'a Bytes,
     pairs: PropertyPairs<'a>,
@@ -118,6 +120,8 @@ pub struct SubscribeRequest<'a> {
     pub auto_ack: bool,
     /// Whether the client needs `server.subscribe_grace_ms` between the ACK and the first DATA (`version=1.0`).
     pub needs_grace: bool,
+    /// Whether each DATA is to say its record's stamp.
+    pub stamps: bool,
 }
 
 /// UNSUBSCRIBE.
@@ -276,13 +280,19 @@ impl<'a> Request<'a> {
             FrameType::Publish => publish(frame).map(Request::Publish),
             FrameType::Ack => ack(frame).map(Request::Ack),
             FrameType::Heartbeat => Ok(Request::Heartbeat),
-            FrameType::Subscribe => subscribe(frame).map(Request::Subscribe),
+            FrameType::Subscribe => {
+                subscribe(frame, &["wiber.start", "wiber.group", "wiber.member", "wiber.generation", "wiber.stamps"])
+                    .map(Request::Subscribe)
+            }
             FrameType::Unsubscribe => unsubscribe(frame).map(Request::Unsubscribe),
             FrameType::PublishBatch => batches::publish_batch(frame).map(Request::PublishBatch),
             FrameType::Fetch => batches::fetch(frame).map(Request::Fetch),
             FrameType::Commit => batches::commit(frame).map(Request::Commit),
             FrameType::ListOffsets => batches::list_offsets(frame).map(Request::ListOffsets),
-            FrameType::SubscribeBatches => subscribe(frame).map(Request::SubscribeBatches),
+            FrameType::SubscribeBatches => {
+                subscribe(frame, &["wiber.start", "wiber.group", "wiber.member", "wiber.generation"])
+                    .map(Request::SubscribeBatches)
+            }
             FrameType::CreateTopic => topics::create_topic(frame).map(Request::CreateTopic),
             FrameType::DeleteTopic => topics::delete_topic(frame).map(Request::DeleteTopic),
             FrameType::AlterTopic => topics::alter_topic(frame).map(Request::AlterTopic),
@@ -322,14 +332,19 @@ impl<'a> PublishRequest<'a> {
 }
 
 fn publish(frame: &Frame) -> Result<PublishRequest<'_>, RequestError> {
-    let steering = Steering::of(frame, &["wiber.ack"])?;
+    let steering = Steering::of(frame, &["wiber.ack", "wiber.stamp"])?;
     let ack = ack_level(&steering)?;
+    let read = steering.wiber_stamp.map(|value| {
+        let expected = "16 lower-case hexadecimal digits";
+        Stamp::from_hex(value.as_bytes()).ok_or_else(|| RequestError::invalid("wiber.stamp", value, expected))
+    });
     Ok(PublishRequest {
         topic: steering.topic()?,
         partition: steering.partition()?,
         key: steering.key,
         id: steering.id.filter(|id| !id.is_empty()),
         ack,
+        read: read.transpose()?,
         value: &frame.body,
         pairs: if steering.has_headers { frame.properties.iter() } else { PropertyPairs::default() },
     })
@@ -342,8 +357,8 @@ fn ack_level(steering: &Steering<'_>) -> Result<Option<AckLevel>, RequestError> 
     AckLevel::from_name(name).map(Some).ok_or_else(|| RequestError::invalid("wiber.ack", name, expected))
 }
 
-fn subscribe(frame: &Frame) -> Result<SubscribeRequest<'_>, RequestError> {
-    let steering = Steering::of(frame, &["wiber.start", "wiber.group", "wiber.member", "wiber.generation"])?;
+fn subscribe<'a>(frame: &'a Frame, own: &[&str]) -> Result<SubscribeRequest<'a>, RequestError> {
+    let steering = Steering::of(frame, own)?;
     let start = match (steering.offset, steering.wiber_start) {
         (Some(_), _) => StartAt::Offset(steering.offset()?),
         (None, Some(value)) => StartAt::from_name(value).ok_or_else(|| {
@@ -352,12 +367,8 @@ fn subscribe(frame: &Frame) -> Result<SubscribeRequest<'_>, RequestError> {
         })?,
         (None, None) => StartAt::Offset(Offset::ZERO),
     };
-    let auto_ack = match steering.auto_ack {
-        None => true,
-        Some(value) if value.eq_ignore_ascii_case("true") || value == "1" => true,
-        Some(value) if value.eq_ignore_ascii_case("false") || value == "0" => false,
-        Some(value) => return Err(RequestError::invalid("auto_ack", value, "true or false")),
-    };
+    let auto_ack = steering.auto_ack.map_or(Ok(true), |value| flag("auto_ack", value))?;
+    let stamps = steering.wiber_stamps.map_or(Ok(false), |value| flag("wiber.stamps", value))?;
     Ok(SubscribeRequest {
         topic: steering.topic_name()?,
         partition: steering.partition_or_first()?,
@@ -366,6 +377,7 @@ fn subscribe(frame: &Frame) -> Result<SubscribeRequest<'_>, RequestError> {
         start,
         auto_ack,
         needs_grace: steering.version == Some("1.0"),
+        stamps,
     })
 }
 

@@ -22,6 +22,11 @@ impl ProducerSnapshot {
         self.id
     }
 
+    /// The base offsets of the batches it is known by, oldest first.
+    pub fn batches(&self) -> impl Iterator<Item = Offset> {
+        self.state.batches().iter().map(|batch| batch.base_offset)
+    }
+
     /// The offset after its last committed batch.
     #[must_use]
     pub fn next_offset(&self) -> Offset {

@@ -2,6 +2,7 @@
 
 mod acks;
 mod appending;
+mod compaction;
 mod following;
 mod full_disk;
 mod reading;
@@ -127,6 +128,7 @@ fn options() -> PartitionOptions {
         unsynced_bytes_max: 1 << 20,
         inline_write_bytes_max: 0,
         producers: ProducerLimits { producers_max: 100, expiry_ms: 10_000 },
+        compaction: None,
         is_internal: false,
     }
 }

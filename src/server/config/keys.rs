@@ -161,6 +161,12 @@ settings! {
         writer_threads: usize = "2", integer(1, 64);
         /// Sealed segments held open at most.
         open_segments_max: usize = "256", integer(8, 100_000);
+        /// Bytes a second that compaction reads, for all partitions together.
+        compaction_rate: u64 = "33554432", integer(65_536, 68_719_476_736);
+        /// Bytes of memory for the keys of what is being compacted, for all partitions together.
+        compaction_memory: usize = "33554432", integer(65_536, 68_719_476_736);
+        /// Percent of what can be compacted of a partition that must not be for a compaction to begin.
+        compaction_dirty_percent: u64 = "50", integer(0, 100);
         /// Hours after which an idempotent producer that sent nothing is forgotten.
         producer_expiry_hours: u64 = "168", integer(1, 87_600);
         /// Hours after which a position that its client did not move is forgotten.

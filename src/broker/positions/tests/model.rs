@@ -13,7 +13,7 @@ enum Act {
     Step(i64),
     DropOldest,
     Drain,
-    Compact { is_durable: bool },
+    Compact,
 }
 
 const CLIENTS: [&str; 3] = ["a", "b", "c"];
@@ -29,7 +29,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         3 => (0..150_i64).prop_map(Act::Step),
         1 => Just(Act::DropOldest),
         1 => Just(Act::Drain),
-        3 => any::<bool>().prop_map(|is_durable| Act::Compact { is_durable }),
+        3 => Just(Act::Compact),
     ];
     proptest::collection::vec(act, 0..120)
 }
@@ -88,7 +88,7 @@ fn run(acts: Vec<Act>) {
                 has_dropped = true;
             }
             Act::Drain => rig.shard.make_all_due(),
-            Act::Compact { is_durable } => rig.compact(is_durable),
+            Act::Compact => rig.compact(),
         }
         check(&rig, &asked, has_dropped);
     }

@@ -178,7 +178,7 @@ fn ids(partition: &Arc<Partition>) -> Vec<(u64, String)> {
         };
         let Some(last) = batches.last() else { return all };
         next = last.header().next_offset();
-        for record in batches.iter().flat_map(|batch| batch.records().unwrap()).map(Result::unwrap) {
+        for record in batches.iter().flat_map(|batch| batch.records().unwrap().without_stamps()).map(Result::unwrap) {
             let id = record.headers[0].value.as_deref().unwrap();
             all.push((record.offset.get(), String::from_utf8(id.to_vec()).unwrap()));
         }

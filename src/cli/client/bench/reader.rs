@@ -89,7 +89,7 @@ impl Source {
         let mut sources = Vec::new();
         for &partition in partitions {
             let index = PartitionIndex(partition);
-            let options = SubscribeOptions { partition: index, start, auto_ack: true };
+            let options = SubscribeOptions { partition: index, start, ..SubscribeOptions::default() };
             sources.push((Source::Singles(client.subscribe(topic, options).await?, index), vec![partition]));
         }
         Ok(sources)

@@ -7,7 +7,7 @@ use crate::client::Record;
 
 /// A format: text and placeholders in turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Format(Vec<Part>);
+pub(in crate::cli::client) struct Format(Vec<Part>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
@@ -33,7 +33,7 @@ const PLACEHOLDERS: [(&str, Part); 7] = [
 
 impl Format {
     /// The format that a text is.
-    pub(super) fn parse(text: &str) -> Result<Format, String> {
+    pub(in crate::cli::client) fn parse(text: &str) -> Result<Format, String> {
         let mut parts = Vec::new();
         let mut plain = String::new();
         let mut rest = text;

@@ -16,7 +16,7 @@ const OWN_HEADERS: &[u8] = b"wiber.";
 
 /// How records are printed.
 #[derive(Debug)]
-pub(super) enum Printer {
+pub(in crate::cli::client) enum Printer {
     /// `[topic:partition@offset] value`, then key and headers on lines of their own.
     Text,
     /// Values, each with a newline after it.
@@ -27,7 +27,19 @@ pub(super) enum Printer {
 }
 
 impl Printer {
-    pub(super) fn new(output: Output, is_raw: bool, format: Option<Format>) -> Result<Printer, Failure> {
+    /// As people or programs read records where nothing else is asked for.
+    pub(in crate::cli::client) fn plain(output: Output) -> Printer {
+        match output {
+            Output::Text => Printer::Text,
+            Output::Json => Printer::Json,
+        }
+    }
+
+    pub(in crate::cli::client) fn new(
+        output: Output,
+        is_raw: bool,
+        format: Option<Format>,
+    ) -> Result<Printer, Failure> {
         match (output, is_raw, format) {
             (Output::Json, false, None) => Ok(Printer::Json),
             (Output::Json, ..) => Err(Failure::Usage("--output json goes with neither --raw nor --format".to_owned())),
@@ -38,11 +50,11 @@ impl Printer {
     }
 
     /// Whether nothing but records may be printed.
-    pub(super) fn is_pure(&self) -> bool {
+    pub(in crate::cli::client) fn is_pure(&self) -> bool {
         !matches!(self, Printer::Text)
     }
 
-    pub(super) fn record(&self, record: &Record, out: &mut dyn Write) -> io::Result<()> {
+    pub(in crate::cli::client) fn record(&self, record: &Record, out: &mut dyn Write) -> io::Result<()> {
         match self {
             Printer::Text => text(record, out),
             Printer::Raw => {
@@ -146,6 +158,7 @@ pub(super) fn sample() -> Record {
         key: Some("k".into()),
         value: Some("v".into()),
         headers: vec![header("a", "b"), header("wiber.client_id", "me"), header("a", "\"c\"")],
+        stamp: None,
     }
 }
 

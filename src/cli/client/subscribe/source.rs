@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_core::Stream;
 
 use super::start::Start;
 use crate::cli::client::failure::Failure;
 use crate::client::{
-    Client, ClientError, ClientOptions, DeliveryMode, Offset, OffsetsQuery, PartitionIndex, Partitions, Record,
-    StartAt, Subscriber, SubscriberOptions,
+    Client, ClientError, ClientOptions, DeliveryMode, MergeOptions, Merged, Offset, OffsetsQuery, PartitionIndex,
+    Partitions, Record, StartAt, Subscriber, SubscriberOptions, Timestamp,
 };
 
 /// The readers of one command.
@@ -18,13 +19,18 @@ use crate::client::{
 pub(super) struct Source {
     topic: String,
     place: String,
-    /// One for everything, unless each partition has a start of its own.
-    readers: Vec<Subscriber>,
-    /// The reader to be asked first.
-    turn: usize,
+    readers: Readers,
     commits: bool,
     /// The last record printed of each partition since the last commit, and its reader.
-    printed: BTreeMap<PartitionIndex, (usize, Record)>,
+    printed: BTreeMap<PartitionIndex, Record>,
+}
+
+#[derive(Debug)]
+enum Readers {
+    /// One for everything, unless each partition has a start of its own; `turn` is to be asked first.
+    Each { readers: Vec<Subscriber>, turn: usize },
+    /// All in the order in which their records were published.
+    Ordered(Box<Merged>),
 }
 
 impl Source {
@@ -35,6 +41,7 @@ impl Source {
         topic: &str,
         partition: Option<PartitionIndex>,
         start: Start,
+        max_wait: Option<Duration>,
     ) -> Result<Source, Failure> {
         let failed = |source| Failure::Request { doing: format!("read topic '{topic}'"), source };
         let mut plans = Vec::new();
@@ -67,7 +74,14 @@ impl Source {
                 SubscriberOptions { client: options.clone(), partitions, start, mode, ..SubscriberOptions::default() };
             readers.push(Subscriber::subscribe(subscriber, topic).await.map_err(failed)?);
         }
-        Ok(Source { topic: topic.to_owned(), place, readers, turn: 0, commits, printed: BTreeMap::new() })
+        let readers = match max_wait {
+            Some(max_wait) => {
+                let options = MergeOptions { max_wait, ..MergeOptions::default() };
+                Readers::Ordered(Box::new(Merged::of_all(readers, options)))
+            }
+            None => Readers::Each { readers, turn: 0 },
+        };
+        Ok(Source { topic: topic.to_owned(), place, readers, commits, printed: BTreeMap::new() })
     }
 
     /// What is read, and from where.
@@ -75,13 +89,13 @@ impl Source {
         &self.place
     }
 
-    /// The next record and its reader, waiting for it; `None` where nothing comes any more.
-    pub(super) async fn next(&mut self) -> Option<(usize, Result<Record, ClientError>)> {
+    /// The next record, waiting for it; `None` where nothing comes any more.
+    pub(super) async fn next(&mut self) -> Option<Result<Record, ClientError>> {
         std::future::poll_fn(|cx| self.poll_next(cx)).await
     }
 
     /// The next record where it is there already.
-    pub(super) async fn try_next(&mut self) -> Option<(usize, Result<Record, ClientError>)> {
+    pub(super) async fn try_next(&mut self) -> Option<Result<Record, ClientError>> {
         std::future::poll_fn(|cx| match self.poll_next(cx) {
             Poll::Ready(next) => Poll::Ready(next),
             Poll::Pending => Poll::Ready(None),
@@ -89,15 +103,19 @@ impl Source {
         .await
     }
 
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<(usize, Result<Record, ClientError>)>> {
-        let count = self.readers.len();
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Record, ClientError>>> {
+        let (readers, turn) = match &mut self.readers {
+            Readers::Each { readers, turn } => (readers, turn),
+            Readers::Ordered(merged) => return Pin::new(merged).poll_next(cx),
+        };
+        let count = readers.len();
         let mut has_ended = true;
         for step in 0..count {
-            let reader = (self.turn + step) % count;
-            match Pin::new(&mut self.readers[reader]).poll_next(cx) {
+            let reader = (*turn + step) % count;
+            match Pin::new(&mut readers[reader]).poll_next(cx) {
                 Poll::Ready(Some(record)) => {
-                    self.turn = (reader + 1) % count;
-                    return Poll::Ready(Some((reader, record)));
+                    *turn = (reader + 1) % count;
+                    return Poll::Ready(Some(record));
                 }
                 Poll::Ready(None) => {}
                 Poll::Pending => has_ended = false,
@@ -107,30 +125,74 @@ impl Source {
     }
 
     /// Notes that a record was printed.
-    pub(super) fn printed(&mut self, reader: usize, record: Record) {
+    pub(super) fn printed(&mut self, record: Record) {
         if self.commits {
-            self.printed.insert(record.partition, (reader, record));
+            self.printed.insert(record.partition, record);
         }
     }
 
     /// Commits what was printed: the output has it.
     pub(super) fn commit_printed(&mut self) {
-        for (reader, record) in std::mem::take(&mut self.printed).into_values() {
-            self.readers[reader].commit_async(&record);
+        for record in std::mem::take(&mut self.printed).into_values() {
+            match &self.readers {
+                Readers::Each { readers, .. } => {
+                    let reader = readers.iter().find(|reader| reader.position(record.partition).is_some());
+                    reader.into_iter().for_each(|reader| reader.commit_async(&record));
+                }
+                Readers::Ordered(merged) => merged.commit_async(&record),
+            }
+        }
+    }
+
+    /// Where each partition that is read comes to the first record of a time; to its end where all are older.
+    pub(super) async fn ends(
+        &self,
+        client: &Client,
+        time: Timestamp,
+    ) -> Result<BTreeMap<PartitionIndex, Offset>, Failure> {
+        let partitions: Vec<PartitionIndex> = match &self.readers {
+            Readers::Each { readers, .. } => readers.iter().flat_map(Subscriber::partitions).collect(),
+            Readers::Ordered(merged) => merged.partitions().collect(),
+        };
+        let mut ends = BTreeMap::new();
+        for partition in partitions {
+            let query = OffsetsQuery { time: Some(time), ..OffsetsQuery::default() };
+            let offsets = client.list_offsets(&self.topic, partition, &query).await;
+            let offsets = offsets.map_err(|source| self.failed(source))?;
+            ends.insert(partition, offsets.at_time.unwrap_or(offsets.high_watermark));
+        }
+        Ok(ends)
+    }
+
+    /// Where it stands in a partition.
+    pub(super) fn position(&self, partition: PartitionIndex) -> Option<Offset> {
+        match &self.readers {
+            Readers::Each { readers, .. } => readers.iter().find_map(|reader| reader.position(partition)),
+            Readers::Ordered(merged) => merged.position(partition),
+        }
+    }
+
+    /// How many records came too late to be in order.
+    pub(super) fn late(&self) -> u64 {
+        match &self.readers {
+            Readers::Each { .. } => 0,
+            Readers::Ordered(merged) => merged.late(),
         }
     }
 
     /// Ends reading, and waits until everything committed is kept.
     pub(super) async fn close(self) -> Result<(), Failure> {
         let topic = self.topic;
-        for reader in self.readers {
-            let closed = reader.close().await;
-            closed.map_err(|source| Failure::Request {
-                doing: format!("keep the position in topic '{topic}'"),
-                source,
-            })?;
+        let failed = |source| Failure::Request { doing: format!("keep the position in topic '{topic}'"), source };
+        match self.readers {
+            Readers::Each { readers, .. } => {
+                for reader in readers {
+                    reader.close().await.map_err(failed)?;
+                }
+                Ok(())
+            }
+            Readers::Ordered(merged) => merged.close().await.map_err(failed),
         }
-        Ok(())
     }
 
     pub(super) fn failed(&self, source: ClientError) -> Failure {
@@ -160,7 +222,7 @@ async fn offset_of(
 ) -> Result<Offset, ClientError> {
     let time = if let Start::Time(time) = start { Some(time) } else { None };
     let client_id = if start == Start::Committed { options.client_id.clone() } else { None };
-    let offsets = client.list_offsets(topic, partition, &OffsetsQuery { client_id, time }).await?;
+    let offsets = client.list_offsets(topic, partition, &OffsetsQuery { client_id, time, group: None }).await?;
     let (begin, end) = (offsets.log_start, offsets.high_watermark);
     let wanted = match start {
         Start::Offset(offset) => offset,

@@ -11,12 +11,13 @@ use crate::cli::client::failure::Failure;
 use crate::cli::client::output::Output;
 use crate::cli::client::table::{Align, write_table};
 use crate::cli::client::time;
-use crate::client::{Offset, PartitionDescription, TopicDescription};
+use crate::client::{ClockSkew, Offset, PartitionDescription, TopicDescription};
 
 /// Show a topic's settings and partitions
 ///
 /// Of each partition: whether it takes part ('online'), the first offset kept, the high watermark (what lies below it
-/// can be read), the offset of the next record to be written, and its bytes on disk.
+/// can be read), the offset of the next record to be written, and its bytes on disk. The clock skew is how far the clocks
+/// of those who publish were from the broker's, where somebody did lately: positive where they were ahead.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   wiber-client topics describe orders
@@ -44,7 +45,11 @@ fn write_text(out: &mut dyn Write, topic: &TopicDescription) -> io::Result<()> {
     writeln!(out, "Topic:      {}", topic.topic)?;
     writeln!(out, "Id:         {}", topic.topic_id)?;
     writeln!(out, "Created:    {}", time::show(topic.created_at))?;
-    writeln!(out, "Partitions: {}\n", topic.partitions.len())?;
+    writeln!(out, "Partitions: {}", topic.partitions.len())?;
+    if let Some(ClockSkew { last_ms, min_ms, max_ms, .. }) = topic.clock_skew {
+        writeln!(out, "Clock skew: {last_ms} ms; {min_ms} to {max_ms} ms in the last minutes")?;
+    }
+    writeln!(out)?;
     let columns = [("SETTING", Align::Left), ("VALUE", Align::Left), ("FROM", Align::Left)];
     let rows = settings::rows(&topic.settings, &topic.effective).map(|(name, value, is_own)| {
         let from = if is_own { "topic" } else { "broker" };
@@ -103,6 +108,12 @@ fn to_json(topic: &TopicDescription) -> Value {
         "partitions": partitions.collect::<Vec<Value>>(),
         "settings": own,
         "effective": effective,
+        "clock_skew": topic.clock_skew.map(|skew| json!({
+            "last_ms": skew.last_ms,
+            "min_ms": skew.min_ms,
+            "max_ms": skew.max_ms,
+            "too_far_ahead": skew.too_far_ahead,
+        })),
     })
 }
 
@@ -138,6 +149,7 @@ mod tests {
                 cleanup_policy: Some(CleanupPolicy::Delete),
                 segment_bytes: None,
             },
+            clock_skew: Some(ClockSkew { last_ms: -3, min_ms: -9, max_ms: 2, too_far_ahead: 0 }),
         }
     }
 
@@ -150,6 +162,7 @@ Topic:      orders
 Id:         an-id
 Created:    2025-12-01T00:00:00Z
 Partitions: 2
+Clock skew: -3 ms; -9 to 2 ms in the last minutes
 
 SETTING           VALUE     FROM
 retention         for ever  topic
@@ -170,6 +183,7 @@ PARTITION  STATUS  EPOCH  LOG START  HIGH WATERMARK  LOG END  BYTES  REASON
         let json = to_json(&sample());
         assert_eq!(json["settings"], json!({ "retention_ms": -1 }));
         assert_eq!(json["effective"]["segment_bytes"], Value::Null);
+        assert_eq!(json["clock_skew"]["max_ms"], 2);
         assert_eq!(json["partitions"][1]["reason"], "the disk failed");
         assert_eq!(
             (&json["partitions"][0]["log_end"], &json["created_at_ms"]),

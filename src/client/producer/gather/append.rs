@@ -12,7 +12,7 @@ use crate::client::connection::now;
 use crate::client::producer::batch::Batch;
 use crate::client::producer::delivery::Delivery;
 use crate::client::producer::options::ProducerRecord;
-use crate::record::{BuilderOptions, HEADER_BYTES};
+use crate::record::{BuilderOptions, HEADER_BYTES, STAMP_HEADER_BYTES};
 use crate::types::Timestamp;
 
 /// Records of a batch that lingers no longer than this have the time of the first: their own is hardly another.
@@ -36,8 +36,9 @@ impl State {
             // The one before is as full as it gets.
             wakes = !queue.batches.is_empty();
             // Somewhat more than the one before took, but no more than any may take.
-            let capacity = (2 * queue.capacity).min(limit).max(bytes + HEADER_BYTES);
-            let options = BuilderOptions { compression: limits.compression, producer: None, capacity };
+            let capacity = (2 * queue.capacity).min(limit).max(bytes + HEADER_BYTES + STAMP_HEADER_BYTES);
+            let options =
+                BuilderOptions { compression: limits.compression, producer: None, capacity, is_stamped: true };
             let batch = Batch::new(self.next_id, (Instant::now(), now()), options, self.spare.take());
             if limits.linger.is_zero() {
                 wakes = true;

@@ -52,8 +52,15 @@ fn acks() {
 type Headers<'a> = &'a [(&'a [u8], Option<&'a [u8]>)];
 
 fn data_of(key: Option<&[u8]>, headers: Headers<'_>, value: Option<&[u8]>, expected: &str) {
-    let record =
-        DataRecord { topic: "t", partition: PartitionIndex(1), offset: offset(42), timestamp: NOW, key, value };
+    let record = DataRecord {
+        topic: "t",
+        partition: PartitionIndex(1),
+        offset: offset(42),
+        timestamp: NOW,
+        key,
+        value,
+        stamp: None,
+    };
     let expected = format!("topic=t partition=1 {expected}");
     let write = |dst: &mut BytesMut| data(dst, &record, headers.iter().copied()).expect("fits");
     check(FrameType::Data, 42, expected.trim_end(), write);

@@ -20,8 +20,10 @@ pub struct FetchRequest {
     pub topic: TopicName,
     /// The partition; 0 where none was given.
     pub partition: PartitionIndex,
-    /// The first record wanted.
-    pub offset: Offset,
+    /// The first record wanted; nothing where it is to be found by its time.
+    pub offset: Option<Offset>,
+    /// The time from which on records are wanted, where no offset was given.
+    pub time: Option<Timestamp>,
     /// Batches are added while they fit; the first one always does.
     pub bytes_max: usize,
     /// The reply waits for so many bytes of batches …
@@ -68,17 +70,21 @@ pub struct ListOffsetsRequest<'a> {
 }
 
 pub(super) fn fetch(frame: &Frame) -> Result<FetchRequest, RequestError> {
-    let steering = Steering::of(frame, &["wiber.max_bytes", "wiber.min_bytes", "wiber.max_wait_ms"])?;
+    let steering = Steering::of(frame, &["wiber.max_bytes", "wiber.min_bytes", "wiber.max_wait_ms", "wiber.time"])?;
     let expected = "a number of bytes from 1 to 16777216";
     let bytes_max = own_number(frame, "wiber.max_bytes", 1..=FETCH_BYTES_MAX, expected)?;
     let bytes_min = own_number(frame, "wiber.min_bytes", 0..=FETCH_BYTES_MAX, "a number of bytes up to 16777216")?;
     let wait = own_number(frame, "wiber.max_wait_ms", 0..=60_000, "a number of milliseconds up to 60000")?;
     let bytes_max = bytes_max.unwrap_or(FETCH_BYTES_DEFAULT);
+    let time = time(frame)?;
+    // As in a subscription, an offset always wins.
+    let offset = if steering.offset.is_none() && time.is_some() { None } else { Some(steering.offset()?) };
     let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     Ok(FetchRequest {
         topic: steering.topic_name()?,
         partition: steering.partition_or_first()?,
-        offset: steering.offset()?,
+        offset,
+        time: time.filter(|_| offset.is_none()),
         bytes_max: size(bytes_max),
         bytes_min: size(bytes_min.unwrap_or(1).min(bytes_max)),
         wait_max: Duration::from_millis(wait.unwrap_or(0)).min(FETCH_WAIT_MAX),
@@ -103,15 +109,17 @@ pub(super) fn publish_batch(frame: &Frame) -> Result<PublishBatchRequest<'_>, Re
 
 pub(super) fn list_offsets(frame: &Frame) -> Result<ListOffsetsRequest<'_>, RequestError> {
     let steering = Steering::of(frame, &["wiber.time", "wiber.group"])?;
-    let expected = "milliseconds since 1970";
-    let time = own_number(frame, "wiber.time", 0..=i64::MAX as u64, expected)?;
-    let time = time.and_then(|time| i64::try_from(time).ok()).map(Timestamp::from_millis);
     Ok(ListOffsetsRequest {
         topic: steering.topic_name()?,
         partition: steering.partition_or_first()?,
         owner: position_of(frame, &steering)?,
-        time,
+        time: time(frame)?,
     })
+}
+
+fn time(frame: &Frame) -> Result<Option<Timestamp>, RequestError> {
+    let time = own_number(frame, "wiber.time", 0..=i64::MAX as u64, "milliseconds since 1970")?;
+    Ok(time.and_then(|time| i64::try_from(time).ok()).map(Timestamp::from_millis))
 }
 
 /// Whose position is meant: the group's where there is one, else the client's.

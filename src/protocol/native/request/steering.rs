@@ -19,6 +19,8 @@ pub(super) struct Steering<'a> {
     pub(super) version: Option<&'a str>,
     pub(super) wiber_ack: Option<&'a str>,
     pub(super) wiber_start: Option<&'a str>,
+    pub(super) wiber_stamp: Option<&'a str>,
+    pub(super) wiber_stamps: Option<&'a str>,
     /// Whether there are properties that a published record keeps as its headers.
     pub(super) has_headers: bool,
 }
@@ -58,6 +60,8 @@ impl<'a> Steering<'a> {
         match name {
             "wiber.ack" => set_once(&mut self.wiber_ack, "wiber.ack", value),
             "wiber.start" => set_once(&mut self.wiber_start, "wiber.start", value),
+            "wiber.stamp" => set_once(&mut self.wiber_stamp, "wiber.stamp", value),
+            "wiber.stamps" => set_once(&mut self.wiber_stamps, "wiber.stamps", value),
             // The request reads its own where it needs them.
             _ => Ok(()),
         }
@@ -106,6 +110,17 @@ pub(super) fn set_once<T>(slot: &mut Option<T>, name: &'static str, value: T) ->
 pub(super) fn number(text: &str) -> Option<u64> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     if digits { text.parse().ok() } else { None }
+}
+
+/// Whether a property says yes.
+pub(super) fn flag(name: &'static str, value: &str) -> Result<bool, RequestError> {
+    match value {
+        "1" => Ok(true),
+        "0" => Ok(false),
+        _ if value.eq_ignore_ascii_case("true") => Ok(true),
+        _ if value.eq_ignore_ascii_case("false") => Ok(false),
+        _ => Err(RequestError::invalid(name, value, "true or false")),
+    }
 }
 
 /// A peer's text as an error shows it.

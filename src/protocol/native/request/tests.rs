@@ -238,6 +238,7 @@ fn subscribe() {
         start: at(0),
         auto_ack: false,
         needs_grace: true,
+        stamps: false,
     };
     assert_eq!(request, expected);
 
