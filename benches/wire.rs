@@ -105,6 +105,7 @@ impl Server {
         for (name, value) in [
             ("QB_DATA_DIR", dir.join("data").display().to_string()),
             ("QB_SERVER_PORT", "0".to_owned()),
+            ("QB_LINES__ENABLED", "false".to_owned()),
             ("QB_STORAGE__SYNC", sync.to_owned()),
             ("QB_MAX_CONNECTIONS", "20000".to_owned()),
             ("QB_SERVER__HANDSHAKE_TIMEOUT", "600".to_owned()),

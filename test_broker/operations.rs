@@ -237,7 +237,7 @@ fn a_historic_file_starts_and_serves() {
     let file = directory.path().join("broker.json");
     fs::write(&file, HISTORIC.replace("DIR", &directory.path().display().to_string())).expect("written");
     let setup = Setup::bare().set("QB_CONFIG_FILE", &file.display().to_string());
-    let server = setup.expect_line("logging.format").start();
+    let server = setup.expect_line("logging.format").expect_line("no line protocol").start();
     let mut wire = Wire::connect(&server);
     assert_eq!(wire.publish("events", 1, b"x"), 0);
     let log = server.terminate();
@@ -250,10 +250,10 @@ fn sections_of_listeners_to_come_are_understood_and_said_to_be_silent() {
     let directory = tempfile::tempdir().expect("a directory");
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("its address").port().to_string();
-    let setup = Setup::new(&directory.path().join("data")).set("WIBER_PORT", &port).set("QB_LINES__PORT", &port);
+    let setup = Setup::new(&directory.path().join("data")).set("QB_HTTP__PORT", &port);
     let mut server = setup.set("QB_KAFKA__ENABLED", "false").start();
-    let line = server.wait_for("this version listens on the native protocol's port alone");
-    assert!(line.contains("INFO") && line.contains("lines, http") && !line.contains("kafka"), "{line}");
+    let line = server.wait_for("this version does not listen for these");
+    assert!(line.contains("INFO") && line.contains("http") && !line.contains("kafka"), "{line}");
     server.terminate();
 }
 
@@ -271,14 +271,15 @@ fn what_the_container_files_set_stands() {
     const IMAGE: &str = include_str!("../Dockerfile");
     let directory = tempfile::tempdir().expect("a directory");
     let image = variables_of(IMAGE.lines(), "=");
-    assert_eq!(image, [("QB_SERVER_HOST", "0.0.0.0"), ("QB_DATA_DIR", "/data")]);
+    assert_eq!(image, [("QB_SERVER_HOST", "0.0.0.0"), ("WIBER_HOST", "0.0.0.0"), ("QB_DATA_DIR", "/data")]);
     let services: Vec<&str> =
         COMPOSE.split("\n  broker-").skip(1).filter(|part| part.contains("environment:")).collect();
     assert_eq!(services.len(), 2, "two brokers");
-    for (service, port) in services.into_iter().zip(["9999", "10000"]) {
+    for (service, (port, lines)) in services.into_iter().zip([("9999", "8888"), ("10000", "8889")]) {
         let own = variables_of(service.lines(), ": ");
         assert_eq!(own, [("QB_SERVER_PORT", port), ("QB_DATA_DIR", "/data")]);
-        for part in [format!("127.0.0.1:{port}:{port}"), format!("\"--port\", \"{port}\", \"health\"")] {
+        let lines = format!("127.0.0.1:{lines}:8888");
+        for part in [format!("127.0.0.1:{port}:{port}"), lines, format!("\"--port\", \"{port}\", \"health\"")] {
             assert!(service.contains(&part), "{service} lacks {part}");
         }
         let ended = run(directory.path(), &[&image[..], &own].concat(), &["--check-config"]);

@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::net::TcpStream;
 
 /// From this size on bytes are referred to instead of copied: below it the copy costs less than its place in the queue.
-const REFERENCED_BYTES_MIN: usize = 4 << 10;
+pub(super) const REFERENCED_BYTES_MIN: usize = 4 << 10;
 /// Pieces that one call offers to the socket.
 const SLICES_MAX: usize = 64;
 /// Room that an empty buffer keeps until the next heartbeat.

@@ -15,16 +15,20 @@ pub struct Console {
 /// Where the server listens.
 #[derive(Debug)]
 pub(super) struct Addresses {
-    pub(super) native: String,
+    pub(super) native: Option<String>,
     pub(super) lines: Option<String>,
 }
 
 /// Says where the server listens and what an acknowledgement means.
 pub(super) fn announce(config: &Config, console: &Console, broker: &Broker, addresses: &Addresses) {
-    let address = addresses.native.as_str();
     let data_dir = broker.directory().path().display().to_string();
     let topics = broker.topics().len();
-    tracing::info!(%address, data_dir, topics, version = env!("CARGO_PKG_VERSION"), "listening (native protocol)");
+    match &addresses.native {
+        Some(address) => {
+            tracing::info!(%address, data_dir, topics, version = env!("CARGO_PKG_VERSION"), "listening (native protocol)");
+        }
+        None => tracing::info!(data_dir, topics, version = env!("CARGO_PKG_VERSION"), "serving"),
+    }
     if let Some(address) = &addresses.lines {
         tracing::info!(%address, "listening (line protocol)");
     }
@@ -40,7 +44,7 @@ pub(super) fn announce(config: &Config, console: &Console, broker: &Broker, addr
     }
     announce_absent_listeners(config);
     let topic = broker.topics().first().map(|handle| handle.topic().name.clone());
-    if let Some(topic) = topic.filter(|_| console.is_terminal) {
+    if let (Some(topic), Some(address)) = (topic.filter(|_| console.is_terminal), &addresses.native) {
         let client = with_address(&console.client_command, address);
         tracing::info!(
             "try it in another terminal: {client} publish {topic} hello --partition 0 && {client} subscribe {topic}"

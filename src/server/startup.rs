@@ -61,17 +61,29 @@ pub fn serve(config: &Config, log_file: &LogFile, console: &Console) -> Result<(
 
 /// Sockets that listen.
 struct Sockets {
-    native: TcpListener,
+    native: Option<TcpListener>,
     lines: Option<TcpListener>,
 }
 
 impl Sockets {
     async fn listen(config: &Config) -> Result<Sockets, ServerError> {
-        let (host, port) = (&config.server.host, config.server.port);
-        let native = listen_on(host, port).await;
-        let address = || format!("{host}:{port}");
-        let native = native.map_err(|source| ServerError::Listen { address: address(), source })?;
-        Ok(Sockets { native, lines: listen_for_lines(config).await? })
+        let lines = listen_for_lines(config).await?;
+        Ok(Sockets { native: listen_for_frames(config, lines.is_some()).await?, lines })
+    }
+}
+
+/// The native protocol's socket. Where its port was left at the default and is taken, somebody who chose a port for lines
+/// has a server for those.
+async fn listen_for_frames(config: &Config, has_lines: bool) -> Result<Option<TcpListener>, ServerError> {
+    let (host, port) = (&config.server.host, config.server.port);
+    let is_for_lines = has_lines && config.is_given("lines.port") && !config.is_given("server.port");
+    match listen_on(host, port).await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_for_lines => {
+            tracing::warn!(address = %format!("{host}:{port}"), "no native protocol: another program listens there, and server.port was left at its default");
+            Ok(None)
+        }
+        Err(source) => Err(ServerError::Listen { address: format!("{host}:{port}"), source }),
     }
 }
 
@@ -149,11 +161,11 @@ struct Life<'a> {
 
 impl Life<'_> {
     async fn listen(&self, broker: &Arc<Broker>, sockets: Sockets) -> Result<(), ServerError> {
-        let lines = sockets.lines.as_ref().map(TcpListener::local_addr).transpose()?;
-        let addresses = Addresses {
-            native: sockets.native.local_addr()?.to_string(),
-            lines: lines.map(|address| address.to_string()),
+        let address = |socket: &Option<TcpListener>| {
+            let address = socket.as_ref().map(TcpListener::local_addr).transpose();
+            address.map(|address| address.map(|address| address.to_string()))
         };
+        let addresses = Addresses { native: address(&sockets.native)?, lines: address(&sockets.lines)? };
         let housekeeper = Housekeeper::start(Arc::clone(broker))?;
         let (stop, stopped) = watch::channel(false);
         let serving = self.serve(broker, sockets, &stopped);
@@ -185,8 +197,11 @@ impl Life<'_> {
         };
         let options = NativeOptions { connections_max: self.connections_max, ..native_options(self.config) };
         let shared = Shared::new(self.connections_max, options.incoming_bytes, options.outgoing_bytes);
-        let native = NativeListener::sharing(Arc::clone(broker), options, surroundings.clone(), &shared);
-        let mut serving = vec![tokio::spawn(native.serve(sockets.native, stopped.clone()))];
+        let mut serving = Vec::new();
+        if let Some(socket) = sockets.native {
+            let native = NativeListener::sharing(Arc::clone(broker), options, surroundings.clone(), &shared);
+            serving.push(tokio::spawn(native.serve(socket, stopped.clone())));
+        }
         if let Some(socket) = sockets.lines {
             let lines = LinesListener::new(Arc::clone(broker), lines_options(self.config), surroundings, &shared);
             serving.push(tokio::spawn(lines.serve(socket, stopped.clone())));

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 
 use super::{setup, start};
 use crate::harness::Setup;
-use crate::harness::lines::Terminal;
+use crate::harness::lines::{Terminal, lines_address};
 use crate::harness::peer::{PUBLISH, Peer, frame};
 
 /// A gigabyte without a newline: it is told, dropped as it comes, and cut off.
@@ -134,6 +134,14 @@ fn a_taken_port_that_was_chosen_is_fatal() {
     };
     assert_eq!(address.ip().to_string(), "127.0.0.2");
     server.terminate();
+    // Whoever chose a port for lines alone gets that, whatever listens on the native protocol's.
+    let _taken_now_or_before = TcpListener::bind(("127.0.0.1", 9_999));
+    let data = directory.path().join("lines").display().to_string();
+    let alone = Setup::bare().set("WIBER_PORT", "0").set("WIBER_DATA_DIR", &data).expect_line("no native protocol");
+    let mut server = alone.spawn();
+    let address = lines_address(&mut server);
+    Terminal::connect(address).ask("PUB t x", "OK published");
+    assert!(server.terminate().contains("no native protocol"));
     let off = Setup::new(&directory.path().join("data")).set("QB_LINES__ENABLED", "false").start();
     assert!(!off.terminate().contains("line protocol"));
 }

@@ -183,3 +183,41 @@ fn who_has_said_everything_hears_the_answers() {
     assert_eq!(lines, ["OK published", "OK published", "HISTORY t <id> 2 <ts> two", "OK history end", "OK pong"]);
     server.terminate();
 }
+
+/// The past of several partitions, of small messages and large ones, in the order of their times.
+#[test]
+fn history_goes_over_all_partitions() {
+    const COUNT: usize = 300;
+    let directory = tempfile::tempdir().expect("a directory");
+    let (server, address) = start(&setup(directory.path()).set("QB_TOPICS__CREATE", r#"{"wide":3}"#));
+    let mut client = Terminal::connect(address);
+    let bytes_of = |number: usize| if number % 50 == 7 { 300_000 } else { 10 + number % 100 };
+    for number in 0..COUNT {
+        client.say(&format!("PUB wide {number} {}", "x".repeat(bytes_of(number))));
+        client.expect("OK published");
+    }
+    for count in [1, 250, COUNT, 100_000] {
+        client.say(&format!("HISTORY wide {count}"));
+        let (mut seen, mut last) = (Vec::new(), 0.0);
+        loop {
+            let line = client.hear().expect("a line");
+            if line == "OK history end" {
+                break;
+            }
+            let words: Vec<&str> = line.split(' ').collect();
+            let (time, number): (f64, usize) = (words[4].parse().expect("a time"), words[5].parse().expect("a number"));
+            assert!(time >= last, "oldest first");
+            assert_eq!(words[6].len(), bytes_of(number));
+            last = time;
+            seen.push(number);
+        }
+        assert_eq!(seen.len(), count.min(COUNT));
+        seen.sort_unstable();
+        seen.dedup();
+        // Those of one millisecond may change places at the edge.
+        let oldest = COUNT - seen.len();
+        assert!(seen.iter().filter(|number| **number < oldest).count() <= 3, "{count}: {seen:?}");
+        assert_eq!(seen.len(), count.min(COUNT), "no record comes twice");
+    }
+    server.terminate();
+}

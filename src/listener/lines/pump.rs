@@ -5,9 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
 
 use super::LinesListener;
 use super::encode::{records, show};
@@ -15,9 +17,13 @@ use super::feed::{Ahead, Feed, Next, READ_BYTES, read_ahead};
 use super::queue::{Queue, QueueState};
 use crate::broker::queues::{MemberId, QueuedRecord, queue_position};
 use crate::listener::memory::Loan;
+use crate::listener::outgoing::REFERENCED_BYTES_MIN;
 use crate::protocol::lines::ShownTo;
-use crate::replica::{Partition, ReadFailure};
+use crate::replica::{AckLevel, Partition, ReadFailure};
 use crate::types::{Offset, PartitionIndex};
+
+/// Time after which a position that did not move is kept anew: a group with members does not expire.
+const CONFIRMED_AFTER: Duration = Duration::from_secs(2 * 3_600);
 
 /// Records that are about to go, in their order.
 #[derive(Debug)]
@@ -32,7 +38,7 @@ struct Plan {
 /// Drives a group until nobody belongs to it, or its topic ends.
 pub(super) async fn run(listener: Arc<LinesListener>, queue: Arc<Queue>) {
     let feed = Feed::new(&listener, &queue.topic, |partition| queue.position(partition));
-    let mut pump = Pump { listener, queue, feed, again: 0 };
+    let mut pump = Pump { listener, queue, feed, again: 0, confirm_at: Instant::now() + CONFIRMED_AFTER };
     loop {
         match pump.step().await {
             Ok(true) => {}
@@ -49,6 +55,7 @@ struct Pump {
     feed: Feed,
     /// Bytes of a record that comes again, where there was no memory for it.
     again: usize,
+    confirm_at: Instant,
 }
 
 impl Pump {
@@ -75,8 +82,19 @@ impl Pump {
                 self.give_unread(index).await?;
             }
             () = self.queue.changed.notified() => {}
+            () = sleep_until(self.confirm_at) => self.confirm(),
         }
         Ok(true)
+    }
+
+    /// Says of positions that somebody still needs them.
+    fn confirm(&mut self) {
+        self.confirm_at = Instant::now() + CONFIRMED_AFTER;
+        for partition in self.queue.topic.open_partitions() {
+            let key = queue_position(&self.queue.group, &self.queue.topic, partition.name().partition);
+            let (broker, now) = (&self.listener.broker, self.listener.now());
+            broker.commit_read(partition, key, self.queue.position(partition), AckLevel::None, now, |_| {});
+        }
     }
 
     /// Gives records that were never given.
@@ -206,9 +224,12 @@ impl Plan {
     fn carry_out(self, queue: &Queue, making: &mut Loan) {
         let lines = self.lines.freeze();
         let mut gifts: BTreeMap<MemberId, Vec<(QueuedRecord, Bytes)>> = BTreeMap::new();
-        let mut begin = 0;
+        let (mut begin, are_many) = (0, self.turns.len() > 1);
         for (member, record, end) in self.turns {
-            gifts.entry(member).or_default().push((record, lines.slice(begin..end)));
+            // A large line goes out from where it lies: one that waits must not keep all the others.
+            let is_copied = are_many && end - begin >= REFERENCED_BYTES_MIN;
+            let line = if is_copied { Bytes::copy_from_slice(&lines[begin..end]) } else { lines.slice(begin..end) };
+            gifts.entry(member).or_default().push((record, line));
             begin = end;
         }
         let mut state = queue.state.lock();
