@@ -306,3 +306,80 @@ impl Shelf {
         self.lock().failure.clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{PartitionIndex, Timestamp, TopicName};
+
+    fn partition(index: u32) -> TopicPartition {
+        TopicPartition { topic: TopicName::new("t").expect("a name"), partition: PartitionIndex(index) }
+    }
+
+    fn record(index: u32, offset: u64) -> Record {
+        Record {
+            topic: partition(index).topic,
+            partition: PartitionIndex(index),
+            offset: Offset::new(offset).expect("small"),
+            timestamp: Timestamp::from_millis(1),
+            key: None,
+            value: Some(Bytes::from_static(b"four")),
+            headers: Vec::new(),
+        }
+    }
+
+    /// A shelf with three records of each of two partitions.
+    fn filled() -> Shelf {
+        let shelf = Shelf::new();
+        for index in 0..2 {
+            shelf.own(&partition(index), 7);
+            let records = (0..3).map(|offset| record(index, offset)).collect();
+            shelf.put_back(Taken { runs: vec![(partition(index), 7, records)] });
+        }
+        shelf
+    }
+
+    fn count(taken: &Taken) -> usize {
+        taken.runs.iter().map(|(_, _, records)| records.len()).sum()
+    }
+
+    #[test]
+    fn no_more_than_asked_for_and_only_what_is_owned() {
+        let shelf = filled();
+        let taken = shelf.take(4, 1 << 20, false).expect("whole");
+        assert_eq!((count(&taken), taken.places().len()), (4, 2));
+        shelf.put_back(taken);
+        assert_eq!(count(&shelf.take(10, 5, false).expect("whole")), 2, "eight bytes are more than five");
+        shelf.disown(&partition(0));
+        shelf.disown(&partition(1));
+        assert!(shelf.take(10, 1 << 20, false).expect("whole").is_empty());
+        assert!(shelf.assignment.borrow().is_empty());
+    }
+
+    /// A member released a partition while its position was on its way to the broker: the next owner asked for the position
+    /// before it had moved, and both handed out the same records.
+    #[test]
+    fn what_is_claimed_is_in_use_until_the_position_has_moved() {
+        let shelf = filled();
+        drop(shelf.take(6, 1 << 20, true).expect("whole"));
+        assert!(shelf.is_in_use(&partition(0)) && shelf.is_in_use(&partition(1)));
+        assert!(shelf.unclaim(&partition(0), 7) && !shelf.is_in_use(&partition(0)));
+        shelf.forget(&partition(1));
+        assert!(!shelf.unclaim(&partition(1), 7), "given away meanwhile");
+    }
+
+    #[test]
+    fn what_was_handed_out_is_in_use_until_it_is_dealt_with() {
+        let shelf = filled();
+        let taken = shelf.take(2, 1 << 20, false).expect("whole");
+        shelf.hand_out(&taken);
+        let early = shelf.handed();
+        let taken = shelf.take(1, 1 << 20, false).expect("whole");
+        shelf.hand_out(&taken);
+        let index = taken.runs[0].0.clone();
+        shelf.settle(&early);
+        assert!(shelf.is_in_use(&index), "more was handed out since");
+        shelf.settle(&shelf.handed());
+        assert!(!shelf.is_in_use(&index));
+    }
+}
