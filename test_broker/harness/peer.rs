@@ -24,6 +24,14 @@ pub(crate) const ALTER_TOPIC: u32 = 14;
 pub(crate) const LIST_OFFSETS: u32 = 15;
 pub(crate) const SUBSCRIBE_BATCHES: u32 = 16;
 pub(crate) const BATCH: u32 = 17;
+pub(crate) const JOIN_GROUP: u32 = 18;
+pub(crate) const GROUP_HEARTBEAT: u32 = 19;
+pub(crate) const LEAVE_GROUP: u32 = 20;
+pub(crate) const ASSIGNMENT: u32 = 21;
+pub(crate) const LIST_GROUPS: u32 = 22;
+pub(crate) const DESCRIBE_GROUP: u32 = 23;
+pub(crate) const RESET_GROUP: u32 = 24;
+pub(crate) const DELETE_GROUP: u32 = 25;
 
 /// Properties as a test writes them down.
 pub(crate) type Pairs<'a> = &'a [(&'a str, &'a str)];

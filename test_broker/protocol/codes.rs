@@ -10,9 +10,10 @@ use wiber::protocol::native::ErrorCode;
 
 use super::{setup, start};
 use crate::harness::batches::{Made, batch, rec};
+use crate::harness::lines::{Terminal, lines_address};
 use crate::harness::peer::{
-    ALTER_TOPIC, CREATE_TOPIC, FETCH, INIT_PRODUCER, PUBLISH, PUBLISH_BATCH, Pairs, Peer, Raw, SUBSCRIBE, UNSUBSCRIBE,
-    bytes_of, frame,
+    ALTER_TOPIC, COMMIT, CREATE_TOPIC, DELETE_GROUP, DESCRIBE_GROUP, FETCH, INIT_PRODUCER, JOIN_GROUP, LEAVE_GROUP,
+    PUBLISH, PUBLISH_BATCH, Pairs, Peer, Raw, SUBSCRIBE, UNSUBSCRIBE, bytes_of, frame,
 };
 use crate::harness::{Setup, say};
 
@@ -75,6 +76,31 @@ fn refusals_of_requests(seen: &mut Seen) {
     peer.ask(&frame(ALTER_TOPIC, 1, &[("topic", "t"), ("wiber.cleanup_policy", "compact")]));
     peer.send(&[frame(PUBLISH, 1, &[("topic", "t")])]);
     note(seen, &peer.next());
+}
+
+/// A line client takes the group `queue`, members the group `g`; what goes against them is refused.
+fn refusals_of_groups(seen: &mut Seen) {
+    let (_directory, setup) = setup(&[]);
+    let mut server = setup.start();
+    let mut lines = Terminal::connect(lines_address(&mut server));
+    let mut peer = Peer::connect(&server);
+    peer.create("t", 1);
+    lines.ask("SUB t queue", "OK subscribed t in group queue");
+    let join = |group| frame(JOIN_GROUP, 1, &[("wiber.group", group)]).with_body(br#"{"topics":["t"]}"#);
+    let member = peer.ask(&join("g")).get("wiber.member").expect("an id").to_owned();
+    let late =
+        [("topic", "t"), ("offset", "0"), ("wiber.group", "g"), ("wiber.member", &*member), ("wiber.generation", "0")];
+    let requests = [
+        join("queue"),
+        frame(DESCRIBE_GROUP, 1, &[("wiber.group", "absent")]),
+        frame(DELETE_GROUP, 1, &[("wiber.group", "g")]),
+        frame(LEAVE_GROUP, 1, &[("wiber.group", "g"), ("wiber.member", "nobody")]),
+        frame(COMMIT, 1, &late),
+    ];
+    for request in &requests {
+        peer.send(std::slice::from_ref(request));
+        note(seen, &peer.next());
+    }
 }
 
 /// What waits when the server stops is told so.
@@ -169,6 +195,7 @@ impl Drop for SmallDisk<'_> {
 fn every_code_is_provoked() {
     let mut seen = Seen::new();
     refusals_of_requests(&mut seen);
+    refusals_of_groups(&mut seen);
     a_stop(&mut seen);
     damage(&mut seen);
     a_partition_that_cannot_be_opened(&mut seen);

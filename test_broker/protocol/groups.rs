@@ -7,19 +7,10 @@ use serde_json::{Value, json};
 
 use super::{setup, start};
 use crate::harness::Server;
-use crate::harness::peer::{Peer, Raw, frame};
-
-const SUBSCRIBE: u32 = 5;
-const COMMIT: u32 = 11;
-const LIST_OFFSETS: u32 = 15;
-const JOIN: u32 = 18;
-const HEARTBEAT: u32 = 19;
-const LEAVE: u32 = 20;
-const ASSIGNMENT: u32 = 21;
-const LIST: u32 = 22;
-const DESCRIBE: u32 = 23;
-const RESET: u32 = 24;
-const DELETE: u32 = 25;
+use crate::harness::peer::{
+    ASSIGNMENT, COMMIT, DELETE_GROUP, DESCRIBE_GROUP, GROUP_HEARTBEAT, JOIN_GROUP, LEAVE_GROUP, LIST_GROUPS,
+    LIST_OFFSETS, Peer, RESET_GROUP, Raw, SUBSCRIBE, frame,
+};
 
 fn json_of(frame: &Raw) -> Value {
     serde_json::from_slice(&frame.body).unwrap_or_else(|error| panic!("{error}: {frame:?}"))
@@ -55,7 +46,7 @@ impl Member {
         let mut properties = vec![("wiber.group", "g"), ("wiber.session_timeout_ms", session_ms)];
         properties.extend(id.map(|id| ("wiber.member", id)));
         let body = json!({"topics": ["t"], "owned": owned}).to_string();
-        let reply = peer.ask(&frame(JOIN, 1, &properties).with_body(body.as_bytes()));
+        let reply = peer.ask(&frame(JOIN_GROUP, 1, &properties).with_body(body.as_bytes()));
         let id = reply.get("wiber.member").expect("an id").to_owned();
         assert_eq!(reply.number("wiber.heartbeat_ms"), session_ms.parse::<i64>().expect("a number") / 3);
         Member { owned: assigned(&reply), peer, id }
@@ -70,7 +61,7 @@ impl Member {
         let owned: Vec<_> = self.owned.iter().map(|(index, _)| json!({"topic": "t", "partition": index})).collect();
         let body = json!({ "owned": owned }).to_string();
         let properties = [("wiber.group", "g"), ("wiber.member", &*self.id)];
-        let reply = self.peer.ask(&frame(HEARTBEAT, 2, &properties).with_body(body.as_bytes()));
+        let reply = self.peer.ask(&frame(GROUP_HEARTBEAT, 2, &properties).with_body(body.as_bytes()));
         self.owned = assigned(&reply);
     }
 
@@ -130,7 +121,7 @@ fn partitions_are_divided_and_only_what_must_moves() {
         // Said by a heartbeat what it still reads: it has kept the first of what it had.
         let kept = json!({"owned": [{"topic": "t", "partition": affected.owned[0].0}]}).to_string();
         let properties = [("wiber.group", "g"), ("wiber.member", &*affected.id)];
-        let reply = affected.peer.ask(&frame(HEARTBEAT, 2, &properties).with_body(kept.as_bytes()));
+        let reply = affected.peer.ask(&frame(GROUP_HEARTBEAT, 2, &properties).with_body(kept.as_bytes()));
         affected.owned = assigned(&reply);
     } else {
         affected.obey();
@@ -140,7 +131,7 @@ fn partitions_are_divided_and_only_what_must_moves() {
     spared.peer.is_alive();
     assert!(before.0 == spared.owned || before.1 == spared.owned);
     // Its share comes back to the others when it goes.
-    third.peer.ask(&frame(LEAVE, 3, &[("wiber.group", "g"), ("wiber.member", &*third.id)]));
+    third.peer.ask(&frame(LEAVE_GROUP, 3, &[("wiber.group", "g"), ("wiber.member", &*third.id)]));
     affected.obey();
     assert_eq!(affected.owned.len(), 2);
     spared.peer.is_alive();
@@ -221,9 +212,9 @@ fn groups_are_described_reset_and_deleted() {
     member.peer.ask(&member.request(COMMIT, since, &[("partition", "1"), ("offset", "4")]));
     let group = [("wiber.group", "g")];
     let mut peer = Peer::connect(&server);
-    let list = json_of(&peer.ask(&frame(LIST, 1, &[])));
+    let list = json_of(&peer.ask(&frame(LIST_GROUPS, 1, &[])));
     assert_eq!((&list["groups"][0]["group"], &list["groups"][0]["members"]), (&json!("g"), &json!(1)));
-    let described = json_of(&peer.ask(&frame(DESCRIBE, 1, &group)));
+    let described = json_of(&peer.ask(&frame(DESCRIBE_GROUP, 1, &group)));
     assert_eq!((&described["kind"], &described["state"]), (&json!("partitioned"), &json!("stable")));
     assert_eq!(described["members"][0]["assigned"].as_array().map(Vec::len), Some(4));
     let lags: Vec<_> = described["partitions"].as_array().expect("a list").iter().map(|of| of["lag"].clone()).collect();
@@ -234,18 +225,18 @@ fn groups_are_described_reset_and_deleted() {
     );
     assert!(described["partitions"][1]["lag_seconds"].as_f64().expect("a number") >= 0.0);
     let positions = json!({"positions": [{"topic": "t", "partition": 1, "offset": 2}, {"topic": "t", "partition": 3, "offset": 10}]});
-    let reset = frame(RESET, 1, &group).with_body(positions.to_string().as_bytes());
+    let reset = frame(RESET_GROUP, 1, &group).with_body(positions.to_string().as_bytes());
     peer.refused(&reset, "group_not_empty");
-    peer.refused(&frame(DELETE, 1, &group), "group_not_empty");
-    member.peer.ask(&frame(LEAVE, 3, &[("wiber.group", "g"), ("wiber.member", &*member.id)]));
+    peer.refused(&frame(DELETE_GROUP, 1, &group), "group_not_empty");
+    member.peer.ask(&frame(LEAVE_GROUP, 3, &[("wiber.group", "g"), ("wiber.member", &*member.id)]));
     assert_eq!(json_of(&peer.ask(&reset)), positions);
     assert_eq!((committed(&mut peer, 1), committed(&mut peer, 3)), (2, 10));
     let beyond = json!({"positions": [{"topic": "t", "partition": 1, "offset": 11}]}).to_string();
-    peer.refused(&frame(RESET, 1, &group).with_body(beyond.as_bytes()), "offset_out_of_range");
-    peer.ask(&frame(DELETE, 1, &group));
-    assert_eq!((committed(&mut peer, 1), json_of(&peer.ask(&frame(LIST, 1, &[])))), (-1, json!({"groups": []})));
-    peer.refused(&frame(DESCRIBE, 1, &group), "unknown_group");
-    peer.refused(&frame(DELETE, 1, &group), "unknown_group");
+    peer.refused(&frame(RESET_GROUP, 1, &group).with_body(beyond.as_bytes()), "offset_out_of_range");
+    peer.ask(&frame(DELETE_GROUP, 1, &group));
+    assert_eq!((committed(&mut peer, 1), json_of(&peer.ask(&frame(LIST_GROUPS, 1, &[])))), (-1, json!({"groups": []})));
+    peer.refused(&frame(DESCRIBE_GROUP, 1, &group), "unknown_group");
+    peer.refused(&frame(DELETE_GROUP, 1, &group), "unknown_group");
 }
 
 #[test]
@@ -256,11 +247,14 @@ fn what_members_say_is_checked() {
     let peer = &mut member.peer;
     let long = "g".repeat(256);
     let topics = |entry: &str| json!({"topics": [entry]}).to_string();
-    peer.refused(&frame(JOIN, 1, &[("wiber.group", &long)]).with_body(topics("t").as_bytes()), "invalid_property");
-    peer.refused(&frame(JOIN, 1, &[group]).with_body(topics("a b").as_bytes()), "invalid_property");
-    peer.refused(&frame(JOIN, 1, &[group]).with_body(b"{}"), "invalid_property");
-    peer.refused(&frame(HEARTBEAT, 1, &[group, ("wiber.member", "nobody")]), "unknown_member");
-    peer.refused(&frame(LEAVE, 1, &[("wiber.group", "none"), ("wiber.member", "nobody")]), "unknown_member");
+    peer.refused(
+        &frame(JOIN_GROUP, 1, &[("wiber.group", &long)]).with_body(topics("t").as_bytes()),
+        "invalid_property",
+    );
+    peer.refused(&frame(JOIN_GROUP, 1, &[group]).with_body(topics("a b").as_bytes()), "invalid_property");
+    peer.refused(&frame(JOIN_GROUP, 1, &[group]).with_body(b"{}"), "invalid_property");
+    peer.refused(&frame(GROUP_HEARTBEAT, 1, &[group, ("wiber.member", "nobody")]), "unknown_member");
+    peer.refused(&frame(LEAVE_GROUP, 1, &[("wiber.group", "none"), ("wiber.member", "nobody")]), "unknown_member");
     peer.refused(&frame(COMMIT, 1, &[("topic", "t"), ("offset", "1"), group]), "group_not_empty");
     let of_nobody = [("topic", "t"), group, ("wiber.member", "nobody"), ("wiber.generation", "1")];
     peer.refused(&frame(SUBSCRIBE, 1, &of_nobody), "unknown_member");

@@ -128,6 +128,10 @@ impl Group {
         } else if let Some(Recovery { below, .. }) = self.recovery {
             let known = claims.into_iter().filter(|claim| claim.since < below);
             let losers: BTreeSet<_> = known.filter_map(|claim| self.reclaim(&id, claim)).collect();
+            if !losers.is_empty() {
+                // In the generation so far others have them.
+                self.generation.0 += 1;
+            }
             losers.iter().for_each(|loser| self.tell(loser));
         }
         self.settle(Some(&id), now);

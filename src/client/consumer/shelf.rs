@@ -322,6 +322,7 @@ mod tests {
             partition: PartitionIndex(index),
             offset: Offset::new(offset).expect("small"),
             timestamp: Timestamp::from_millis(1),
+            stamp: None,
             key: None,
             value: Some(Bytes::from_static(b"four")),
             headers: Vec::new(),

@@ -289,7 +289,8 @@ fn requests_of_members() {
     let owned = OwnedPartition { topic: "a".to_owned(), partition: 1, generation: 7 };
     assert_eq!((request.body.topics, request.body.owned), (vec!["a".to_owned(), "b*".to_owned()], vec![owned]));
 
-    let silent = frame(FrameType::GroupHeartbeat, &[("wiber.group", "g"), ("wiber.member", "m")]);
+    let beat = frame(FrameType::GroupHeartbeat, &[("wiber.group", "g"), ("wiber.member", "m")]);
+    let silent = Frame { body: bytes::Bytes::new(), ..beat };
     let Ok(Request::GroupHeartbeat(request)) = Request::parse(&silent) else { panic!("{silent:?}") };
     assert_eq!((request.group, request.member, request.reads), ("g", "m", None));
     let body = bytes::Bytes::from_static(br#"{"owned":[]}"#);
