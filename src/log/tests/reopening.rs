@@ -194,14 +194,14 @@ fn a_partition_file_that_cannot_be_used_is_named() {
     let path = Bench::files().partition_file();
     let sound = bench.disk.read_all(&path).unwrap();
     let text = String::from_utf8(sound.clone()).unwrap();
-    let newer = text.replace("\"version\":1", "\"version\":2");
+    let newer = text.replace("\"version\":1", "\"version\":3");
     let changed = text.replace("\"partition\":0", "\"partition\":1");
     let order = PartitionFile { segments: Vec::new(), ..(*log.state().file).clone() }.encode().unwrap();
     let cases: [(&[u8], &str); 6] = [
         (b"", "not the JSON expected"),
         (&sound[..sound.len() / 2], "not the JSON expected"),
         (b"{}", "no \"version\""),
-        (newer.as_bytes(), "version 2 is newer than 1"),
+        (newer.as_bytes(), "version 3 is newer than 2"),
         (changed.as_bytes(), "checksum"),
         (&order, "there is no segment"),
     ];
