@@ -60,10 +60,10 @@ fn members_share_what_they_print() {
     let first = Member::start(&server, &["--group", "g"]);
     first.wait_for("Member ");
     first.wait_for("t:0,1");
-    publish(&server, 0, "a");
-    publish(&server, 1, "b");
-    first.wait_for("a");
-    first.wait_for("b");
+    for (partition, message) in [(0, "one"), (1, "two")] {
+        publish(&server, partition, message);
+        first.wait_for(message);
+    }
     let second = Member::start(&server, &["--group", "g"]);
     second.wait_for("Member ");
     let rebalanced = first.wait_for("rebalanced");
