@@ -167,7 +167,7 @@ fn members_come_and_go_and_every_record_comes_once() {
 }
 
 #[test]
-fn nothing_comes_twice_and_nothing_is_lost_though_the_server_is_killed() {
+fn the_promises_hold_though_the_server_is_killed() {
     for mode in [ConsumerMode::AtMostOnce, ConsumerMode::AtLeastOnce] {
         let directory = tempfile::tempdir().expect("a directory");
         let setup = setup(&directory.path().join("data"));
@@ -201,7 +201,15 @@ fn nothing_comes_twice_and_nothing_is_lost_though_the_server_is_killed() {
             runtime.block_on(sending).expect("no panic");
         }
         runtime.block_on(async {
-            wait_for(&seen, usize::try_from(sent).expect("small")).await;
+            // At most once, what was about to be handed out at a kill may be gone: its position had moved.
+            send(&producer, sent..sent + 300).await;
+            let first = if mode == ConsumerMode::AtMostOnce { sent } else { 0 };
+            let all = async {
+                while seen.lock().await.range(first..sent + 300).count() as u64 != sent + 300 - first {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            bounded("all records", all).await;
             stop.send_replace(true);
             for member in members {
                 let consumer = member.await.expect("no panic");

@@ -141,7 +141,8 @@ fn a_producer_at_a_terminal() {
             let piece = pieces.recv_timeout(BOUND).unwrap_or_else(|_| panic!("no {text:?} in {shown:?}"));
             shown.push_str(&String::from_utf8_lossy(&piece));
         }
-        shown.clear();
+        // What came with it may be waited for next.
+        shown.drain(..shown.find(text).map_or(0, |at| at + text.len()));
     };
     wait_for("producer> ");
     terminal.write_all(b"add_to\t new\r").expect("typed");
@@ -152,6 +153,7 @@ fn a_producer_at_a_terminal() {
     wait_for("producer> ");
     terminal.write_all(&[3]).expect("typed");
     wait_for("Ctrl-D");
+    wait_for("producer> ");
     terminal.write_all(&[4]).expect("typed");
     assert!(child.wait().expect("it ends").success());
     let history = std::fs::read_to_string(directory.path().join("wiber/producer_history")).expect("kept");
