@@ -49,6 +49,14 @@ impl Broker {
         self.positions.committed(&Place::new(key, topic.topic().id))
     }
 
+    /// Where a member of a group that has just become the owner of a partition goes on: behind everything that the owner
+    /// before it has asked to be kept, also where that is still on its way. What was asked for was dealt with.
+    #[must_use]
+    pub fn position_for_owner(&self, key: &PositionKey) -> Option<Offset> {
+        let topic = self.topic(&key.topic).ok()?;
+        self.positions.asked_for(&Place::new(key, topic.topic().id))
+    }
+
     /// Moves the position that a client keeps to `offset`, the next one it has to read; never back. The reply carries the
     /// position that is kept then, and comes once it is written ([`AckLevel::Leader`]) or synced
     /// ([`AckLevel::Durable`]). With [`AckLevel::None`] it comes at once: the position is written within a short while,
@@ -70,8 +78,8 @@ impl Broker {
         self.commit_where(commit, now, PositionReply::new(reply), |_| true);
     }
 
-    /// As [`Broker::commit`], for a member of the group whose position it is. The reply may also be
-    /// [`GroupError::UnknownMember`] or [`GroupError::Fenced`]: the position stays as it is then.
+    /// As [`Broker::commit`], for a member of the group whose position it is. The reply may also be [`BrokerError::Group`]:
+    /// the position stays as it is then.
     pub fn commit_as_member(
         self: &Arc<Self>,
         fence: Fence,

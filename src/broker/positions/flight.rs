@@ -34,6 +34,11 @@ pub(super) struct Launch {
 }
 
 impl Flight {
+    /// What a place has once the batch is in the log.
+    pub(super) fn change(&self, place: &Place) -> Option<&Position> {
+        self.changes.get(place)?.as_ref()
+    }
+
     /// Records of groups that are on their way.
     pub(super) fn group_writes(&self) -> impl Iterator<Item = &GroupWrite> {
         self.group_writes.iter()

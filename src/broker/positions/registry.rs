@@ -185,6 +185,12 @@ impl Positions {
         slot.shard.lock().committed(place)
     }
 
+    /// The furthest position that was asked for, also where nobody has been told of it yet.
+    pub(super) fn asked_for(&self, place: &Place) -> Option<Offset> {
+        let slot = self.slots().get(self.slot_of(place.owner.id()))?;
+        slot.shard.lock().asked_for(place)
+    }
+
     /// Enters a commit; what to do about it is for [`Positions::follow_up`], once no lock is held.
     pub(super) fn enter(&self, commit: Waiting) -> (usize, Answers) {
         let slot = self.slot_of(commit.place.owner.id());

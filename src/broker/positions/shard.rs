@@ -109,6 +109,14 @@ impl Shard {
         self.known(place).map(|position| position.offset)
     }
 
+    /// The furthest position that was asked for, also where nobody has been told of it yet.
+    pub(super) fn asked_for(&self, place: &Place) -> Option<Offset> {
+        let under_way = self.flight.iter().filter_map(|flight| flight.change(place));
+        let waiting = self.waiting.iter().filter(|commit| commit.place == *place).map(|commit| &commit.position);
+        let asked = self.known(place).into_iter().chain(under_way).chain(waiting);
+        asked.max_by_key(|asked| asked.reach()).map(|asked| asked.offset)
+    }
+
     /// The position that counts of those that are kept and claimed.
     fn known(&self, place: &Place) -> Option<&Position> {
         let kept = self.kept.get(place).map(|kept| &kept.position);

@@ -10,7 +10,6 @@ use super::connection::Connection;
 use super::errors::Refusal;
 use super::keeping::Keeper;
 use super::subscription::{Delivery, Start, SubscriptionKey};
-use crate::broker::PositionKey;
 use crate::protocol::native::{
     AckRequest, ErrorCode, PositionOf, Request, StartAt, SubscribeRequest, UnsubscribeRequest,
 };
@@ -98,7 +97,7 @@ impl Connection<'_> {
             }
             let handle = self.listener.topic(&topic).await?;
             let partition = handle.partition(index).map_err(|error| Refusal::from(&error))?;
-            let from = self.start_offset(&partition, start, keeper.as_ref().map(|keeper| &keeper.key)).await?;
+            let from = self.start_offset(&partition, start, keeper.as_ref()).await?;
             if let Some(keeper) = &keeper {
                 let (broker, now) = (&self.listener.broker, self.listener.now());
                 keeper.check_reader(broker, now).map_err(|error| Refusal::from(&error))?;
@@ -148,7 +147,7 @@ impl Connection<'_> {
         &self,
         partition: &Arc<Partition>,
         start: StartAt,
-        position: Option<&PositionKey>,
+        keeper: Option<&Keeper>,
     ) -> Result<Offset, Refusal> {
         let offsets = partition.offsets();
         match start {
@@ -156,12 +155,12 @@ impl Connection<'_> {
             StartAt::Begin => Ok(offsets.log_start()),
             StartAt::End => Ok(offsets.high_watermark()),
             StartAt::Committed => {
-                let Some(position) = position else {
+                let Some(keeper) = keeper else {
                     let text =
                         "wiber.start=committed needs a client_id or wiber.group, under which the position is kept";
                     return Err(Refusal::new(ErrorCode::InvalidProperty, text));
                 };
-                let kept = self.listener.broker.committed(position).unwrap_or(offsets.log_start());
+                let kept = keeper.position(&self.listener.broker).unwrap_or(offsets.log_start());
                 if kept > offsets.high_watermark() {
                     let (kept, end) = (kept.get(), offsets.high_watermark().get());
                     let connection = self.outbox.connection().0;
