@@ -126,6 +126,11 @@ impl Broker {
             };
             groups.insert(group, summary);
         }
+        for (group, members) in self.groups.present().all() {
+            if let Some(summary) = groups.get_mut(&group) {
+                (summary.members, summary.state) = (members, GroupState::Stable);
+            }
+        }
         for coordinator in self.groups.coordinators() {
             for (group, live) in coordinator.groups() {
                 let summary = GroupSummary {
@@ -151,10 +156,11 @@ impl Broker {
         if record.is_none() && positions.is_empty() {
             return Err(GroupError::UnknownGroup { group: group.to_string() }.into());
         }
+        let has_members = self.groups.present().count(group) > 0;
         let mut summary = Summarized {
             group: (**group).into(),
             kind: record.map_or(GroupKind::Partitioned, |record| record.kind),
-            state: GroupState::Empty,
+            state: if has_members { GroupState::Stable } else { GroupState::Empty },
             generation: Generation(0),
         };
         let (mut members, mut owners) = (Vec::new(), BTreeMap::new());

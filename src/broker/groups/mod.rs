@@ -18,6 +18,7 @@ mod error;
 mod group;
 mod kind;
 mod member;
+mod presence;
 mod registry;
 mod selection;
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub use error::GroupError;
 pub use group::{GROUP_PARTITIONS_MAX, MEMBERS_MAX};
 pub use kind::{GroupKind, GroupRecord};
 pub use member::{Assigned, Assignment, Generation, MemberDetails, MemberId, MemberSink};
+pub use presence::GroupPresence;
 pub use registry::GROUPS_MAX;
 pub use selection::{SELECTION_ENTRIES_MAX, SelectionError, TopicSelection};
 
@@ -268,8 +270,24 @@ impl Broker {
         self.positions.delete_group(group, now, written);
     }
 
+    /// Whether nobody belongs to a group: its positions may be set anew.
+    ///
+    /// # Errors
+    /// [`GroupError::NotEmpty`].
+    pub fn check_group_empty(&self, group: &Arc<str>) -> Result<(), BrokerError> {
+        self.check_unused(group).map_err(BrokerError::from)
+    }
+
+    fn check_unused(&self, group: &Arc<str>) -> Result<(), GroupError> {
+        let members = self.groups.present().count(group);
+        if members > 0 {
+            return Err(GroupError::NotEmpty { group: group.to_string(), members });
+        }
+        self.check_empty(&self.coordinator(group), group)
+    }
+
     fn check_deletable(&self, group: &Arc<str>) -> Result<(), GroupError> {
-        self.check_empty(&self.coordinator(group), group)?;
+        self.check_unused(group)?;
         let owner = PositionOwner::Group(Arc::clone(group));
         if self.positions.group(group).is_none() && self.positions.of_owner(&owner).is_empty() {
             return Err(GroupError::UnknownGroup { group: group.to_string() });

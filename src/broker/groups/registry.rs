@@ -13,6 +13,7 @@ use super::error::GroupError;
 use super::group::Group;
 use super::kind::{GroupKind, GroupRecord};
 use super::member::Generation;
+use super::presence::Present;
 use super::selection::TopicsView;
 use crate::types::{Timestamp, TopicName};
 
@@ -27,6 +28,7 @@ const SILENCE_MS: i64 = 3_000;
 #[derive(Debug)]
 pub(in crate::broker) struct Groups {
     coordinators: Vec<Mutex<Coordinator>>,
+    present: Present,
     topics: Mutex<TopicsView>,
     /// When the broker was started.
     started_at: Timestamp,
@@ -79,11 +81,16 @@ impl Groups {
     /// No members anywhere; as many coordinators as `__offsets` has partitions at most.
     pub(in crate::broker) fn new(coordinators: u32, started_at: Timestamp) -> Groups {
         let coordinators = (0..coordinators.max(1)).map(|_| Mutex::default()).collect();
-        Groups { coordinators, topics: Mutex::default(), started_at }
+        Groups { coordinators, present: Present::default(), topics: Mutex::default(), started_at }
     }
 
     pub(super) fn coordinator(&self, slot: usize) -> MutexGuard<'_, Coordinator> {
         self.coordinators[slot % self.coordinators.len()].lock()
+    }
+
+    /// Members that no coordinator knows.
+    pub(super) fn present(&self) -> &Present {
+        &self.present
     }
 
     pub(super) fn coordinators(&self) -> impl Iterator<Item = MutexGuard<'_, Coordinator>> {

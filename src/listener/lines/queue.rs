@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::LinesListener;
 use super::outbox::{MembershipId, Outbox, SHUTTING_DOWN};
 use super::pump;
-use crate::broker::groups::{GroupError, GroupKind};
+use crate::broker::groups::{GroupError, GroupKind, GroupPresence};
 use crate::broker::queues::{MemberId, QueueGroup, queue_position};
 use crate::broker::{BrokerError, TopicHandle};
 use crate::replica::{AckLevel, Partition};
@@ -65,6 +65,7 @@ pub(super) struct Member {
     id: MemberId,
     outbox: Arc<Outbox>,
     membership: Option<MembershipId>,
+    _presence: GroupPresence,
 }
 
 impl LinesListener {
@@ -123,7 +124,8 @@ impl LinesListener {
             }
         };
         let id = queue.state.lock().group.join();
-        (Member { queue, id, outbox: Arc::clone(outbox), membership: None }, is_new)
+        let presence = self.broker.enter_group(group);
+        (Member { queue, id, outbox: Arc::clone(outbox), membership: None, _presence: presence }, is_new)
     }
 
     /// Keeps a group's position as safely as an acknowledgement is by default. Where that fails the records go out all
