@@ -44,6 +44,8 @@ pub(in crate::broker) struct Coordinator {
 pub(super) struct Live {
     pub(super) group: Group,
     pub(super) record: GroupRecord,
+    /// Whether writing the record failed.
+    is_unwritten: bool,
     /// When its positions were kept from expiring.
     confirmed_at: Option<Timestamp>,
 }
@@ -55,7 +57,7 @@ impl Live {
         let generation = self.group.generation().0;
         let is_short = self.record.generations < generation + GENERATIONS_AHEAD / 2;
         let session_ms = session_ms.unwrap_or(0);
-        if !is_short && session_ms == self.record.session_ms {
+        if !is_short && session_ms == self.record.session_ms && !std::mem::take(&mut self.is_unwritten) {
             return None;
         }
         let generations = if is_short { generation + GENERATIONS_AHEAD } else { self.record.generations };
@@ -149,8 +151,20 @@ impl Coordinator {
         if let Entry::Vacant(vacant) = self.groups.entry(Arc::clone(group)) {
             let Beginning { generation, recovers_until, record } = beginning;
             let group = Group::new(generation, Arc::clone(topics), recovers_until);
-            vacant.insert(Live { group, record, confirmed_at: None });
+            vacant.insert(Live { group, record, is_unwritten: false, confirmed_at: None });
         }
+    }
+
+    /// Writes a group's record once more with the next step, as it is then.
+    pub(super) fn write_again(&mut self, group: &Arc<str>) {
+        if let Some(live) = self.groups.get_mut(group) {
+            live.is_unwritten = true;
+        }
+    }
+
+    /// The time, as far as anybody here knows it.
+    pub(super) fn latest(&self, now: Timestamp) -> Timestamp {
+        self.stepped_at.map_or(now, |stepped_at| stepped_at.max(now))
     }
 
     /// Changes a group that has members; answers with what is to be written for it. Without members it is nothing but its

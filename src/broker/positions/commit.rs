@@ -49,6 +49,14 @@ impl Broker {
         self.positions.committed(&Place::new(key, topic.topic().id))
     }
 
+    /// Where the next owner of a partition begins: as [`Broker::committed`], with what the owners before it have committed
+    /// and nobody was told of yet. One of them may be about to send the records before that.
+    #[must_use]
+    pub fn next_owner_start(&self, key: &PositionKey) -> Option<Offset> {
+        let topic = self.topic(&key.topic).ok()?;
+        self.positions.entered(&Place::new(key, topic.topic().id))
+    }
+
     /// Moves the position that a client keeps to `offset`, the next one it has to read; never back. The reply carries the
     /// position that is kept then, and comes once it is written ([`AckLevel::Leader`]) or synced
     /// ([`AckLevel::Durable`]). With [`AckLevel::None`] it comes at once: the position is written within a short while,

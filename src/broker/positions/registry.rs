@@ -133,37 +133,44 @@ impl Positions {
         self.slots().iter().map(|slot| slot.shard.lock().groups.len()).sum()
     }
 
-    /// Writes a group's record, or forgets the group with all its positions. The reply comes when that has its level.
-    pub(in crate::broker) fn write_group(
-        self: &Arc<Self>,
+    /// Enters a group's record; what to do about it is for [`Positions::follow_up`], once no lock is held. The reply comes
+    /// when the record has its level.
+    pub(in crate::broker) fn enter_group(
+        &self,
         group: &Arc<str>,
-        record: Option<GroupRecord>,
+        record: GroupRecord,
         level: AckLevel,
         now: Timestamp,
         reply: PositionReply,
-    ) {
+    ) -> (usize, Answers) {
         let slot = self.slot_of(group);
         let Some(Slot { shard, .. }) = self.slots().get(slot) else {
-            return reply.send(Err(BrokerError::Overloaded));
+            return (slot, vec![(reply, Err(BrokerError::Overloaded))]);
         };
-        let write = GroupWrite { group: Arc::clone(group), record, level, reply };
-        let answers = shard.lock().enter_group(write, now);
-        self.follow_up(slot, answers);
+        let write = GroupWrite { group: Arc::clone(group), record: Some(record), level, reply };
+        (slot, shard.lock().enter_group(write, now))
     }
 
-    /// Forgets a group with all its positions. The reply comes when that is durable.
-    pub(in crate::broker) fn delete_group(self: &Arc<Self>, group: &Arc<str>, now: Timestamp, reply: PositionReply) {
+    /// Enters that a group is forgotten with all its positions: as [`Positions::enter_group`]. The reply comes when that is
+    /// durable.
+    pub(in crate::broker) fn enter_deletion(
+        &self,
+        group: &Arc<str>,
+        now: Timestamp,
+        reply: PositionReply,
+    ) -> (usize, Answers) {
         let slot = self.slot_of(group);
         if slot >= self.slots().len() {
-            return reply.send(Err(BrokerError::Overloaded));
+            return (slot, vec![(reply, Err(BrokerError::Overloaded))]);
         }
         let write = GroupWrite { group: Arc::clone(group), record: None, level: AckLevel::Durable, reply };
         let answers = self.change(slot, |shard| {
-            shard.drop_owner(&PositionOwner::Group(Arc::clone(group)));
+            let mut answers = shard.drop_owner(&PositionOwner::Group(Arc::clone(group)));
             shard.make_all_due();
-            shard.enter_group(write, now)
+            answers.extend(shard.enter_group(write, now));
+            answers
         });
-        self.follow_up(slot, answers);
+        (slot, answers)
     }
 
     /// Keeps positions of an owner from expiring though nothing moves them.
@@ -185,6 +192,12 @@ impl Positions {
         slot.shard.lock().committed(place)
     }
 
+    /// The position as everything entered so far will leave it.
+    pub(super) fn entered(&self, place: &Place) -> Option<Offset> {
+        let slot = self.slots().get(self.slot_of(place.owner.id()))?;
+        slot.shard.lock().entered(place).map(|position| position.offset)
+    }
+
     /// Enters a commit; what to do about it is for [`Positions::follow_up`], once no lock is held.
     pub(super) fn enter(&self, commit: Waiting) -> (usize, Answers) {
         let slot = self.slot_of(commit.place.owner.id());
@@ -204,7 +217,7 @@ impl Positions {
     }
 
     /// Answers, and writes what can be written now.
-    pub(super) fn follow_up(self: &Arc<Self>, slot: usize, answers: Answers) {
+    pub(in crate::broker) fn follow_up(self: &Arc<Self>, slot: usize, answers: Answers) {
         answers.into_iter().for_each(|(reply, result)| reply.send(result));
         let Some(Slot { partition: Some(partition), shard }) = self.slots().get(slot) else { return };
         loop {

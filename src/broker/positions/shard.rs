@@ -7,7 +7,7 @@ use super::commit::PositionReply;
 use super::flight::Flight;
 use super::key::{Place, Position, PositionOwner};
 use crate::broker::BrokerError;
-use crate::broker::groups::GroupRecord;
+use crate::broker::groups::{GroupError, GroupRecord};
 use crate::replica::AckLevel;
 use crate::types::{Offset, PartitionIndex, Timestamp, TopicId, TopicName};
 
@@ -35,6 +35,8 @@ pub(super) struct Shard {
     /// Whether what is due is to be synced as well.
     pub(super) is_due_durably: bool,
     pub(super) waiting: VecDeque<Waiting>,
+    /// Of commits that wait or are on their way, the one that reaches furthest at each place.
+    pub(super) asked: BTreeMap<Place, Position>,
     /// Records of groups, as the log holds them.
     pub(super) groups: BTreeMap<Arc<str>, GroupRecord>,
     pub(super) group_writes: VecDeque<GroupWrite>,
@@ -91,7 +93,7 @@ pub(super) struct GroupWrite {
 }
 
 /// What is to be said to whom, outside every lock.
-pub(super) type Answers = Vec<(PositionReply, Result<Offset, BrokerError>)>;
+pub(in crate::broker) type Answers = Vec<(PositionReply, Result<Offset, BrokerError>)>;
 
 impl Shard {
     /// Takes nothing: its partition is not there.
@@ -109,6 +111,11 @@ impl Shard {
         self.known(place).map(|position| position.offset)
     }
 
+    /// The position as everything entered so far will leave it, also what nobody has been told of yet.
+    pub(super) fn entered(&self, place: &Place) -> Option<&Position> {
+        self.known(place).into_iter().chain(self.asked.get(place)).max_by_key(|known| known.reach())
+    }
+
     /// The position that counts of those that are kept and claimed.
     fn known(&self, place: &Place) -> Option<&Position> {
         let kept = self.kept.get(place).map(|kept| &kept.position);
@@ -123,7 +130,7 @@ impl Shard {
             return vec![(commit.reply, Err(failure.clone()))];
         }
         let is_lazy = commit.level == AckLevel::None;
-        let resets = self.known(&commit.place).map_or(0, |known| known.resets);
+        let resets = self.entered(&commit.place).map_or(0, |known| known.resets);
         commit.position.resets = if commit.is_reset { resets.saturating_add(1) } else { resets };
         let kept = self.kept.get(&commit.place);
         let claimed = self.claims.get(&commit.place).map(|claim| &claim.position);
@@ -141,6 +148,7 @@ impl Shard {
             return vec![(commit.reply, Err(BrokerError::StorageFull))];
         }
         if !is_lazy {
+            self.ask(&commit);
             self.waiting.push_back(commit);
             return Vec::new();
         }
@@ -198,14 +206,40 @@ impl Shard {
         }
     }
 
-    /// Drops everything an owner keeps; the log hears of it with what is written next.
-    pub(super) fn drop_owner(&mut self, owner: &PositionOwner) {
-        let places: Vec<_> = self.kept.keys().filter(|place| place.owner == *owner).cloned().collect();
-        self.claims.retain(|place, _| place.owner != *owner);
+    /// Drops everything an owner keeps, and what is on its way to be kept; the log hears of it with what is written next.
+    pub(super) fn drop_owner(&mut self, owner: &PositionOwner) -> Answers {
+        let is_owners = |place: &Place| place.owner == *owner;
+        let mut places: BTreeSet<_> = self.kept.keys().filter(|place| is_owners(place)).cloned().collect();
+        self.claims.retain(|place, _| !is_owners(place));
+        self.asked.retain(|place, _| !is_owners(place));
+        let mut gone = Vec::new();
+        if let Some(flight) = &mut self.flight {
+            // The log will have them all the same.
+            places.extend(flight.places().filter(|place| is_owners(place)).cloned());
+            gone.extend(flight.take_out(is_owners));
+        }
+        gone.extend(take_of(&mut self.waiting, is_owners));
         for place in places {
             self.remove(&place);
             self.dropped.push_back(place);
         }
+        let unknown = GroupError::UnknownGroup { group: owner.id().to_string() };
+        gone.into_iter().map(|commit| (commit.reply, Err(unknown.clone().into()))).collect()
+    }
+
+    fn ask(&mut self, commit: &Waiting) {
+        let asked = self.asked.get(&commit.place);
+        if asked.is_none_or(|asked| asked.reach() < commit.position.reach()) {
+            self.asked.insert(commit.place.clone(), commit.position.clone());
+        }
+    }
+
+    /// Notes what is still asked for, where some of it was refused.
+    pub(super) fn ask_anew(&mut self) {
+        self.asked.clear();
+        let waiting = std::mem::take(&mut self.waiting);
+        waiting.iter().for_each(|commit| self.ask(commit));
+        self.waiting = waiting;
     }
 
     /// What is known of a group, also where it is not in the log yet.
@@ -302,11 +336,13 @@ impl Shard {
         }
         self.claims.retain(|place, _| place.topic_id != topic_id);
         self.due = self.gathered();
+        let is_of_topic = |place: &Place| place.topic_id == topic_id;
+        self.asked.retain(|place, _| !is_of_topic(place));
         let mut gone = Vec::new();
         if let Some(flight) = &mut self.flight {
-            gone.extend(flight.forget(topic_id));
+            gone.extend(flight.take_out(is_of_topic));
         }
-        gone.extend(take_of(&mut self.waiting, topic_id));
+        gone.extend(take_of(&mut self.waiting, is_of_topic));
         let unknown = BrokerError::UnknownTopic { topic: topic.clone() };
         gone.into_iter().map(|commit| (commit.reply, Err(unknown.clone()))).collect()
     }
@@ -317,6 +353,7 @@ impl Shard {
             self.failure = Some(failure.clone());
         }
         self.claims.clear();
+        self.asked.clear();
         self.dirty.clear();
         self.dropped.clear();
         (self.due, self.is_due_durably) = (0, false);
@@ -326,8 +363,8 @@ impl Shard {
     }
 }
 
-pub(super) fn take_of(waiting: &mut VecDeque<Waiting>, topic_id: TopicId) -> Vec<Waiting> {
-    let (gone, stay) = waiting.drain(..).partition(|commit| commit.place.topic_id == topic_id);
+pub(super) fn take_of(waiting: &mut VecDeque<Waiting>, is_meant: impl Fn(&Place) -> bool) -> Vec<Waiting> {
+    let (gone, stay) = waiting.drain(..).partition(|commit| is_meant(&commit.place));
     *waiting = stay;
     Vec::from(gone as VecDeque<Waiting>)
 }

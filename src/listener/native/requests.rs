@@ -10,7 +10,7 @@ use super::connection::Connection;
 use super::errors::Refusal;
 use super::keeping::Keeper;
 use super::subscription::{Delivery, Start, SubscriptionKey};
-use crate::broker::PositionKey;
+use crate::broker::{PositionKey, PositionOwner};
 use crate::protocol::native::{
     AckRequest, ErrorCode, PositionOf, Request, StartAt, SubscribeRequest, UnsubscribeRequest,
 };
@@ -98,11 +98,12 @@ impl Connection<'_> {
             }
             let handle = self.listener.topic(&topic).await?;
             let partition = handle.partition(index).map_err(|error| Refusal::from(&error))?;
-            let from = self.start_offset(&partition, start, keeper.as_ref().map(|keeper| &keeper.key)).await?;
+            // Who owns the partition comes first: nobody else moves the position from then on.
             if let Some(keeper) = &keeper {
                 let (broker, now) = (&self.listener.broker, self.listener.now());
                 keeper.check_reader(broker, now).map_err(|error| Refusal::from(&error))?;
             }
+            let from = self.start_offset(&partition, start, keeper.as_ref().map(|keeper| &keeper.key)).await?;
             Ok::<_, Refusal>((partition, from))
         };
         match begun.await {
@@ -161,7 +162,12 @@ impl Connection<'_> {
                         "wiber.start=committed needs a client_id or wiber.group, under which the position is kept";
                     return Err(Refusal::new(ErrorCode::InvalidProperty, text));
                 };
-                let kept = self.listener.broker.committed(position).unwrap_or(offsets.log_start());
+                let broker = &self.listener.broker;
+                let kept = match position.owner {
+                    PositionOwner::Client(_) => broker.committed(position),
+                    PositionOwner::Group(_) => broker.next_owner_start(position),
+                };
+                let kept = kept.unwrap_or(offsets.log_start());
                 if kept > offsets.high_watermark() {
                     let (kept, end) = (kept.get(), offsets.high_watermark().get());
                     let connection = self.outbox.connection().0;
