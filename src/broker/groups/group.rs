@@ -16,8 +16,8 @@ use std::sync::Arc;
 use super::assignment::{Interests, Placement, assign};
 use super::error::GroupError;
 use super::member::{Assigned, Assignment, Generation, Member, MemberDetails, MemberId, MemberSink};
-use super::selection::TopicsView;
-use crate::types::{PartitionIndex, Timestamp, TopicPartition};
+use super::selection::{SeenTopic, TopicsView};
+use crate::types::{PartitionIndex, Timestamp, TopicId, TopicPartition};
 
 /// Members of a group at most.
 pub const MEMBERS_MAX: usize = 1_000;
@@ -25,8 +25,9 @@ pub const MEMBERS_MAX: usize = 1_000;
 pub const GROUP_PARTITIONS_MAX: usize = 100_000;
 
 /// Who has a partition, and who is to have it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Share {
+    topic_id: TopicId,
     owner: Option<Owner>,
     target: Option<MemberId>,
 }
@@ -38,6 +39,10 @@ struct Owner {
 }
 
 impl Share {
+    fn new(topic_id: TopicId) -> Share {
+        Share { topic_id, owner: None, target: None }
+    }
+
     fn is_owned_by(&self, member: &MemberId) -> bool {
         self.owner.as_ref().is_some_and(|owner| owner.member == *member)
     }
@@ -142,11 +147,8 @@ impl Group {
     /// other one is returned, if it had it by now.
     fn reclaim(&mut self, member: &MemberId, claim: Assigned) -> Option<MemberId> {
         let Assigned { partition, since } = claim;
-        let exists = self.topics.get(&partition.topic).is_some_and(|count| partition.partition.0 < *count);
-        if !exists {
-            return None;
-        }
-        let share = self.shares.entry(partition).or_default();
+        let seen = self.topics.get(&partition.topic).filter(|seen| partition.partition.0 < seen.partitions)?;
+        let share = self.shares.entry(partition).or_insert(Share::new(seen.id));
         if share.owner.as_ref().is_some_and(|owner| owner.since >= since) {
             return None;
         }
@@ -249,6 +251,11 @@ impl Group {
         self.settle(None, now);
     }
 
+    /// Whether a partition is of the topic that the group knows under its name.
+    pub(super) fn is_of_topic(&self, partition: &TopicPartition, topic_id: TopicId) -> bool {
+        self.shares.get(partition).is_none_or(|share| share.topic_id == topic_id)
+    }
+
     /// Whether the member may commit: the partition is its own since that generation or earlier.
     pub(super) fn check_owner(
         &self,
@@ -335,7 +342,8 @@ impl Group {
         let mut has_changed = false;
         let topics = Arc::clone(&self.topics);
         self.shares.retain(|partition, share| {
-            let exists = topics.get(&partition.topic).is_some_and(|count| partition.partition.0 < *count);
+            let is_same = |seen: &SeenTopic| seen.id == share.topic_id && partition.partition.0 < seen.partitions;
+            let exists = topics.get(&partition.topic).is_some_and(is_same);
             // What is not wanted any more is still read by its owner until that has released it.
             let stays = exists && (wanted.contains(&partition.topic) || share.owner.is_some());
             if !stays {
@@ -345,13 +353,14 @@ impl Group {
             stays
         });
         for topic in wanted {
-            for index in 0..topics.get(topic).copied().unwrap_or(0) {
+            let Some(&SeenTopic { id, partitions }) = topics.get(topic) else { continue };
+            for index in 0..partitions {
                 if self.shares.len() >= GROUP_PARTITIONS_MAX {
                     return has_changed;
                 }
                 let partition = TopicPartition { topic: topic.clone(), partition: PartitionIndex(index) };
                 if let Entry::Vacant(vacant) = self.shares.entry(partition) {
-                    vacant.insert(Share::default());
+                    vacant.insert(Share::new(id));
                     has_changed = true;
                 }
             }

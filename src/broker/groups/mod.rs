@@ -42,10 +42,10 @@ pub(in crate::broker) use registry::Groups;
 use super::positions::{Answers, CLIENT_ID_BYTES_MAX, PositionKey, PositionOwner, PositionReply};
 use super::{Broker, BrokerError};
 use crate::replica::AckLevel;
-use crate::types::{Timestamp, TopicName, TopicPartition};
+use crate::types::{Timestamp, TopicId, TopicName, TopicPartition};
 use group::{Group, Joining};
 use registry::{Beginning, Coordinator, DueRecord};
-use selection::TopicsView;
+use selection::{SeenTopic, TopicsView};
 
 /// Time after which a position of a group with members is kept anew though it was not moved, in milliseconds.
 const CONFIRMED_AFTER_MS: i64 = 3_600_000;
@@ -238,17 +238,21 @@ impl Broker {
     /// # Errors
     /// [`GroupError::UnknownMember`], [`GroupError::Fenced`].
     pub fn check_group_reader(
-        &self,
+        self: &Arc<Self>,
         group: &Arc<str>,
         fence: &Fence,
         partition: &TopicPartition,
         now: Timestamp,
     ) -> Result<(), BrokerError> {
-        let checked = self.coordinator(group).change(group, |group| {
+        let topics = self.topics_view();
+        self.change_group(group, &fence.member, now, |group| {
             group.hear(&fence.member, now)?;
+            if topics.get(&partition.topic).is_some_and(|seen| !group.is_of_topic(partition, seen.id)) {
+                // Deleted and created anew since the group looked.
+                group.set_topics(&topics, now);
+            }
             group.check_reader(&fence.member, fence.generation, partition)
-        });
-        checked.map(|_| ()).map_err(|error| as_unknown_member(error, &fence.member).into())
+        })
     }
 
     /// Whether a partition is still the member's, who may be about to release it.
@@ -332,7 +336,7 @@ impl Broker {
     /// Locks the group whose position is to be committed, so that its owner stays who it is. `None` for a client's position.
     pub(in crate::broker) fn lock_for_commit(
         &self,
-        key: &PositionKey,
+        (key, topic_id): (&PositionKey, TopicId),
         fence: Option<&Fence>,
         now: Timestamp,
     ) -> Result<Option<MutexGuard<'_, Coordinator>>, BrokerError> {
@@ -345,6 +349,10 @@ impl Broker {
         let partition = TopicPartition { topic: key.topic.clone(), partition: key.partition };
         let checked = coordinator.change(group, |group| {
             group.hear(&fence.member, now)?;
+            if !group.is_of_topic(&partition, topic_id) {
+                // What it has read was of a topic that is gone.
+                return Err(GroupError::Fenced { member: fence.member.clone(), partition });
+            }
             group.check_owner(&fence.member, fence.generation, &partition)
         });
         checked.map_err(|error| as_unknown_member(error, &fence.member))?;
@@ -353,7 +361,7 @@ impl Broker {
 
     /// Does what time has made due in all groups. To be called about four times a second.
     pub(in crate::broker) fn step_groups(self: &Arc<Self>, now: Timestamp) {
-        let changed = self.groups.changed_topics(self.topic_counts());
+        let changed = self.groups.changed_topics(self.seen_topics());
         for mut coordinator in self.groups.coordinators() {
             let due = coordinator.step(changed.as_ref(), now);
             let answers: Vec<_> = due.into_iter().flat_map(|due| self.enter_record(Some(due), now)).collect();
@@ -390,15 +398,15 @@ impl Broker {
     }
 
     fn topics_view(&self) -> TopicsView {
-        self.groups.view(self.topic_counts())
+        self.groups.view(self.seen_topics())
     }
 
-    fn topic_counts(&self) -> BTreeMap<TopicName, u32> {
-        let counts = self.topics().into_iter().map(|handle| {
+    fn seen_topics(&self) -> BTreeMap<TopicName, SeenTopic> {
+        let seen = self.topics().into_iter().map(|handle| {
             let topic = handle.topic();
-            (topic.name.clone(), topic.partitions)
+            (topic.name.clone(), SeenTopic { id: topic.id, partitions: topic.partitions })
         });
-        counts.collect()
+        seen.collect()
     }
 }
 

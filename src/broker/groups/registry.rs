@@ -13,7 +13,7 @@ use super::error::GroupError;
 use super::group::Group;
 use super::kind::{GroupKind, GroupRecord};
 use super::member::Generation;
-use super::selection::TopicsView;
+use super::selection::{SeenTopic, TopicsView};
 use crate::types::{Timestamp, TopicName};
 
 /// Groups at most.
@@ -93,13 +93,13 @@ impl Groups {
     }
 
     /// The topics as they are now, which is where most groups have seen them.
-    pub(super) fn view(&self, topics: BTreeMap<TopicName, u32>) -> TopicsView {
+    pub(super) fn view(&self, topics: BTreeMap<TopicName, SeenTopic>) -> TopicsView {
         let known = self.topics.lock();
         if **known == topics { Arc::clone(&known) } else { Arc::new(topics) }
     }
 
     /// The topics, where they are others than when this was last asked: then every group is to see them.
-    pub(super) fn changed_topics(&self, topics: BTreeMap<TopicName, u32>) -> Option<TopicsView> {
+    pub(super) fn changed_topics(&self, topics: BTreeMap<TopicName, SeenTopic>) -> Option<TopicsView> {
         let mut known = self.topics.lock();
         if **known == topics {
             return None;

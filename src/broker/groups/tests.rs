@@ -27,7 +27,15 @@ fn of(topic: &str, index: u32) -> TopicPartition {
 }
 
 fn view(topics: &[(&str, u32)]) -> TopicsView {
-    Arc::new(topics.iter().map(|(name, count)| (TopicName::new(name).unwrap(), *count)).collect())
+    seen(1, topics)
+}
+
+/// The topics of a time: those of another are others.
+fn seen(time: u128, topics: &[(&str, u32)]) -> TopicsView {
+    let seen = |&(name, partitions): &(&str, u32)| {
+        (TopicName::new(name).unwrap(), SeenTopic { id: TopicId::new(Uuid::from_u128(time)), partitions })
+    };
+    Arc::new(topics.iter().map(seen).collect())
 }
 
 /// What each member was told, the newest last.
@@ -222,4 +230,20 @@ fn a_heartbeat_tells_what_could_not_be_told() {
     let told = rig.group.heartbeat(&id("a"), None, at(0)).unwrap().unwrap();
     assert_eq!(told.assigned.len(), 1);
     assert_eq!(rig.group.heartbeat(&id("a"), None, at(0)), Ok(None));
+}
+
+/// A topic was deleted and created anew between two looks of the group, which saw as many partitions as before: the owner of
+/// before could commit what it had read of the old topic, and the first records of the new one were read by nobody.
+#[test]
+fn a_topic_created_anew_is_another_one() {
+    let mut rig = Rig::new(&[("t", 2), ("u", 1)]);
+    rig.join("a", &["t", "u"], Vec::new());
+    rig.told();
+    let mut anew = BTreeMap::clone(&seen(2, &[("t", 2)]));
+    anew.extend(view(&[("u", 1)]).iter().map(|(name, seen)| (name.clone(), *seen)));
+    rig.group.set_topics(&Arc::new(anew), at(1));
+    assert_eq!(rig.told(), Rig::names(&["a"]));
+    let since: Vec<_> = rig.group.assignment(&id("a")).assigned.iter().map(|assigned| assigned.since.0).collect();
+    assert_eq!(since, [2, 2, 1], "the partitions of the other topic stay as they are");
+    assert!(rig.group.check_owner(&id("a"), Generation(1), &of("t", 0)).is_err());
 }

@@ -153,7 +153,10 @@ impl Broker {
             Ok((Place::new(&key, topic.topic().id), position))
         });
         // Under the group's lock nobody else becomes the owner: what is entered here is what the next one begins with.
-        let of_group = position.and_then(|position| Ok((position, self.lock_for_commit(&key, fence.as_ref(), now)?)));
+        let of_group = position.and_then(|(place, position)| {
+            let group = self.lock_for_commit((&key, place.topic_id), fence.as_ref(), now)?;
+            Ok(((place, position), group))
+        });
         match of_group {
             Ok(((place, position), group)) => {
                 let (slot, answers) = self.positions.enter(Waiting { place, position, level: ack, is_reset, reply });

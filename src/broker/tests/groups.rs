@@ -10,6 +10,7 @@ use crate::broker::groups::{
     MemberSink, TopicSelection,
 };
 use crate::disk::faulty::{OpKind, Rule};
+use crate::types::TopicPartition;
 
 const SESSION_MS: i64 = 10_000;
 
@@ -284,4 +285,24 @@ fn a_record_that_found_no_room_is_written_once_there_is_some() {
     again.broker.join_group(joining("g", "c", Vec::new()), at(200_000), reply);
     again.work();
     assert_eq!(taken(&joined).unwrap().assignment.assigned, [], "those with long sessions are still expected");
+}
+
+/// The same with a broker: before the group has looked, a commit and a subscription of the old topic's owner are refused.
+#[test]
+fn a_topic_created_anew_takes_no_commit_of_what_was_read_of_the_old_one() {
+    let rig = started();
+    let old = rig.join("g", "a").generation;
+    rig.delete("events");
+    rig.create("events", 2, 20);
+    (0..10).for_each(|_| rig.publish("events", 0, "x"));
+    let kept = rig.begin_member_commit("g", "a", old, 7);
+    rig.work();
+    assert!(matches!(taken(&kept), Err(BrokerError::Group(GroupError::Fenced { .. }))));
+    let events = TopicPartition { topic: name("events"), partition: PartitionIndex(0) };
+    let fence = |generation| Fence { member: MemberId::new("a"), generation };
+    let check = |generation| rig.broker.check_group_reader(&"g".into(), &fence(generation), &events, at(0));
+    assert!(matches!(check(old), Err(BrokerError::Group(GroupError::Fenced { .. }))));
+    let new = rig.broker.heartbeat_group(&"g".into(), &MemberId::new("a"), None, at(0)).unwrap().generation;
+    assert_eq!(check(new), Ok(()));
+    assert_eq!(rig.broker.next_owner_start(&position_of("g", 0)), None);
 }

@@ -49,7 +49,7 @@ impl Keeper {
     }
 
     /// Whether the member may begin to read.
-    pub(super) fn check_reader(&self, broker: &Broker, now: Timestamp) -> Result<(), BrokerError> {
+    pub(super) fn check_reader(&self, broker: &Arc<Broker>, now: Timestamp) -> Result<(), BrokerError> {
         match (&self.key.owner, &self.fence) {
             (PositionOwner::Group(group), Some(fence)) => {
                 broker.check_group_reader(group, fence, &self.partition(), now)
