@@ -16,8 +16,8 @@ use std::sync::Arc;
 use super::assignment::{Interests, Placement, assign};
 use super::error::GroupError;
 use super::member::{Assigned, Assignment, Generation, Member, MemberDetails, MemberId, MemberSink};
-use super::selection::{SeenTopic, TopicsView};
-use crate::types::{PartitionIndex, Timestamp, TopicId, TopicPartition};
+use super::selection::{SeenTopic, TopicSelection, TopicsView};
+use crate::types::{PartitionIndex, Timestamp, TopicId, TopicName, TopicPartition};
 
 /// Members of a group at most.
 pub const MEMBERS_MAX: usize = 1_000;
@@ -71,6 +71,8 @@ pub(super) struct Joining {
 #[derive(Debug)]
 pub(super) struct Group {
     members: BTreeMap<MemberId, Member>,
+    /// What it takes to remember the members, roughly.
+    bytes: usize,
     shares: BTreeMap<TopicPartition, Share>,
     generation: Generation,
     topics: TopicsView,
@@ -89,7 +91,7 @@ impl Group {
     /// A group without members. Every generation so far is below `generation`.
     pub(super) fn new(generation: Generation, topics: TopicsView, recovers_until: Option<Timestamp>) -> Group {
         let recovery = recovers_until.map(|until| Recovery { until, below: generation });
-        Group { members: BTreeMap::new(), shares: BTreeMap::new(), generation, topics, recovery }
+        Group { members: BTreeMap::new(), bytes: 0, shares: BTreeMap::new(), generation, topics, recovery }
     }
 
     pub(super) fn generation(&self) -> Generation {
@@ -98,6 +100,11 @@ impl Group {
 
     pub(super) fn members(&self) -> &BTreeMap<MemberId, Member> {
         &self.members
+    }
+
+    /// What it takes to remember the members, in bytes, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether some partition is not where it is to be.
@@ -127,7 +134,10 @@ impl Group {
             return Err(GroupError::TooManyMembers);
         }
         let member = Member { details, sink, heard_at: now, releasing_since: None, is_untold: false };
-        self.members.insert(id.clone(), member);
+        self.bytes += member.details.bytes();
+        if let Some(before) = self.members.insert(id.clone(), member) {
+            self.bytes -= before.details.bytes();
+        }
         if is_known {
             self.release_all_but(&id, &claims.iter().map(|claim| claim.partition.clone()).collect(), true);
         } else if let Some(Recovery { below, .. }) = self.recovery {
@@ -166,8 +176,7 @@ impl Group {
         now: Timestamp,
     ) -> Result<Option<Assignment>, GroupError> {
         self.hear(id, now)?;
-        if let Some(reads) = reads {
-            self.release_all_but(id, reads, false);
+        if reads.is_some_and(|reads| self.release_all_but(id, reads, false)) {
             self.settle(Some(id), now);
         }
         let member = self.members.get_mut(id).ok_or_else(|| GroupError::UnknownMember { member: id.clone() })?;
@@ -183,14 +192,17 @@ impl Group {
     }
 
     /// Frees what the member no longer reads. What it is to have may be on its way to it and stays, unless it has begun
-    /// anew and says itself what it has.
-    fn release_all_but(&mut self, id: &MemberId, reads: &BTreeSet<TopicPartition>, has_begun_anew: bool) {
+    /// anew and says itself what it has. Whether there was any.
+    fn release_all_but(&mut self, id: &MemberId, reads: &BTreeSet<TopicPartition>, has_begun_anew: bool) -> bool {
+        let mut has_released = false;
         for (partition, share) in &mut self.shares {
             let goes = has_begun_anew || share.target.as_ref() != Some(id);
             if goes && share.is_owned_by(id) && !reads.contains(partition) {
                 share.owner = None;
+                has_released = true;
             }
         }
+        has_released
     }
 
     /// A member goes.
@@ -203,9 +215,8 @@ impl Group {
     }
 
     fn remove(&mut self, id: &MemberId) -> bool {
-        if self.members.remove(id).is_none() {
-            return false;
-        }
+        let Some(member) = self.members.remove(id) else { return false };
+        self.bytes -= member.details.bytes();
         for share in self.shares.values_mut() {
             if share.is_owned_by(id) {
                 share.owner = None;
@@ -290,8 +301,7 @@ impl Group {
     fn settle(&mut self, answered: Option<&MemberId>, now: Timestamp) {
         let next = Generation(self.generation.0 + 1);
         let (mut has_changed, mut affected) = (false, BTreeSet::new());
-        let interests: Interests =
-            self.members.iter().map(|(id, member)| (id.clone(), member.details.topics.of(&self.topics))).collect();
+        let interests = self.interests();
         has_changed |= self.take_in(&interests, &mut affected);
         let targets = self.targets(&interests);
         for (partition, share) in &mut self.shares {
@@ -320,6 +330,17 @@ impl Group {
         self.assert_invariants();
     }
 
+    /// What members ask for. Most ask for the same, and looking that up once is enough.
+    fn interests(&self) -> Interests {
+        let mut known: BTreeMap<&TopicSelection, Arc<BTreeSet<TopicName>>> = BTreeMap::new();
+        let interests = self.members.iter().map(|(id, member)| {
+            let topics = &member.details.topics;
+            let interest = known.entry(topics).or_insert_with(|| Arc::new(topics.of(&self.topics)));
+            (id.clone(), Arc::clone(interest))
+        });
+        interests.collect()
+    }
+
     /// Where every partition is to be. While members are expected back nothing moves.
     fn targets(&self, interests: &Interests) -> BTreeMap<TopicPartition, MemberId> {
         let placement = |share: &Share| Placement {
@@ -338,7 +359,8 @@ impl Group {
 
     /// Takes in the partitions that somebody asks for, and drops those that are gone. Whether any came or went.
     fn take_in(&mut self, interests: &Interests, affected: &mut BTreeSet<MemberId>) -> bool {
-        let wanted: BTreeSet<_> = interests.values().flatten().collect();
+        let asked: BTreeSet<_> = interests.values().collect();
+        let wanted: BTreeSet<_> = asked.into_iter().flat_map(|topics| topics.iter()).collect();
         let mut has_changed = false;
         let topics = Arc::clone(&self.topics);
         self.shares.retain(|partition, share| {

@@ -34,7 +34,7 @@ pub use error::GroupError;
 pub use group::{GROUP_PARTITIONS_MAX, MEMBERS_MAX};
 pub use kind::{GroupKind, GroupRecord};
 pub use member::{Assigned, Assignment, Generation, MemberDetails, MemberId, MemberSink};
-pub use registry::GROUPS_MAX;
+pub use registry::{GROUPS_MAX, MEMBERS_BYTES_MAX};
 pub use selection::{SELECTION_ENTRIES_MAX, SelectionError, TopicSelection};
 
 pub(in crate::broker) use registry::Groups;
@@ -126,6 +126,10 @@ impl Broker {
         let topics = self.topics_view();
         let group = Arc::clone(&join.group);
         let mut coordinator = self.coordinator(&group);
+        if let Err(error) = coordinator.check_room(&join.details) {
+            drop(coordinator);
+            return reply(Err(error.into()));
+        }
         if let Some(beginning) = written.filter(|written| self.positions.group(&group) == Some(written.record)) {
             coordinator.begin(&group, beginning, &topics);
         }
@@ -151,7 +155,7 @@ impl Broker {
             Err(error) => reply(Err(error)),
         });
         let ack = self.default_ack();
-        let (slot, answers) = self.positions.enter_group(&group, beginning.record, ack, now, written);
+        let (slot, answers) = self.positions.enter_group(&group, Some(beginning.record), ack, now, written);
         drop(coordinator);
         self.positions.follow_up(slot, answers);
     }
@@ -293,7 +297,7 @@ impl Broker {
         // Written again where it is on its way: the answer must not come before it is safe.
         let record = GroupRecord { kind, generations: 0, session_ms: 0 };
         let written = PositionReply::new(move |written| reply(written.map(|_| ())));
-        let (slot, answers) = self.positions.enter_group(group, record, self.default_ack(), now, written);
+        let (slot, answers) = self.positions.enter_group(group, Some(record), self.default_ack(), now, written);
         drop(coordinator);
         self.positions.follow_up(slot, answers);
     }
@@ -371,6 +375,24 @@ impl Broker {
         for group in self.groups.unconfirmed(CONFIRMED_AFTER_MS, now) {
             self.positions.confirm(&PositionOwner::Group(group), now);
         }
+        if self.groups.is_expiry_due(CONFIRMED_AFTER_MS, now) {
+            self.forget_idle_groups(now);
+        }
+    }
+
+    /// Forgets groups without members and positions that nobody came back to: otherwise whoever invents a new name each
+    /// time would have used up the names for everybody one day.
+    fn forget_idle_groups(&self, now: Timestamp) {
+        for group in self.positions.idle_groups(now) {
+            let coordinator = self.coordinator(&group);
+            if coordinator.get(&group).is_some() {
+                continue;
+            }
+            let forgotten = PositionReply::new(|_| {});
+            let (slot, answers) = self.positions.enter_group(&group, None, AckLevel::Leader, now, forgotten);
+            drop(coordinator);
+            self.positions.follow_up(slot, answers);
+        }
     }
 
     /// Enters a group's record to be written. To be called under the group's lock, so that of two records the newer one is
@@ -384,7 +406,7 @@ impl Broker {
                 broker.coordinator(&of).write_again(&of);
             }
         });
-        Some(self.positions.enter_group(&group, record, AckLevel::Leader, now, written))
+        Some(self.positions.enter_group(&group, Some(record), AckLevel::Leader, now, written))
     }
 
     fn follow_up(&self, entered: impl IntoIterator<Item = (usize, Answers)>) {

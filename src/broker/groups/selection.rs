@@ -19,7 +19,7 @@ pub(in crate::broker) struct SeenTopic {
 }
 
 /// Topics that a member wants to read, also such as do not exist yet.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct TopicSelection {
     names: BTreeSet<TopicName>,
     patterns: BTreeSet<Box<str>>,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::codec::{encode_group, encode_group_key, encode_key, encode_value};
 use super::key::{Place, Position};
-use super::shard::{Answers, GroupWrite, Shard, Waiting, take_of};
+use super::shard::{Answers, GroupWrite, NotedGroup, Shard, Waiting, take_of};
 use crate::broker::BrokerError;
 use crate::record::{BatchBuilder, BuilderOptions, ProducedBatch};
 use crate::replica::AckLevel;
@@ -196,7 +196,7 @@ impl Shard {
         let mut answers: Answers = flight.waiting.into_iter().map(answer).collect();
         for GroupWrite { group, record, reply, .. } in flight.group_writes {
             match record {
-                Some(record) => self.groups.insert(group, record),
+                Some(record) => self.groups.insert(group, NotedGroup { record, written_at: self.now }),
                 None => self.groups.remove(&group),
             };
             answers.push((reply, Ok(end)));

@@ -128,17 +128,23 @@ impl Positions {
         self.slots().iter().flat_map(of_shard).collect()
     }
 
-    /// Where groups have been counted: how many there are.
+    /// How many groups there are at most: those on their way count as new ones.
     pub(in crate::broker) fn groups_count(&self) -> usize {
-        self.slots().iter().map(|slot| slot.shard.lock().groups.len()).sum()
+        self.slots().iter().map(|slot| slot.shard.lock().groups_count()).sum()
     }
 
-    /// Enters a group's record; what to do about it is for [`Positions::follow_up`], once no lock is held. The reply comes
+    /// Groups that keep no position, and of which nothing was written for as long as a position is kept that was not moved.
+    pub(in crate::broker) fn idle_groups(&self, now: Timestamp) -> Vec<Arc<str>> {
+        let before = now.plus_millis(self.limits.expiry_ms.saturating_neg());
+        self.slots().iter().flat_map(|slot| slot.shard.lock().idle_groups(before)).collect()
+    }
+
+    /// Enters a group's record, or that it is forgotten; what to do about it is for [`Positions::follow_up`], once no lock is held. The reply comes
     /// when the record has its level.
     pub(in crate::broker) fn enter_group(
         &self,
         group: &Arc<str>,
-        record: GroupRecord,
+        record: Option<GroupRecord>,
         level: AckLevel,
         now: Timestamp,
         reply: PositionReply,
@@ -147,7 +153,7 @@ impl Positions {
         let Some(Slot { shard, .. }) = self.slots().get(slot) else {
             return (slot, vec![(reply, Err(BrokerError::Overloaded))]);
         };
-        let write = GroupWrite { group: Arc::clone(group), record: Some(record), level, reply };
+        let write = GroupWrite { group: Arc::clone(group), record, level, reply };
         (slot, shard.lock().enter_group(write, now))
     }
 
@@ -285,7 +291,11 @@ impl Positions {
             let kept = shard.kept.iter().map(|(place, kept)| KeptPosition::new(place, &kept.position));
             let positions: Vec<_> = kept.collect();
             bytes += positions.iter().map(KeptPosition::bytes).sum::<usize>();
-            let groups = shard.groups.iter().map(|(id, record)| KeptGroup { group: id.to_string(), record: *record });
+            let groups = shard.groups.iter().map(|(id, noted)| KeptGroup {
+                group: id.to_string(),
+                record: noted.record,
+                time_ms: noted.written_at.millis(),
+            });
             let groups: Vec<_> = groups.collect();
             bytes += groups.len() * KEPT_GROUP_BYTES;
             if bytes <= SNAPSHOT_POSITIONS_BYTES_MAX {

@@ -15,6 +15,8 @@ use crate::types::{Offset, PartitionIndex, Timestamp, TopicId, TopicName};
 const GATHERED_MAX: usize = 65_536;
 /// Positions that expire in one step at most.
 const EXPIRED_PER_STEP_MAX: usize = 10_000;
+/// Groups that are forgotten at a time at most.
+const GROUPS_FORGOTTEN_MAX: usize = 10_000;
 /// Milliseconds between two writes of claims.
 pub(super) const CLAIMS_INTERVAL_MS: i64 = 100;
 
@@ -38,7 +40,7 @@ pub(super) struct Shard {
     /// Of commits that wait or are on their way, the one that reaches furthest at each place.
     pub(super) asked: BTreeMap<Place, Position>,
     /// Records of groups, as the log holds them.
-    pub(super) groups: BTreeMap<Arc<str>, GroupRecord>,
+    pub(super) groups: BTreeMap<Arc<str>, NotedGroup>,
     pub(super) group_writes: VecDeque<GroupWrite>,
     pub(super) flight: Option<Flight>,
     pub(super) now: Timestamp,
@@ -81,6 +83,13 @@ pub(in crate::broker) struct OwnedPosition {
     pub(in crate::broker) topic: TopicName,
     pub(in crate::broker) partition: PartitionIndex,
     pub(in crate::broker) offset: Offset,
+}
+
+/// A group's record, as the log holds it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NotedGroup {
+    pub(super) record: GroupRecord,
+    pub(super) written_at: Timestamp,
 }
 
 /// A group's record to be written; none forgets the group.
@@ -173,7 +182,8 @@ impl Shard {
     /// All groups, also those whose records are not in the log yet.
     pub(super) fn all_groups(&self) -> Vec<(Arc<str>, GroupRecord)> {
         let under_way = self.flight.iter().flat_map(Flight::group_writes).chain(&self.group_writes);
-        let mut groups = self.groups.clone();
+        let noted = self.groups.iter().map(|(group, noted)| (Arc::clone(group), noted.record));
+        let mut groups: BTreeMap<_, _> = noted.collect();
         for GroupWrite { group, record, .. } in under_way {
             match record {
                 Some(record) => groups.insert(Arc::clone(group), *record),
@@ -246,7 +256,25 @@ impl Shard {
     pub(super) fn group(&self, group: &str) -> Option<GroupRecord> {
         let under_way = self.flight.iter().flat_map(Flight::group_writes).chain(&self.group_writes);
         let newest = under_way.filter(|write| *write.group == *group).last();
-        newest.map_or_else(|| self.groups.get(group).copied(), |write| write.record)
+        newest.map_or_else(|| self.groups.get(group).map(|noted| noted.record), |write| write.record)
+    }
+
+    /// At most how many groups there are, with those on their way.
+    pub(super) fn groups_count(&self) -> usize {
+        let flying = self.flight.as_ref().map_or(0, |flight| flight.group_writes().count());
+        self.groups.len() + self.group_writes.len() + flying
+    }
+
+    /// Groups that nothing was written of since `before`, and that keep no position.
+    pub(super) fn idle_groups(&self, before: Timestamp) -> Vec<Arc<str>> {
+        let places = self.kept.keys().chain(self.claims.keys()).chain(self.asked.keys());
+        let owners = places.filter_map(|place| match &place.owner {
+            PositionOwner::Group(group) => Some(group),
+            PositionOwner::Client(_) => None,
+        });
+        let owners: BTreeSet<_> = owners.collect();
+        let idle = self.groups.iter().filter(|(group, noted)| noted.written_at <= before && !owners.contains(group));
+        idle.map(|(group, _)| Arc::clone(group)).take(GROUPS_FORGOTTEN_MAX).collect()
     }
 
     fn claim(&mut self, place: Place, position: Position) {

@@ -306,3 +306,42 @@ fn a_topic_created_anew_takes_no_commit_of_what_was_read_of_the_old_one() {
     assert_eq!(check(new), Ok(()));
     assert_eq!(rig.broker.next_owner_start(&position_of("g", 0)), None);
 }
+
+/// Records of groups stayed for ever. Who gives each run of a job a group of its own had used up all names one day, and then
+/// nobody could begin a group any more.
+#[test]
+fn a_group_that_keeps_nothing_is_forgotten_as_positions_are() {
+    let expiry_ms = options().positions.expiry_ms;
+    for has_restarted in [false, true] {
+        let mut rig = started();
+        for group in ["gone", "keeps", "lives"] {
+            rig.join(group, "a");
+        }
+        let generation = rig.join("keeps", "a").generation;
+        rig.leave("gone", "a");
+        rig.leave("keeps", "a");
+        rig.work();
+        if has_restarted {
+            rig.broker.snapshot_now(at(0)).unwrap();
+            rig = open(&rig.disk.power_cut(1));
+            rig.join("lives", "a");
+        }
+        let groups = |rig: &Rig| -> Vec<String> {
+            rig.broker.groups().iter().map(|summary| summary.group.to_string()).collect()
+        };
+        rig.broker.step_groups(at(expiry_ms - 1));
+        let (kept, reply) = slip();
+        rig.broker.commit(position_of("keeps", 0), offset(4), AckLevel::Durable, at(expiry_ms - 1), reply);
+        rig.work();
+        taken(&kept).unwrap();
+        // Whoever lives says so.
+        rig.broker.heartbeat_group(&"lives".into(), &MemberId::new("a"), None, at(5_000_000)).unwrap_err();
+        rig.join("lives", "a");
+        rig.broker.step_groups(at(expiry_ms * 5));
+        rig.work();
+        assert_eq!(groups(&rig), ["keeps", "lives"], "{has_restarted}");
+        let again = open(&rig.disk.fork().kill());
+        assert_eq!(groups(&again), ["keeps", "lives"], "{has_restarted}");
+        assert!(again.join("keeps", "b").generation > generation);
+    }
+}
