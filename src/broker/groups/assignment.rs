@@ -4,6 +4,7 @@
 //! as few partitions move as can be, and whoever has its due is left alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::member::MemberId;
 use crate::types::{TopicName, TopicPartition};
@@ -16,7 +17,7 @@ pub(super) struct Placement {
 }
 
 /// Members by the order in which they are preferred, each with the topics it asks for.
-pub(super) type Interests = BTreeMap<MemberId, BTreeSet<TopicName>>;
+pub(super) type Interests = BTreeMap<MemberId, Arc<BTreeSet<TopicName>>>;
 
 /// Finds a target for every partition; `None` where nobody asks for its topic.
 pub(super) fn assign(
@@ -161,7 +162,8 @@ mod tests {
     }
 
     fn interests(members: &[(usize, &[usize])]) -> Interests {
-        let one = |(number, topics): &(usize, &[usize])| (member(*number), topics.iter().map(|t| topic(*t)).collect());
+        let of = |topics: &[usize]| Arc::new(topics.iter().map(|t| topic(*t)).collect());
+        let one = |(number, topics): &(usize, &[usize])| (member(*number), of(topics));
         members.iter().map(one).collect()
     }
 
@@ -241,7 +243,7 @@ mod tests {
                 let everything: BTreeSet<usize> = (0..counts.len()).collect();
                 asked.iter().map(|(number, topics)| {
                     let topics = if is_equal { &everything } else { topics };
-                    (member(*number), topics.iter().map(|of| topic(*of)).collect())
+                    (member(*number), Arc::new(topics.iter().map(|of| topic(*of)).collect()))
                 }).collect()
             };
             let (before, after) = (to_interests(&before), to_interests(&after));

@@ -3,7 +3,7 @@
 use super::group::MEMBERS_MAX;
 use super::kind::GroupKind;
 use super::member::MemberId;
-use super::registry::GROUPS_MAX;
+use super::registry::{GROUPS_MAX, MEMBERS_BYTES_MAX};
 use crate::types::TopicPartition;
 
 /// Why a group refuses a request.
@@ -52,6 +52,9 @@ pub enum GroupError {
     /// A group has as many members as it may.
     #[error("a group has at most {MEMBERS_MAX} members")]
     TooManyMembers,
+    /// All members together say as much of themselves as they may.
+    #[error("the members of all groups take {MEMBERS_BYTES_MAX} bytes")]
+    TooMuchOfMembers,
     /// There are as many groups as there may be.
     #[error("there are {GROUPS_MAX} groups; delete some")]
     TooManyGroups,

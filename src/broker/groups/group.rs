@@ -16,8 +16,8 @@ use std::sync::Arc;
 use super::assignment::{Interests, Placement, assign};
 use super::error::GroupError;
 use super::member::{Assigned, Assignment, Generation, Member, MemberDetails, MemberId, MemberSink};
-use super::selection::TopicsView;
-use crate::types::{PartitionIndex, Timestamp, TopicPartition};
+use super::selection::{SeenTopic, TopicSelection, TopicsView};
+use crate::types::{PartitionIndex, Timestamp, TopicId, TopicName, TopicPartition};
 
 /// Members of a group at most.
 pub const MEMBERS_MAX: usize = 1_000;
@@ -25,8 +25,9 @@ pub const MEMBERS_MAX: usize = 1_000;
 pub const GROUP_PARTITIONS_MAX: usize = 100_000;
 
 /// Who has a partition, and who is to have it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Share {
+    topic_id: TopicId,
     owner: Option<Owner>,
     target: Option<MemberId>,
 }
@@ -38,6 +39,10 @@ struct Owner {
 }
 
 impl Share {
+    fn new(topic_id: TopicId) -> Share {
+        Share { topic_id, owner: None, target: None }
+    }
+
     fn is_owned_by(&self, member: &MemberId) -> bool {
         self.owner.as_ref().is_some_and(|owner| owner.member == *member)
     }
@@ -67,6 +72,8 @@ pub(super) struct Joining {
 pub(super) struct Group {
     /// Boxed: most groups are small, and the map has room for many.
     members: BTreeMap<MemberId, Box<Member>>,
+    /// What it takes to remember the members, roughly.
+    bytes: usize,
     shares: BTreeMap<TopicPartition, Share>,
     generation: Generation,
     topics: TopicsView,
@@ -85,7 +92,7 @@ impl Group {
     /// A group without members. Every generation so far is below `generation`.
     pub(super) fn new(generation: Generation, topics: TopicsView, recovers_until: Option<Timestamp>) -> Group {
         let recovery = recovers_until.map(|until| Recovery { until, below: generation });
-        Group { members: BTreeMap::new(), shares: BTreeMap::new(), generation, topics, recovery }
+        Group { members: BTreeMap::new(), bytes: 0, shares: BTreeMap::new(), generation, topics, recovery }
     }
 
     pub(super) fn generation(&self) -> Generation {
@@ -94,6 +101,11 @@ impl Group {
 
     pub(super) fn members(&self) -> &BTreeMap<MemberId, Box<Member>> {
         &self.members
+    }
+
+    /// What it takes to remember the members, in bytes, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Whether some partition is not where it is to be.
@@ -123,7 +135,10 @@ impl Group {
             return Err(GroupError::TooManyMembers);
         }
         let member = Member { details, sink, heard_at: now, releasing_since: None, is_untold: false };
-        self.members.insert(id.clone(), Box::new(member));
+        self.bytes += member.details.bytes();
+        if let Some(before) = self.members.insert(id.clone(), Box::new(member)) {
+            self.bytes -= before.details.bytes();
+        }
         if is_known {
             self.release_all_but(&id, &claims.iter().map(|claim| claim.partition.clone()).collect(), true);
         } else if let Some(Recovery { below, .. }) = self.recovery {
@@ -143,11 +158,8 @@ impl Group {
     /// other one is returned, if it had it by now.
     fn reclaim(&mut self, member: &MemberId, claim: Assigned) -> Option<MemberId> {
         let Assigned { partition, since } = claim;
-        let exists = self.topics.get(&partition.topic).is_some_and(|count| partition.partition.0 < *count);
-        if !exists {
-            return None;
-        }
-        let share = self.shares.entry(partition).or_default();
+        let seen = self.topics.get(&partition.topic).filter(|seen| partition.partition.0 < seen.partitions)?;
+        let share = self.shares.entry(partition).or_insert(Share::new(seen.id));
         if share.owner.as_ref().is_some_and(|owner| owner.since >= since) {
             return None;
         }
@@ -165,11 +177,9 @@ impl Group {
         now: Timestamp,
     ) -> Result<Option<Assignment>, GroupError> {
         self.hear(id, now)?;
-        if let Some(reads) = reads {
-            // Where everything is to be has not changed: only what was freed goes on.
-            if self.release_all_but(id, reads, false) {
-                self.pass_on(Some(id), now);
-            }
+        // Where everything is to be has not changed: only what was freed goes on.
+        if reads.is_some_and(|reads| self.release_all_but(id, reads, false)) {
+            self.pass_on(Some(id), now);
         }
         let member = self.members.get_mut(id).ok_or_else(|| GroupError::UnknownMember { member: id.clone() })?;
         let is_untold = std::mem::take(&mut member.is_untold);
@@ -207,9 +217,8 @@ impl Group {
     }
 
     fn remove(&mut self, id: &MemberId) -> bool {
-        if self.members.remove(id).is_none() {
-            return false;
-        }
+        let Some(member) = self.members.remove(id) else { return false };
+        self.bytes -= member.details.bytes();
         for share in self.shares.values_mut() {
             if share.is_owned_by(id) {
                 share.owner = None;
@@ -255,6 +264,11 @@ impl Group {
         self.settle(None, now);
     }
 
+    /// Whether a partition is of the topic that the group knows under its name.
+    pub(super) fn is_of_topic(&self, partition: &TopicPartition, topic_id: TopicId) -> bool {
+        self.shares.get(partition).is_none_or(|share| share.topic_id == topic_id)
+    }
+
     /// Whether the member may commit: the partition is its own since that generation or earlier.
     pub(super) fn check_owner(
         &self,
@@ -288,8 +302,7 @@ impl Group {
     /// Finds new targets, gives what is free to them, and tells whoever is affected, but for the one who is answered.
     fn settle(&mut self, answered: Option<&MemberId>, now: Timestamp) {
         let mut affected = BTreeSet::new();
-        let interests: Interests =
-            self.members.iter().map(|(id, member)| (id.clone(), member.details.topics.of(&self.topics))).collect();
+        let interests = self.interests();
         let mut has_changed = self.take_in(&interests, &mut affected);
         let targets = self.targets(&interests);
         for (partition, share) in &mut self.shares {
@@ -340,6 +353,17 @@ impl Group {
         self.assert_invariants();
     }
 
+    /// What members ask for. Most ask for the same, and looking that up once is enough.
+    fn interests(&self) -> Interests {
+        let mut known: BTreeMap<&TopicSelection, Arc<BTreeSet<TopicName>>> = BTreeMap::new();
+        let interests = self.members.iter().map(|(id, member)| {
+            let topics = &member.details.topics;
+            let interest = known.entry(topics).or_insert_with(|| Arc::new(topics.of(&self.topics)));
+            (id.clone(), Arc::clone(interest))
+        });
+        interests.collect()
+    }
+
     /// Where every partition is to be. While members are expected back nothing moves.
     fn targets(&self, interests: &Interests) -> BTreeMap<TopicPartition, MemberId> {
         let placement = |share: &Share| Placement {
@@ -358,11 +382,13 @@ impl Group {
 
     /// Takes in the partitions that somebody asks for, and drops those that are gone. Whether any came or went.
     fn take_in(&mut self, interests: &Interests, affected: &mut BTreeSet<MemberId>) -> bool {
-        let wanted: BTreeSet<_> = interests.values().flatten().collect();
+        let asked: BTreeSet<_> = interests.values().collect();
+        let wanted: BTreeSet<_> = asked.into_iter().flat_map(|topics| topics.iter()).collect();
         let mut has_changed = false;
         let topics = Arc::clone(&self.topics);
         self.shares.retain(|partition, share| {
-            let exists = topics.get(&partition.topic).is_some_and(|count| partition.partition.0 < *count);
+            let is_same = |seen: &SeenTopic| seen.id == share.topic_id && partition.partition.0 < seen.partitions;
+            let exists = topics.get(&partition.topic).is_some_and(is_same);
             // What is not wanted any more is still read by its owner until that has released it.
             let stays = exists && (wanted.contains(&partition.topic) || share.owner.is_some());
             if !stays {
@@ -372,13 +398,14 @@ impl Group {
             stays
         });
         for topic in wanted {
-            for index in 0..topics.get(topic).copied().unwrap_or(0) {
+            let Some(&SeenTopic { id, partitions }) = topics.get(topic) else { continue };
+            for index in 0..partitions {
                 if self.shares.len() >= GROUP_PARTITIONS_MAX {
                     return has_changed;
                 }
                 let partition = TopicPartition { topic: topic.clone(), partition: PartitionIndex(index) };
                 if let Entry::Vacant(vacant) = self.shares.entry(partition) {
-                    vacant.insert(Share::default());
+                    vacant.insert(Share::new(id));
                     has_changed = true;
                 }
             }

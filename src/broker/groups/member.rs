@@ -95,6 +95,20 @@ pub struct MemberDetails {
     pub rebalance_timeout_ms: i64,
 }
 
+impl MemberDetails {
+    /// What it takes to remember them, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        MEMBER_BYTES
+            + self.client_id.len()
+            + self.topics.entries().map(|entry| entry.len() + ENTRY_BYTES).sum::<usize>()
+    }
+}
+
+/// Bytes of a member without what it says of itself, roughly.
+const MEMBER_BYTES: usize = 600;
+/// Bytes of an entry of its selection beside the name, roughly.
+const ENTRY_BYTES: usize = 64;
+
 /// A member as the group knows it.
 #[derive(Debug)]
 pub(super) struct Member {

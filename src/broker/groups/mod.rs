@@ -36,18 +36,18 @@ pub use group::{GROUP_PARTITIONS_MAX, MEMBERS_MAX};
 pub use kind::{GroupKind, GroupRecord};
 pub use member::{Assigned, Assignment, Generation, MemberDetails, MemberId, MemberSink};
 pub use presence::GroupPresence;
-pub use registry::GROUPS_MAX;
+pub use registry::{GROUPS_MAX, MEMBERS_BYTES_MAX};
 pub use selection::{SELECTION_ENTRIES_MAX, SelectionError, TopicSelection};
 
 pub(in crate::broker) use registry::Groups;
 
-use super::positions::{CLIENT_ID_BYTES_MAX, PositionKey, PositionOwner, PositionReply};
+use super::positions::{Answers, CLIENT_ID_BYTES_MAX, PositionKey, PositionOwner, PositionReply};
 use super::{Broker, BrokerError};
 use crate::replica::AckLevel;
-use crate::types::{Timestamp, TopicName, TopicPartition};
-use group::Joining;
+use crate::types::{Timestamp, TopicId, TopicName, TopicPartition};
+use group::{Group, Joining};
 use registry::{Beginning, Coordinator, DueRecord};
-use selection::TopicsView;
+use selection::{SeenTopic, TopicsView};
 
 /// Time after which a position of a group with members is kept anew though it was not moved, in milliseconds.
 const CONFIRMED_AFTER_MS: i64 = 3_600_000;
@@ -108,21 +108,58 @@ impl Broker {
         now: Timestamp,
         reply: impl FnOnce(Result<Joined, BrokerError>) + Send + 'static,
     ) {
-        if let Err(error) = check_group_id(&join.group) {
-            return reply(Err(error));
+        match check_group_id(&join.group) {
+            Ok(()) => self.join_or_begin(join, None, now, reply),
+            Err(error) => reply(Err(error)),
         }
-        if self.coordinator(&join.group).get(&join.group).is_some() {
-            return reply(self.joined(join, None, now));
+    }
+
+    /// Takes a member into a group that has some, or lets it begin with it where its record is `written` for that.
+    ///
+    /// Members may have come and gone since the record was written, and the group may have been deleted. Then it says
+    /// nothing any more: the group begins anew with a new one.
+    fn join_or_begin(
+        self: &Arc<Self>,
+        join: JoinGroup,
+        written: Option<Beginning>,
+        now: Timestamp,
+        reply: impl FnOnce(Result<Joined, BrokerError>) + Send + 'static,
+    ) {
+        let topics = self.topics_view();
+        let group = Arc::clone(&join.group);
+        let mut coordinator = self.coordinator(&group);
+        if let Err(error) = coordinator.check_room(&join.details) {
+            drop(coordinator);
+            return reply(Err(error.into()));
+        }
+        if let Some(beginning) = written.filter(|written| self.positions.group(&group) == Some(written.record)) {
+            coordinator.begin(&group, beginning, &topics);
+        }
+        if coordinator.get(&group).is_some() {
+            let (joined, answers) = match self.joined(&mut coordinator, join, &topics, now) {
+                Ok((joined, due)) => (Ok(joined), self.enter_record(due, now)),
+                Err(error) => (Err(error.into()), None),
+            };
+            drop(coordinator);
+            self.follow_up(answers);
+            return reply(joined);
         }
         let beginning = match self.beginning(&join, now) {
             Ok(beginning) => beginning,
-            Err(error) => return reply(Err(error.into())),
+            Err(error) => {
+                drop(coordinator);
+                return reply(Err(error.into()));
+            }
         };
-        let (broker, group) = (Arc::clone(self), Arc::clone(&join.group));
-        let written = PositionReply::new(move |written| {
-            reply(written.and_then(|_| broker.joined(join, Some(beginning), now)));
+        let broker = Arc::clone(self);
+        let written = PositionReply::new(move |written| match written {
+            Ok(_) => broker.join_or_begin(join, Some(beginning), now, reply),
+            Err(error) => reply(Err(error)),
         });
-        self.positions.write_group(&group, Some(beginning.record), self.default_ack(), now, written);
+        let ack = self.default_ack();
+        let (slot, answers) = self.positions.enter_group(&group, Some(beginning.record), ack, now, written);
+        drop(coordinator);
+        self.positions.follow_up(slot, answers);
     }
 
     fn beginning(&self, join: &JoinGroup, now: Timestamp) -> Result<Beginning, GroupError> {
@@ -138,28 +175,22 @@ impl Broker {
     }
 
     fn joined(
-        self: &Arc<Self>,
+        &self,
+        coordinator: &mut Coordinator,
         join: JoinGroup,
-        beginning: Option<Beginning>,
+        topics: &TopicsView,
         now: Timestamp,
-    ) -> Result<Joined, BrokerError> {
+    ) -> Result<(Joined, Option<DueRecord>), GroupError> {
         let JoinGroup { group, member, fresh_id, details, claims, sink } = join;
         let member = member.unwrap_or_else(|| MemberId::fresh(fresh_id));
-        let topics = self.topics_view();
         let joining = Joining { member: member.clone(), details, claims, sink };
-        let joined = {
-            let mut coordinator = self.coordinator(&group);
-            if let Some(beginning) = beginning {
-                coordinator.begin(&group, beginning, &topics);
-            }
-            coordinator.change(&group, |group| {
-                group.see_topics(&topics);
-                group.join(joining, now)
-            })
-        };
-        let (assignment, due) = joined?;
-        self.write_records(due, now);
-        Ok(Joined { member, assignment })
+        // Writing the group's record may have taken longer than the member may be silent.
+        let now = coordinator.latest(now);
+        let (assignment, due) = coordinator.change(&group, |group| {
+            group.see_topics(topics);
+            group.join(joining, now)
+        })?;
+        Ok((Joined { member, assignment }, due))
     }
 
     /// Hears from a member. `reads` is everything it still reads, where it says so.
@@ -173,13 +204,10 @@ impl Broker {
         reads: Option<&BTreeSet<TopicPartition>>,
         now: Timestamp,
     ) -> Result<Heard, BrokerError> {
-        let heard = self.coordinator(group).change(group, |group| {
+        self.change_group(group, member, now, |group| {
             let assignment = group.heartbeat(member, reads, now)?;
             Ok(Heard { generation: group.generation(), assignment })
-        });
-        let (heard, due) = heard.map_err(|error| as_unknown_member(error, member))?;
-        self.write_records(due, now);
-        Ok(heard)
+        })
     }
 
     /// A member goes; what it had goes to the others at once.
@@ -192,10 +220,23 @@ impl Broker {
         member: &MemberId,
         now: Timestamp,
     ) -> Result<(), BrokerError> {
-        let left = self.coordinator(group).change(group, |group| group.leave(member, now));
-        let ((), due) = left.map_err(|error| as_unknown_member(error, member))?;
-        self.write_records(due, now);
-        Ok(())
+        self.change_group(group, member, now, |group| group.leave(member, now))
+    }
+
+    fn change_group<R>(
+        self: &Arc<Self>,
+        group: &Arc<str>,
+        member: &MemberId,
+        now: Timestamp,
+        change: impl FnOnce(&mut Group) -> Result<R, GroupError>,
+    ) -> Result<R, BrokerError> {
+        let mut coordinator = self.coordinator(group);
+        let changed = coordinator.change(group, change);
+        let (result, due) = changed.map_err(|error| as_unknown_member(error, member))?;
+        let answers = self.enter_record(due, now);
+        drop(coordinator);
+        self.follow_up(answers);
+        Ok(result)
     }
 
     /// Whether a member may begin to read a partition. Counts as a sign of life.
@@ -203,17 +244,21 @@ impl Broker {
     /// # Errors
     /// [`GroupError::UnknownMember`], [`GroupError::Fenced`].
     pub fn check_group_reader(
-        &self,
+        self: &Arc<Self>,
         group: &Arc<str>,
         fence: &Fence,
         partition: &TopicPartition,
         now: Timestamp,
     ) -> Result<(), BrokerError> {
-        let checked = self.coordinator(group).change(group, |group| {
+        let topics = self.topics_view();
+        self.change_group(group, &fence.member, now, |group| {
             group.hear(&fence.member, now)?;
+            if topics.get(&partition.topic).is_some_and(|seen| !group.is_of_topic(partition, seen.id)) {
+                // Deleted and created anew since the group looked.
+                group.set_topics(&topics, now);
+            }
             group.check_reader(&fence.member, fence.generation, partition)
-        });
-        checked.map(|_| ()).map_err(|error| as_unknown_member(error, &fence.member).into())
+        })
     }
 
     /// Whether a partition is still the member's, who may be about to release it.
@@ -238,20 +283,25 @@ impl Broker {
         if let Err(error) = check_group_id(group) {
             return reply(Err(error));
         }
-        match self.positions.group(group) {
+        // Under this lock nobody else makes it one of yet another kind.
+        let coordinator = self.coordinator(group);
+        let refused = match self.positions.group(group) {
             Some(GroupRecord { kind: found, .. }) if found != kind => {
-                let error = GroupError::Kind { group: group.to_string(), found, wanted: kind };
-                return reply(Err(error.into()));
+                Some(GroupError::Kind { group: group.to_string(), found, wanted: kind })
             }
-            None if self.positions.groups_count() >= GROUPS_MAX => {
-                return reply(Err(GroupError::TooManyGroups.into()));
-            }
-            _ => {}
+            None if self.positions.groups_count() >= GROUPS_MAX => Some(GroupError::TooManyGroups),
+            _ => None,
+        };
+        if let Some(error) = refused {
+            drop(coordinator);
+            return reply(Err(error.into()));
         }
         // Written again where it is on its way: the answer must not come before it is safe.
         let record = GroupRecord { kind, generations: 0, session_ms: 0 };
         let written = PositionReply::new(move |written| reply(written.map(|_| ())));
-        self.positions.write_group(group, Some(record), self.default_ack(), now, written);
+        let (slot, answers) = self.positions.enter_group(group, Some(record), self.default_ack(), now, written);
+        drop(coordinator);
+        self.positions.follow_up(slot, answers);
     }
 
     /// Forgets a group without members, and all its positions.
@@ -263,11 +313,16 @@ impl Broker {
         now: Timestamp,
         reply: impl FnOnce(Result<(), BrokerError>) + Send + 'static,
     ) {
-        if let Err(error) = self.check_deletable(group) {
+        // Under this lock nobody joins: who does later finds no group.
+        let coordinator = self.coordinator(group);
+        if let Err(error) = self.check_deletable(&coordinator, group) {
+            drop(coordinator);
             return reply(Err(error.into()));
         }
         let written = PositionReply::new(move |written| reply(written.map(|_| ())));
-        self.positions.delete_group(group, now, written);
+        let (slot, answers) = self.positions.enter_deletion(group, now, written);
+        drop(coordinator);
+        self.positions.follow_up(slot, answers);
     }
 
     /// Whether nobody belongs to a group: its positions may be set anew.
@@ -275,19 +330,19 @@ impl Broker {
     /// # Errors
     /// [`GroupError::NotEmpty`].
     pub fn check_group_empty(&self, group: &Arc<str>) -> Result<(), BrokerError> {
-        self.check_unused(group).map_err(BrokerError::from)
+        self.check_unused(&self.coordinator(group), group).map_err(BrokerError::from)
     }
 
-    fn check_unused(&self, group: &Arc<str>) -> Result<(), GroupError> {
+    fn check_unused(&self, coordinator: &Coordinator, group: &Arc<str>) -> Result<(), GroupError> {
         let members = self.groups.present().count(group);
         if members > 0 {
             return Err(GroupError::NotEmpty { group: group.to_string(), members });
         }
-        self.check_empty(&self.coordinator(group), group)
+        self.check_empty(coordinator, group)
     }
 
-    fn check_deletable(&self, group: &Arc<str>) -> Result<(), GroupError> {
-        self.check_unused(group)?;
+    fn check_deletable(&self, coordinator: &Coordinator, group: &Arc<str>) -> Result<(), GroupError> {
+        self.check_unused(coordinator, group)?;
         let owner = PositionOwner::Group(Arc::clone(group));
         if self.positions.group(group).is_none() && self.positions.of_owner(&owner).is_empty() {
             return Err(GroupError::UnknownGroup { group: group.to_string() });
@@ -303,7 +358,7 @@ impl Broker {
     /// Locks the group whose position is to be committed, so that its owner stays who it is. `None` for a client's position.
     pub(in crate::broker) fn lock_for_commit(
         &self,
-        key: &PositionKey,
+        (key, topic_id): (&PositionKey, TopicId),
         fence: Option<&Fence>,
         now: Timestamp,
     ) -> Result<Option<MutexGuard<'_, Coordinator>>, BrokerError> {
@@ -316,6 +371,10 @@ impl Broker {
         let partition = TopicPartition { topic: key.topic.clone(), partition: key.partition };
         let checked = coordinator.change(group, |group| {
             group.hear(&fence.member, now)?;
+            if !group.is_of_topic(&partition, topic_id) {
+                // What it has read was of a topic that is gone.
+                return Err(GroupError::Fenced { member: fence.member.clone(), partition });
+            }
             group.check_owner(&fence.member, fence.generation, &partition)
         });
         checked.map_err(|error| as_unknown_member(error, &fence.member))?;
@@ -324,21 +383,53 @@ impl Broker {
 
     /// Does what time has made due in all groups. To be called about four times a second.
     pub(in crate::broker) fn step_groups(self: &Arc<Self>, now: Timestamp) {
-        let changed = self.groups.changed_topics(self.topic_counts());
-        let mut due = Vec::new();
+        let changed = self.groups.changed_topics(self.seen_topics());
         for mut coordinator in self.groups.coordinators() {
-            due.extend(coordinator.step(changed.as_ref(), now));
+            let due = coordinator.step(changed.as_ref(), now);
+            let answers: Vec<_> = due.into_iter().flat_map(|due| self.enter_record(Some(due), now)).collect();
+            drop(coordinator);
+            self.follow_up(answers);
         }
-        self.write_records(due, now);
         for group in self.groups.unconfirmed(CONFIRMED_AFTER_MS, now) {
             self.positions.confirm(&PositionOwner::Group(group), now);
         }
+        if self.groups.is_expiry_due(CONFIRMED_AFTER_MS, now) {
+            self.forget_idle_groups(now);
+        }
     }
 
-    fn write_records(self: &Arc<Self>, due: impl IntoIterator<Item = DueRecord>, now: Timestamp) {
-        for (group, record) in due {
-            let written = PositionReply::new(|_| {});
-            self.positions.write_group(&group, Some(record), AckLevel::Leader, now, written);
+    /// Forgets groups without members and positions that nobody came back to: otherwise whoever invents a new name each
+    /// time would have used up the names for everybody one day.
+    fn forget_idle_groups(&self, now: Timestamp) {
+        for group in self.positions.idle_groups(now) {
+            let coordinator = self.coordinator(&group);
+            if coordinator.get(&group).is_some() {
+                continue;
+            }
+            let forgotten = PositionReply::new(|_| {});
+            let (slot, answers) = self.positions.enter_group(&group, None, AckLevel::Leader, now, forgotten);
+            drop(coordinator);
+            self.positions.follow_up(slot, answers);
+        }
+    }
+
+    /// Enters a group's record to be written. To be called under the group's lock, so that of two records the newer one is
+    /// the later; what follows is done without it.
+    fn enter_record(self: &Arc<Self>, due: Option<DueRecord>, now: Timestamp) -> Option<(usize, Answers)> {
+        let (group, record) = due?;
+        let (broker, of) = (Arc::clone(self), Arc::clone(&group));
+        let written = PositionReply::new(move |written| {
+            // A failed log takes no more before the next start; anything else may pass.
+            if written.is_err_and(|error| !matches!(error, BrokerError::StorageFailed(_))) {
+                broker.coordinator(&of).write_again(&of);
+            }
+        });
+        Some(self.positions.enter_group(&group, Some(record), AckLevel::Leader, now, written))
+    }
+
+    fn follow_up(&self, entered: impl IntoIterator<Item = (usize, Answers)>) {
+        for (slot, answers) in entered {
+            self.positions.follow_up(slot, answers);
         }
     }
 
@@ -347,15 +438,15 @@ impl Broker {
     }
 
     fn topics_view(&self) -> TopicsView {
-        self.groups.view(self.topic_counts())
+        self.groups.view(self.seen_topics())
     }
 
-    fn topic_counts(&self) -> BTreeMap<TopicName, u32> {
-        let counts = self.topics().into_iter().map(|handle| {
+    fn seen_topics(&self) -> BTreeMap<TopicName, SeenTopic> {
+        let seen = self.topics().into_iter().map(|handle| {
             let topic = handle.topic();
-            (topic.name.clone(), topic.partitions)
+            (topic.name.clone(), SeenTopic { id: topic.id, partitions: topic.partitions })
         });
-        counts.collect()
+        seen.collect()
     }
 }
 

@@ -6,19 +6,23 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
 use super::error::GroupError;
 use super::group::Group;
 use super::kind::{GroupKind, GroupRecord};
-use super::member::Generation;
+use super::member::{Generation, MemberDetails};
 use super::presence::Present;
-use super::selection::TopicsView;
+use super::selection::{SeenTopic, TopicsView};
 use crate::types::{Timestamp, TopicName};
 
 /// Groups at most.
 pub const GROUPS_MAX: usize = 100_000;
+/// Bytes that the members of all groups take at most, roughly. One that joined is remembered for its session, whatever
+/// becomes of its connection.
+pub const MEMBERS_BYTES_MAX: usize = 256 << 20;
 /// Generations that are noted in the log as given out before they are.
 const GENERATIONS_AHEAD: u64 = 10_000;
 /// A broker that was not heard of for so long, in milliseconds, was stopped: its members are not to blame.
@@ -30,6 +34,8 @@ pub(in crate::broker) struct Groups {
     coordinators: Vec<Mutex<Coordinator>>,
     present: Present,
     topics: Mutex<TopicsView>,
+    /// When idle groups were last looked for.
+    expired_at: Mutex<Option<Timestamp>>,
     /// When the broker was started.
     started_at: Timestamp,
 }
@@ -38,6 +44,8 @@ pub(in crate::broker) struct Groups {
 #[derive(Debug, Default)]
 pub(in crate::broker) struct Coordinator {
     groups: BTreeMap<Arc<str>, Live>,
+    /// Bytes of the members of all groups, also those of other coordinators.
+    pub(super) members_bytes: Arc<AtomicUsize>,
     stepped_at: Option<Timestamp>,
 }
 
@@ -46,6 +54,8 @@ pub(in crate::broker) struct Coordinator {
 pub(super) struct Live {
     pub(super) group: Group,
     pub(super) record: GroupRecord,
+    /// Whether writing the record failed.
+    is_unwritten: bool,
     /// When its positions were kept from expiring.
     confirmed_at: Option<Timestamp>,
 }
@@ -57,7 +67,7 @@ impl Live {
         let generation = self.group.generation().0;
         let is_short = self.record.generations < generation + GENERATIONS_AHEAD / 2;
         let session_ms = session_ms.unwrap_or(0);
-        if !is_short && session_ms == self.record.session_ms {
+        if !is_short && session_ms == self.record.session_ms && !std::mem::take(&mut self.is_unwritten) {
             return None;
         }
         let generations = if is_short { generation + GENERATIONS_AHEAD } else { self.record.generations };
@@ -80,8 +90,19 @@ pub(super) type DueRecord = (Arc<str>, GroupRecord);
 impl Groups {
     /// No members anywhere; as many coordinators as `__offsets` has partitions at most.
     pub(in crate::broker) fn new(coordinators: u32, started_at: Timestamp) -> Groups {
-        let coordinators = (0..coordinators.max(1)).map(|_| Mutex::default()).collect();
-        Groups { coordinators, present: Present::default(), topics: Mutex::default(), started_at }
+        let members_bytes = Arc::new(AtomicUsize::new(0));
+        let coordinator = |_| {
+            let members_bytes = Arc::clone(&members_bytes);
+            Mutex::new(Coordinator { members_bytes, ..Coordinator::default() })
+        };
+        let coordinators = (0..coordinators.max(1)).map(coordinator).collect();
+        Groups {
+            coordinators,
+            present: Present::default(),
+            topics: Mutex::default(),
+            expired_at: Mutex::default(),
+            started_at,
+        }
     }
 
     pub(super) fn coordinator(&self, slot: usize) -> MutexGuard<'_, Coordinator> {
@@ -98,13 +119,13 @@ impl Groups {
     }
 
     /// The topics as they are now, which is where most groups have seen them.
-    pub(super) fn view(&self, topics: BTreeMap<TopicName, u32>) -> TopicsView {
+    pub(super) fn view(&self, topics: BTreeMap<TopicName, SeenTopic>) -> TopicsView {
         let known = self.topics.lock();
         if **known == topics { Arc::clone(&known) } else { Arc::new(topics) }
     }
 
     /// The topics, where they are others than when this was last asked: then every group is to see them.
-    pub(super) fn changed_topics(&self, topics: BTreeMap<TopicName, u32>) -> Option<TopicsView> {
+    pub(super) fn changed_topics(&self, topics: BTreeMap<TopicName, SeenTopic>) -> Option<TopicsView> {
         let mut known = self.topics.lock();
         if **known == topics {
             return None;
@@ -126,6 +147,16 @@ impl Groups {
             }
         }
         unconfirmed
+    }
+
+    /// Whether it is time to look for idle groups; from then on it was done.
+    pub(super) fn is_expiry_due(&self, every_ms: i64, now: Timestamp) -> bool {
+        let mut expired_at = self.expired_at.lock();
+        let is_due = expired_at.is_none_or(|before| now.since(before) >= every_ms);
+        if is_due {
+            *expired_at = Some(now);
+        }
+        is_due
     }
 
     /// How a group goes on that has no members and this record: generations above those of before, and members of before a
@@ -151,13 +182,34 @@ impl Coordinator {
         self.groups.iter()
     }
 
+    /// Whether there is memory for one more member.
+    ///
+    /// # Errors
+    /// [`GroupError::TooMuchOfMembers`].
+    pub(super) fn check_room(&self, details: &MemberDetails) -> Result<(), GroupError> {
+        let bytes = self.members_bytes.load(Ordering::Relaxed) + details.bytes();
+        if bytes > MEMBERS_BYTES_MAX { Err(GroupError::TooMuchOfMembers) } else { Ok(()) }
+    }
+
     /// Lets a group have members, if it has none yet.
     pub(super) fn begin(&mut self, group: &Arc<str>, beginning: Beginning, topics: &TopicsView) {
         if let Entry::Vacant(vacant) = self.groups.entry(Arc::clone(group)) {
             let Beginning { generation, recovers_until, record } = beginning;
             let group = Group::new(generation, Arc::clone(topics), recovers_until);
-            vacant.insert(Live { group, record, confirmed_at: None });
+            vacant.insert(Live { group, record, is_unwritten: false, confirmed_at: None });
         }
+    }
+
+    /// Writes a group's record once more with the next step, as it is then.
+    pub(super) fn write_again(&mut self, group: &Arc<str>) {
+        if let Some(live) = self.groups.get_mut(group) {
+            live.is_unwritten = true;
+        }
+    }
+
+    /// The time, as far as anybody here knows it.
+    pub(super) fn latest(&self, now: Timestamp) -> Timestamp {
+        self.stepped_at.map_or(now, |stepped_at| stepped_at.max(now))
     }
 
     /// Changes a group that has members; answers with what is to be written for it. Without members it is nothing but its
@@ -168,7 +220,10 @@ impl Coordinator {
         change: impl FnOnce(&mut Group) -> Result<R, GroupError>,
     ) -> Result<(R, Option<DueRecord>), GroupError> {
         let live = self.groups.get_mut(id).ok_or_else(|| GroupError::UnknownGroup { group: id.to_string() })?;
-        let result = change(&mut live.group)?;
+        let before = live.group.bytes();
+        let result = change(&mut live.group);
+        count(&self.members_bytes, before, live.group.bytes());
+        let result = result?;
         let due = live.due_record().map(|record| (Arc::clone(id), record));
         if live.group.members().is_empty() {
             self.groups.remove(id);
@@ -180,7 +235,7 @@ impl Coordinator {
     pub(super) fn step(&mut self, topics: Option<&TopicsView>, now: Timestamp) -> Vec<DueRecord> {
         let silence_ms = self.stepped_at.map_or(0, |before| now.since(before));
         self.stepped_at = Some(now);
-        let mut due = Vec::new();
+        let (mut due, members_bytes) = (Vec::new(), &self.members_bytes);
         self.groups.retain(|id, live| {
             if silence_ms > SILENCE_MS {
                 live.group.excuse(silence_ms);
@@ -188,7 +243,10 @@ impl Coordinator {
             if let Some(topics) = topics {
                 live.group.set_topics(topics, now);
             }
-            for (member, reason) in live.group.step(now) {
+            let before = live.group.bytes();
+            let removed = live.group.step(now);
+            count(members_bytes, before, live.group.bytes());
+            for (member, reason) in removed {
                 tracing::info!(group = &**id, %member, reason, "a member was removed from its group");
             }
             due.extend(live.due_record().map(|record| (Arc::clone(id), record)));
@@ -196,4 +254,9 @@ impl Coordinator {
         });
         due
     }
+}
+
+fn count(total: &AtomicUsize, before: usize, after: usize) {
+    total.fetch_add(after, Ordering::Relaxed);
+    total.fetch_sub(before, Ordering::Relaxed);
 }

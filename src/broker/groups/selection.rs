@@ -3,16 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::types::{InvalidTopicName, TopicName};
+use crate::types::{InvalidTopicName, TopicId, TopicName};
 
 /// Entries of a selection at most.
 pub const SELECTION_ENTRIES_MAX: usize = 256;
 
-/// Users' topics and how many partitions each has.
-pub(in crate::broker) type TopicsView = Arc<BTreeMap<TopicName, u32>>;
+/// Users' topics, as a group sees them.
+pub(in crate::broker) type TopicsView = Arc<BTreeMap<TopicName, SeenTopic>>;
+
+/// A topic. One created anew under its name is another one, whose partitions nobody has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::broker) struct SeenTopic {
+    pub(in crate::broker) id: TopicId,
+    pub(in crate::broker) partitions: u32,
+}
 
 /// Topics that a member wants to read, also such as do not exist yet.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct TopicSelection {
     names: BTreeSet<TopicName>,
     patterns: BTreeSet<Box<str>>,
@@ -59,7 +66,7 @@ impl TopicSelection {
     }
 
     /// Those of the topics that are wanted.
-    pub(super) fn of(&self, topics: &BTreeMap<TopicName, u32>) -> BTreeSet<TopicName> {
+    pub(super) fn of<T>(&self, topics: &BTreeMap<TopicName, T>) -> BTreeSet<TopicName> {
         let named = self.names.iter().filter(|name| topics.contains_key(*name));
         let matching = |name: &&TopicName| self.patterns.iter().any(|pattern| matches(pattern, name.as_str()));
         let matched = topics.keys().filter(|_| !self.patterns.is_empty()).filter(matching);

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::group::{Group, Joining};
+use super::registry::Coordinator;
 use super::*;
 use crate::types::{PartitionIndex, Timestamp, TopicName};
 
@@ -27,7 +28,15 @@ fn of(topic: &str, index: u32) -> TopicPartition {
 }
 
 fn view(topics: &[(&str, u32)]) -> TopicsView {
-    Arc::new(topics.iter().map(|(name, count)| (TopicName::new(name).unwrap(), *count)).collect())
+    seen(1, topics)
+}
+
+/// The topics of a time: those of another are others.
+fn seen(time: u128, topics: &[(&str, u32)]) -> TopicsView {
+    let seen = |&(name, partitions): &(&str, u32)| {
+        (TopicName::new(name).unwrap(), SeenTopic { id: TopicId::new(Uuid::from_u128(time)), partitions })
+    };
+    Arc::new(topics.iter().map(seen).collect())
 }
 
 /// What each member was told, the newest last.
@@ -222,4 +231,58 @@ fn a_heartbeat_tells_what_could_not_be_told() {
     let told = rig.group.heartbeat(&id("a"), None, at(0)).unwrap().unwrap();
     assert_eq!(told.assigned.len(), 1);
     assert_eq!(rig.group.heartbeat(&id("a"), None, at(0)), Ok(None));
+}
+
+/// A topic was deleted and created anew between two looks of the group, which saw as many partitions as before: the owner of
+/// before could commit what it had read of the old topic, and the first records of the new one were read by nobody.
+#[test]
+fn a_topic_created_anew_is_another_one() {
+    let mut rig = Rig::new(&[("t", 2), ("u", 1)]);
+    rig.join("a", &["t", "u"], Vec::new());
+    rig.told();
+    let mut anew = BTreeMap::clone(&seen(2, &[("t", 2)]));
+    anew.extend(view(&[("u", 1)]).iter().map(|(name, seen)| (name.clone(), *seen)));
+    rig.group.set_topics(&Arc::new(anew), at(1));
+    assert_eq!(rig.told(), Rig::names(&["a"]));
+    let since: Vec<_> = rig.group.assignment(&id("a")).assigned.iter().map(|assigned| assigned.since.0).collect();
+    assert_eq!(since, [2, 2, 1], "the partitions of the other topic stay as they are");
+    assert!(rig.group.check_owner(&id("a"), Generation(1), &of("t", 0)).is_err());
+}
+
+/// One connection could join as often as it liked, each time as a new member with a long list of topics, and go: all of them
+/// were remembered for five minutes, until there was no memory left.
+#[test]
+fn what_members_say_of_themselves_is_counted() {
+    let mut coordinator = Coordinator::default();
+    let (group, topics): (Arc<str>, _) = ("g".into(), view(&[("t", 2)]));
+    let count = Arc::clone(&coordinator.members_bytes);
+    let counted = || count.load(std::sync::atomic::Ordering::Relaxed);
+    let beginning = Groups::new(1, at(0)).beginning(None, SESSION_MS, at(0));
+    coordinator.begin(&group, beginning, &topics);
+    let names: Vec<_> = (0..256).map(|number| format!("{}{number}", "x".repeat(200))).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let mut join = |member: &str, topics: &[&str]| {
+        let joining = Joining {
+            member: id(member),
+            details: details(topics),
+            claims: Vec::new(),
+            sink: Arc::new(Told::default()),
+        };
+        coordinator.change(&group, |group| group.join(joining, at(0))).unwrap();
+    };
+    join("a", &["t"]);
+    let one = counted();
+    join("b", &names);
+    let two = counted();
+    assert!(two > one + 256 * 200, "{two}");
+    join("b", &names);
+    assert_eq!(counted(), two, "who comes back is the same member");
+    coordinator.change(&group, |group| group.leave(&id("b"), at(0))).unwrap();
+    assert_eq!(counted(), one);
+    count.store(MEMBERS_BYTES_MAX - 100, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(coordinator.check_room(&details(&["t"])), Err(GroupError::TooMuchOfMembers));
+    count.store(one, std::sync::atomic::Ordering::Relaxed);
+    coordinator.check_room(&details(&["t"])).unwrap();
+    coordinator.step(None, at(SESSION_MS + 1));
+    assert_eq!(counted(), 0, "it was silent for too long");
 }

@@ -49,12 +49,12 @@ impl Broker {
         self.positions.committed(&Place::new(key, topic.topic().id))
     }
 
-    /// Where a member of a group that has just become the owner of a partition goes on: behind everything that the owner
-    /// before it has asked to be kept, also where that is still on its way. What was asked for was dealt with.
+    /// Where the next owner of a partition begins: as [`Broker::committed`], with what the owners before it have committed
+    /// and nobody was told of yet. One of them may be about to send the records before that.
     #[must_use]
-    pub fn position_for_owner(&self, key: &PositionKey) -> Option<Offset> {
+    pub fn next_owner_start(&self, key: &PositionKey) -> Option<Offset> {
         let topic = self.topic(&key.topic).ok()?;
-        self.positions.asked_for(&Place::new(key, topic.topic().id))
+        self.positions.entered(&Place::new(key, topic.topic().id))
     }
 
     /// Moves the position that a client keeps to `offset`, the next one it has to read; never back. The reply carries the
@@ -153,7 +153,10 @@ impl Broker {
             Ok((Place::new(&key, topic.topic().id), position))
         });
         // Under the group's lock nobody else becomes the owner: what is entered here is what the next one begins with.
-        let of_group = position.and_then(|position| Ok((position, self.lock_for_commit(&key, fence.as_ref(), now)?)));
+        let of_group = position.and_then(|(place, position)| {
+            let group = self.lock_for_commit((&key, place.topic_id), fence.as_ref(), now)?;
+            Ok(((place, position), group))
+        });
         match of_group {
             Ok(((place, position), group)) => {
                 let (slot, answers) = self.positions.enter(Waiting { place, position, level: ack, is_reset, reply });

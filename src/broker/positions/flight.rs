@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::codec::{encode_group, encode_group_key, encode_key, encode_value};
 use super::key::{Place, Position};
-use super::shard::{Answers, GroupWrite, Shard, Waiting, take_of};
+use super::shard::{Answers, GroupWrite, NotedGroup, Shard, Waiting, take_of};
 use crate::broker::BrokerError;
 use crate::record::{BatchBuilder, BuilderOptions, ProducedBatch};
 use crate::replica::AckLevel;
-use crate::types::{Offset, Timestamp, TopicId};
+use crate::types::{Offset, Timestamp};
 
 /// Bytes of a batch after which it takes no further position.
 const FLIGHT_BYTES: usize = 256 << 10;
@@ -34,21 +34,21 @@ pub(super) struct Launch {
 }
 
 impl Flight {
-    /// What a place has once the batch is in the log.
-    pub(super) fn change(&self, place: &Place) -> Option<&Position> {
-        self.changes.get(place)?.as_ref()
-    }
-
     /// Records of groups that are on their way.
     pub(super) fn group_writes(&self) -> impl Iterator<Item = &GroupWrite> {
         self.group_writes.iter()
     }
 
-    /// Takes out what is on its way for a topic that was deleted.
-    pub(super) fn forget(&mut self, topic_id: TopicId) -> Vec<Waiting> {
-        self.changes.retain(|place, _| place.topic_id != topic_id);
-        self.dropped.retain(|place| place.topic_id != topic_id);
-        take_of(&mut self.waiting, topic_id)
+    /// The places that have something on its way.
+    pub(super) fn places(&self) -> impl Iterator<Item = &Place> {
+        self.changes.keys()
+    }
+
+    /// Takes out what is on its way for places that are forgotten.
+    pub(super) fn take_out(&mut self, is_forgotten: impl Fn(&Place) -> bool) -> Vec<Waiting> {
+        self.changes.retain(|place, _| !is_forgotten(place));
+        self.dropped.retain(|place| !is_forgotten(place));
+        take_of(&mut self.waiting, is_forgotten)
     }
 }
 
@@ -98,14 +98,7 @@ impl Shard {
         let builder = BatchBuilder::new(BuilderOptions::default());
         let mut loading = Loading { flight: Flight::default(), builder, now: self.now };
         let mut level = if self.is_due_durably { AckLevel::Durable } else { AckLevel::Leader };
-        while !loading.is_full()
-            && let Some(write) = self.group_writes.pop_front()
-        {
-            if write.level == AckLevel::Durable {
-                level = AckLevel::Durable;
-            }
-            loading.write_group(write);
-        }
+        self.load_groups(&mut loading, &mut level);
         while !loading.is_full()
             && let Some(commit) = self.waiting.pop_front()
         {
@@ -119,6 +112,7 @@ impl Shard {
             self.due -= 1;
             self.load_gathered(&mut loading);
         }
+        self.load_groups(&mut loading, &mut level);
         self.is_due_durably &= self.due > 0;
         let Loading { flight, mut builder, now } = loading;
         if builder.is_empty() {
@@ -127,6 +121,19 @@ impl Shard {
         let batch = builder.finish().expect("a batch with records, not compressed");
         self.flight = Some(flight);
         Some(Launch { batch, level, now })
+    }
+
+    /// Loads records of groups. One that forgets a group goes behind all its positions: a crash between the two must not
+    /// leave positions of a group whose end was acknowledged.
+    fn load_groups(&mut self, loading: &mut Loading, level: &mut AckLevel) {
+        while !loading.is_full()
+            && let Some(write) = self.group_writes.pop_front_if(|write| write.record.is_some() || self.due == 0)
+        {
+            if write.level == AckLevel::Durable {
+                *level = AckLevel::Durable;
+            }
+            loading.write_group(write);
+        }
     }
 
     /// Loads a position, or the one further on that is known by now.
@@ -169,6 +176,9 @@ impl Shard {
         for (place, change) in flight.changes {
             match change {
                 Some(position) => {
+                    if self.asked.get(&place).is_some_and(|asked| asked.reach() <= position.reach()) {
+                        self.asked.remove(&place);
+                    }
                     if self.claims.get(&place).is_some_and(|claim| !claim.position.moves(&position)) {
                         self.claims.remove(&place);
                     }
@@ -186,7 +196,7 @@ impl Shard {
         let mut answers: Answers = flight.waiting.into_iter().map(answer).collect();
         for GroupWrite { group, record, reply, .. } in flight.group_writes {
             match record {
-                Some(record) => self.groups.insert(group, record),
+                Some(record) => self.groups.insert(group, NotedGroup { record, written_at: self.now }),
                 None => self.groups.remove(&group),
             };
             answers.push((reply, Ok(end)));
@@ -205,6 +215,7 @@ impl Shard {
             answers.extend(self.fail(failure));
             return answers;
         }
+        self.ask_anew();
         self.dropped.extend(flight.dropped);
         for place in flight.changes.into_keys() {
             if let Some(claim) = self.claims.get_mut(&place)

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use super::codec::{Entry, decode};
 use super::key::{Place, Position};
 use super::registry::{PositionLimits, Positions};
-use super::shard::Shard;
+use super::shard::{NotedGroup, Shard};
 use super::snapshot::PositionsSnapshot;
 use crate::broker::BrokerError;
 use crate::broker::topic::{Slot, TopicHandle};
 use crate::replica::{Partition, Read, ReadFailure, WorkQueue, run_jobs};
-use crate::types::{Offset, TopicId};
+use crate::types::{Offset, Timestamp, TopicId};
 
 /// Bytes of `__offsets` read at a time.
 const READ_BYTES: usize = 1 << 20;
@@ -69,7 +69,11 @@ fn load(partition: &Arc<Partition>, snapshot: Option<PositionsSnapshot>, topics:
         snapshot.and_then(|snapshot| Some((Offset::new(snapshot.applied)?, snapshot.positions, snapshot.groups)));
     if let Some((applied, positions, groups)) = snapshot.filter(|(applied, ..)| may_follow.contains(applied)) {
         loading.shard.applied = applied;
-        loading.shard.groups = groups.into_iter().map(|kept| (kept.group.into(), kept.record)).collect();
+        let noted = |kept: super::KeptGroup| {
+            let written_at = Timestamp::from_millis(kept.time_ms);
+            (kept.group.into(), NotedGroup { record: kept.record, written_at })
+        };
+        loading.shard.groups = groups.into_iter().map(noted).collect();
         for (place, position) in positions.into_iter().filter_map(super::KeptPosition::read) {
             loading.apply(place, Some(position));
         }
@@ -142,9 +146,12 @@ impl Loading<'_> {
         for record in records {
             match record {
                 Ok(record) if record.offset < from => {}
-                Ok(record) => match decode(&record) {
+                Ok(read) => match decode(&read) {
                     Ok(Entry::Position(place, change)) => self.apply(place, change),
-                    Ok(Entry::Group(group, Some(record))) => drop(self.shard.groups.insert(group, record)),
+                    Ok(Entry::Group(group, Some(record))) => {
+                        let noted = NotedGroup { record, written_at: read.timestamp };
+                        self.shard.groups.insert(group, noted);
+                    }
                     Ok(Entry::Group(group, None)) => drop(self.shard.groups.remove(&group)),
                     Err(error) => passed_over(&error),
                 },

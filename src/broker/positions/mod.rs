@@ -32,4 +32,4 @@ pub use snapshot::{KeptGroup, KeptPosition, PositionsSnapshot};
 pub(in crate::broker) use commit::PositionReply;
 pub(in crate::broker) use load::PositionsStart;
 pub(in crate::broker) use registry::Positions;
-pub(in crate::broker) use shard::OwnedPosition;
+pub(in crate::broker) use shard::{Answers, OwnedPosition};

@@ -128,42 +128,55 @@ impl Positions {
         self.slots().iter().flat_map(of_shard).collect()
     }
 
-    /// Where groups have been counted: how many there are.
+    /// How many groups there are at most: those on their way count as new ones.
     pub(in crate::broker) fn groups_count(&self) -> usize {
-        self.slots().iter().map(|slot| slot.shard.lock().groups.len()).sum()
+        self.slots().iter().map(|slot| slot.shard.lock().groups_count()).sum()
     }
 
-    /// Writes a group's record, or forgets the group with all its positions. The reply comes when that has its level.
-    pub(in crate::broker) fn write_group(
-        self: &Arc<Self>,
+    /// Groups that keep no position, and of which nothing was written for as long as a position is kept that was not moved.
+    pub(in crate::broker) fn idle_groups(&self, now: Timestamp) -> Vec<Arc<str>> {
+        let before = now.plus_millis(self.limits.expiry_ms.saturating_neg());
+        self.slots().iter().flat_map(|slot| slot.shard.lock().idle_groups(before)).collect()
+    }
+
+    /// Enters a group's record, or that it is forgotten; what to do about it is for [`Positions::follow_up`], once no lock is held. The reply comes
+    /// when the record has its level.
+    pub(in crate::broker) fn enter_group(
+        &self,
         group: &Arc<str>,
         record: Option<GroupRecord>,
         level: AckLevel,
         now: Timestamp,
         reply: PositionReply,
-    ) {
+    ) -> (usize, Answers) {
         let slot = self.slot_of(group);
         let Some(Slot { shard, .. }) = self.slots().get(slot) else {
-            return reply.send(Err(BrokerError::Overloaded));
+            return (slot, vec![(reply, Err(BrokerError::Overloaded))]);
         };
         let write = GroupWrite { group: Arc::clone(group), record, level, reply };
-        let answers = shard.lock().enter_group(write, now);
-        self.follow_up(slot, answers);
+        (slot, shard.lock().enter_group(write, now))
     }
 
-    /// Forgets a group with all its positions. The reply comes when that is durable.
-    pub(in crate::broker) fn delete_group(self: &Arc<Self>, group: &Arc<str>, now: Timestamp, reply: PositionReply) {
+    /// Enters that a group is forgotten with all its positions: as [`Positions::enter_group`]. The reply comes when that is
+    /// durable.
+    pub(in crate::broker) fn enter_deletion(
+        &self,
+        group: &Arc<str>,
+        now: Timestamp,
+        reply: PositionReply,
+    ) -> (usize, Answers) {
         let slot = self.slot_of(group);
         if slot >= self.slots().len() {
-            return reply.send(Err(BrokerError::Overloaded));
+            return (slot, vec![(reply, Err(BrokerError::Overloaded))]);
         }
         let write = GroupWrite { group: Arc::clone(group), record: None, level: AckLevel::Durable, reply };
         let answers = self.change(slot, |shard| {
-            shard.drop_owner(&PositionOwner::Group(Arc::clone(group)));
+            let mut answers = shard.drop_owner(&PositionOwner::Group(Arc::clone(group)));
             shard.make_all_due();
-            shard.enter_group(write, now)
+            answers.extend(shard.enter_group(write, now));
+            answers
         });
-        self.follow_up(slot, answers);
+        (slot, answers)
     }
 
     /// Keeps positions of an owner from expiring though nothing moves them.
@@ -185,10 +198,10 @@ impl Positions {
         slot.shard.lock().committed(place)
     }
 
-    /// The furthest position that was asked for, also where nobody has been told of it yet.
-    pub(super) fn asked_for(&self, place: &Place) -> Option<Offset> {
+    /// The position as everything entered so far will leave it.
+    pub(super) fn entered(&self, place: &Place) -> Option<Offset> {
         let slot = self.slots().get(self.slot_of(place.owner.id()))?;
-        slot.shard.lock().asked_for(place)
+        slot.shard.lock().entered(place).map(|position| position.offset)
     }
 
     /// Enters a commit; what to do about it is for [`Positions::follow_up`], once no lock is held.
@@ -210,7 +223,7 @@ impl Positions {
     }
 
     /// Answers, and writes what can be written now.
-    pub(super) fn follow_up(self: &Arc<Self>, slot: usize, answers: Answers) {
+    pub(in crate::broker) fn follow_up(self: &Arc<Self>, slot: usize, answers: Answers) {
         answers.into_iter().for_each(|(reply, result)| reply.send(result));
         let Some(Slot { partition: Some(partition), shard }) = self.slots().get(slot) else { return };
         loop {
@@ -278,7 +291,11 @@ impl Positions {
             let kept = shard.kept.iter().map(|(place, kept)| KeptPosition::new(place, &kept.position));
             let positions: Vec<_> = kept.collect();
             bytes += positions.iter().map(KeptPosition::bytes).sum::<usize>();
-            let groups = shard.groups.iter().map(|(id, record)| KeptGroup { group: id.to_string(), record: *record });
+            let groups = shard.groups.iter().map(|(id, noted)| KeptGroup {
+                group: id.to_string(),
+                record: noted.record,
+                time_ms: noted.written_at.millis(),
+            });
             let groups: Vec<_> = groups.collect();
             bytes += groups.len() * KEPT_GROUP_BYTES;
             if bytes <= SNAPSHOT_POSITIONS_BYTES_MAX {

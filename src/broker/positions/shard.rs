@@ -7,7 +7,7 @@ use super::commit::PositionReply;
 use super::flight::Flight;
 use super::key::{Place, Position, PositionOwner};
 use crate::broker::BrokerError;
-use crate::broker::groups::GroupRecord;
+use crate::broker::groups::{GroupError, GroupRecord};
 use crate::replica::AckLevel;
 use crate::types::{Offset, PartitionIndex, Timestamp, TopicId, TopicName};
 
@@ -15,6 +15,8 @@ use crate::types::{Offset, PartitionIndex, Timestamp, TopicId, TopicName};
 const GATHERED_MAX: usize = 65_536;
 /// Positions that expire in one step at most.
 const EXPIRED_PER_STEP_MAX: usize = 10_000;
+/// Groups that are forgotten at a time at most.
+const GROUPS_FORGOTTEN_MAX: usize = 10_000;
 /// Milliseconds between two writes of claims.
 pub(super) const CLAIMS_INTERVAL_MS: i64 = 100;
 
@@ -35,8 +37,10 @@ pub(super) struct Shard {
     /// Whether what is due is to be synced as well.
     pub(super) is_due_durably: bool,
     pub(super) waiting: VecDeque<Waiting>,
+    /// Of commits that wait or are on their way, the one that reaches furthest at each place.
+    pub(super) asked: BTreeMap<Place, Position>,
     /// Records of groups, as the log holds them.
-    pub(super) groups: BTreeMap<Arc<str>, GroupRecord>,
+    pub(super) groups: BTreeMap<Arc<str>, NotedGroup>,
     pub(super) group_writes: VecDeque<GroupWrite>,
     pub(super) flight: Option<Flight>,
     pub(super) now: Timestamp,
@@ -81,6 +85,13 @@ pub(in crate::broker) struct OwnedPosition {
     pub(in crate::broker) offset: Offset,
 }
 
+/// A group's record, as the log holds it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct NotedGroup {
+    pub(super) record: GroupRecord,
+    pub(super) written_at: Timestamp,
+}
+
 /// A group's record to be written; none forgets the group.
 #[derive(Debug)]
 pub(super) struct GroupWrite {
@@ -91,7 +102,7 @@ pub(super) struct GroupWrite {
 }
 
 /// What is to be said to whom, outside every lock.
-pub(super) type Answers = Vec<(PositionReply, Result<Offset, BrokerError>)>;
+pub(in crate::broker) type Answers = Vec<(PositionReply, Result<Offset, BrokerError>)>;
 
 impl Shard {
     /// Takes nothing: its partition is not there.
@@ -109,12 +120,9 @@ impl Shard {
         self.known(place).map(|position| position.offset)
     }
 
-    /// The furthest position that was asked for, also where nobody has been told of it yet.
-    pub(super) fn asked_for(&self, place: &Place) -> Option<Offset> {
-        let under_way = self.flight.iter().filter_map(|flight| flight.change(place));
-        let waiting = self.waiting.iter().filter(|commit| commit.place == *place).map(|commit| &commit.position);
-        let asked = self.known(place).into_iter().chain(under_way).chain(waiting);
-        asked.max_by_key(|asked| asked.reach()).map(|asked| asked.offset)
+    /// The position as everything entered so far will leave it, also what nobody has been told of yet.
+    pub(super) fn entered(&self, place: &Place) -> Option<&Position> {
+        self.known(place).into_iter().chain(self.asked.get(place)).max_by_key(|known| known.reach())
     }
 
     /// The position that counts of those that are kept and claimed.
@@ -131,7 +139,7 @@ impl Shard {
             return vec![(commit.reply, Err(failure.clone()))];
         }
         let is_lazy = commit.level == AckLevel::None;
-        let resets = self.known(&commit.place).map_or(0, |known| known.resets);
+        let resets = self.entered(&commit.place).map_or(0, |known| known.resets);
         commit.position.resets = if commit.is_reset { resets.saturating_add(1) } else { resets };
         let kept = self.kept.get(&commit.place);
         let claimed = self.claims.get(&commit.place).map(|claim| &claim.position);
@@ -149,6 +157,7 @@ impl Shard {
             return vec![(commit.reply, Err(BrokerError::StorageFull))];
         }
         if !is_lazy {
+            self.ask(&commit);
             self.waiting.push_back(commit);
             return Vec::new();
         }
@@ -173,7 +182,8 @@ impl Shard {
     /// All groups, also those whose records are not in the log yet.
     pub(super) fn all_groups(&self) -> Vec<(Arc<str>, GroupRecord)> {
         let under_way = self.flight.iter().flat_map(Flight::group_writes).chain(&self.group_writes);
-        let mut groups = self.groups.clone();
+        let noted = self.groups.iter().map(|(group, noted)| (Arc::clone(group), noted.record));
+        let mut groups: BTreeMap<_, _> = noted.collect();
         for GroupWrite { group, record, .. } in under_way {
             match record {
                 Some(record) => groups.insert(Arc::clone(group), *record),
@@ -206,21 +216,65 @@ impl Shard {
         }
     }
 
-    /// Drops everything an owner keeps; the log hears of it with what is written next.
-    pub(super) fn drop_owner(&mut self, owner: &PositionOwner) {
-        let places: Vec<_> = self.kept.keys().filter(|place| place.owner == *owner).cloned().collect();
-        self.claims.retain(|place, _| place.owner != *owner);
+    /// Drops everything an owner keeps, and what is on its way to be kept; the log hears of it with what is written next.
+    pub(super) fn drop_owner(&mut self, owner: &PositionOwner) -> Answers {
+        let is_owners = |place: &Place| place.owner == *owner;
+        let mut places: BTreeSet<_> = self.kept.keys().filter(|place| is_owners(place)).cloned().collect();
+        self.claims.retain(|place, _| !is_owners(place));
+        self.asked.retain(|place, _| !is_owners(place));
+        let mut gone = Vec::new();
+        if let Some(flight) = &mut self.flight {
+            // The log will have them all the same.
+            places.extend(flight.places().filter(|place| is_owners(place)).cloned());
+            gone.extend(flight.take_out(is_owners));
+        }
+        gone.extend(take_of(&mut self.waiting, is_owners));
         for place in places {
             self.remove(&place);
             self.dropped.push_back(place);
         }
+        let unknown = GroupError::UnknownGroup { group: owner.id().to_string() };
+        gone.into_iter().map(|commit| (commit.reply, Err(unknown.clone().into()))).collect()
+    }
+
+    fn ask(&mut self, commit: &Waiting) {
+        let asked = self.asked.get(&commit.place);
+        if asked.is_none_or(|asked| asked.reach() < commit.position.reach()) {
+            self.asked.insert(commit.place.clone(), commit.position.clone());
+        }
+    }
+
+    /// Notes what is still asked for, where some of it was refused.
+    pub(super) fn ask_anew(&mut self) {
+        self.asked.clear();
+        let waiting = std::mem::take(&mut self.waiting);
+        waiting.iter().for_each(|commit| self.ask(commit));
+        self.waiting = waiting;
     }
 
     /// What is known of a group, also where it is not in the log yet.
     pub(super) fn group(&self, group: &str) -> Option<GroupRecord> {
         let under_way = self.flight.iter().flat_map(Flight::group_writes).chain(&self.group_writes);
         let newest = under_way.filter(|write| *write.group == *group).last();
-        newest.map_or_else(|| self.groups.get(group).copied(), |write| write.record)
+        newest.map_or_else(|| self.groups.get(group).map(|noted| noted.record), |write| write.record)
+    }
+
+    /// At most how many groups there are, with those on their way.
+    pub(super) fn groups_count(&self) -> usize {
+        let flying = self.flight.as_ref().map_or(0, |flight| flight.group_writes().count());
+        self.groups.len() + self.group_writes.len() + flying
+    }
+
+    /// Groups that nothing was written of since `before`, and that keep no position.
+    pub(super) fn idle_groups(&self, before: Timestamp) -> Vec<Arc<str>> {
+        let places = self.kept.keys().chain(self.claims.keys()).chain(self.asked.keys());
+        let owners = places.filter_map(|place| match &place.owner {
+            PositionOwner::Group(group) => Some(group),
+            PositionOwner::Client(_) => None,
+        });
+        let owners: BTreeSet<_> = owners.collect();
+        let idle = self.groups.iter().filter(|(group, noted)| noted.written_at <= before && !owners.contains(group));
+        idle.map(|(group, _)| Arc::clone(group)).take(GROUPS_FORGOTTEN_MAX).collect()
     }
 
     fn claim(&mut self, place: Place, position: Position) {
@@ -310,11 +364,13 @@ impl Shard {
         }
         self.claims.retain(|place, _| place.topic_id != topic_id);
         self.due = self.gathered();
+        let is_of_topic = |place: &Place| place.topic_id == topic_id;
+        self.asked.retain(|place, _| !is_of_topic(place));
         let mut gone = Vec::new();
         if let Some(flight) = &mut self.flight {
-            gone.extend(flight.forget(topic_id));
+            gone.extend(flight.take_out(is_of_topic));
         }
-        gone.extend(take_of(&mut self.waiting, topic_id));
+        gone.extend(take_of(&mut self.waiting, is_of_topic));
         let unknown = BrokerError::UnknownTopic { topic: topic.clone() };
         gone.into_iter().map(|commit| (commit.reply, Err(unknown.clone()))).collect()
     }
@@ -325,6 +381,7 @@ impl Shard {
             self.failure = Some(failure.clone());
         }
         self.claims.clear();
+        self.asked.clear();
         self.dirty.clear();
         self.dropped.clear();
         (self.due, self.is_due_durably) = (0, false);
@@ -334,8 +391,8 @@ impl Shard {
     }
 }
 
-pub(super) fn take_of(waiting: &mut VecDeque<Waiting>, topic_id: TopicId) -> Vec<Waiting> {
-    let (gone, stay) = waiting.drain(..).partition(|commit| commit.place.topic_id == topic_id);
+pub(super) fn take_of(waiting: &mut VecDeque<Waiting>, is_meant: impl Fn(&Place) -> bool) -> Vec<Waiting> {
+    let (gone, stay) = waiting.drain(..).partition(|commit| is_meant(&commit.place));
     *waiting = stay;
     Vec::from(gone as VecDeque<Waiting>)
 }

@@ -42,6 +42,9 @@ pub struct KeptGroup {
     /// What is kept of it.
     #[serde(flatten)]
     pub record: GroupRecord,
+    /// When that was written, in milliseconds since the Unix epoch.
+    #[serde(default)]
+    pub time_ms: i64,
 }
 
 impl PositionsSnapshot {

@@ -368,23 +368,3 @@ fn a_reset_moves_back() {
         assert_eq!(rig.reply(commit), Some(Ok(kept)));
     }
 }
-
-/// A partition changes hands while a commit of its owner is on its way: who went on at what was kept so far read again what
-/// the owner had dealt with, and at most once had handed out.
-#[test]
-fn an_owner_goes_on_behind_what_is_on_its_way() {
-    let mut rig = Rig::default();
-    let asked = |rig: &Rig| rig.shard.asked_for(&place("a", 1)).map(Offset::get);
-    assert_eq!(asked(&rig), None);
-    rig.commit("a", 1, 3, AckLevel::Leader);
-    assert_eq!((asked(&rig), rig.committed("a", 1)), (Some(3), None), "waiting");
-    rig.launch();
-    assert_eq!((asked(&rig), rig.committed("a", 1)), (Some(3), None), "under way");
-    rig.commit("a", 1, 5, AckLevel::Durable);
-    assert_eq!(asked(&rig), Some(5));
-    rig.land(true);
-    assert_eq!((asked(&rig), rig.committed("a", 1)), (Some(5), Some(3)));
-    rig.launch();
-    rig.lose(&BrokerError::StorageFull);
-    assert_eq!(asked(&rig), Some(3), "its committer knows that it failed");
-}

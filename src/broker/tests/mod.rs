@@ -2,6 +2,7 @@
 
 mod altering;
 mod full_disk;
+mod groups;
 mod lost_files;
 mod positions;
 mod producer_ids;

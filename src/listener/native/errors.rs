@@ -62,7 +62,9 @@ fn group_code(error: &GroupError) -> ErrorCode {
         GroupError::Fenced { .. } => ErrorCode::FencedMember,
         GroupError::Kind { .. } => ErrorCode::GroupKind,
         GroupError::NotEmpty { .. } => ErrorCode::GroupNotEmpty,
-        GroupError::TooManyMembers | GroupError::TooManyGroups => ErrorCode::LimitExceeded,
+        GroupError::TooManyMembers | GroupError::TooMuchOfMembers | GroupError::TooManyGroups => {
+            ErrorCode::LimitExceeded
+        }
     }
 }
 

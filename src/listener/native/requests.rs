@@ -97,11 +97,12 @@ impl Connection<'_> {
             }
             let handle = self.listener.topic(&topic).await?;
             let partition = handle.partition(index).map_err(|error| Refusal::from(&error))?;
-            let from = self.start_offset(&partition, start, keeper.as_ref()).await?;
+            // Who owns the partition comes first: nobody else moves the position from then on.
             if let Some(keeper) = &keeper {
                 let (broker, now) = (&self.listener.broker, self.listener.now());
                 keeper.check_reader(broker, now).map_err(|error| Refusal::from(&error))?;
             }
+            let from = self.start_offset(&partition, start, keeper.as_ref()).await?;
             Ok::<_, Refusal>((partition, from))
         };
         match begun.await {

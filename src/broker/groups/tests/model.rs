@@ -183,9 +183,9 @@ impl World {
         }
         assert!(!self.rig.group.is_rebalancing());
         let members: Vec<_> = (0..MEMBERS).filter(|number| self.knows(*number)).collect();
-        for (topic, count) in &*self.topics {
+        for (topic, seen) in &*self.topics {
             let is_wanted = members.iter().any(|number| *number != 0 || topic.as_str() == "t");
-            for index in (0..*count).filter(|_| is_wanted) {
+            for index in (0..seen.partitions).filter(|_| is_wanted) {
                 let readers = members
                     .iter()
                     .filter(|number| self.clients[**number].reads.contains_key(&of(topic.as_str(), index)));
