@@ -117,11 +117,12 @@ impl Broker {
     pub fn groups(&self) -> Vec<GroupSummary> {
         let mut groups: BTreeMap<Arc<str>, GroupSummary> = BTreeMap::new();
         for (group, record) in self.positions.groups() {
+            let members = self.groups.taking_turns(&group);
             let summary = GroupSummary {
                 group: (*group).into(),
                 kind: record.kind,
-                state: GroupState::Empty,
-                members: 0,
+                state: if members == 0 { GroupState::Empty } else { GroupState::Stable },
+                members,
                 generation: Generation(0),
             };
             groups.insert(group, summary);
@@ -154,7 +155,7 @@ impl Broker {
         let mut summary = Summarized {
             group: (**group).into(),
             kind: record.map_or(GroupKind::Partitioned, |record| record.kind),
-            state: GroupState::Empty,
+            state: if self.groups.taking_turns(group) == 0 { GroupState::Empty } else { GroupState::Stable },
             generation: Generation(0),
         };
         let (mut members, mut owners) = (Vec::new(), BTreeMap::new());

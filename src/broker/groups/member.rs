@@ -98,7 +98,9 @@ pub struct MemberDetails {
 impl MemberDetails {
     /// What it takes to remember them, roughly.
     pub(super) fn bytes(&self) -> usize {
-        MEMBER_BYTES + self.client_id.len() + self.topics.entries().map(|entry| entry.len() + ENTRY_BYTES).sum::<usize>()
+        MEMBER_BYTES
+            + self.client_id.len()
+            + self.topics.entries().map(|entry| entry.len() + ENTRY_BYTES).sum::<usize>()
     }
 }
 

@@ -22,6 +22,7 @@ mod registry;
 mod selection;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub use kind::{GroupKind, GroupRecord};
 pub use member::{Assigned, Assignment, Generation, MemberDetails, MemberId, MemberSink};
 pub use registry::{GROUPS_MAX, MEMBERS_BYTES_MAX};
 pub use selection::{SELECTION_ENTRIES_MAX, SelectionError, TopicSelection};
+pub use turns::TakingTurns;
 
 pub(in crate::broker) use registry::Groups;
 
@@ -324,7 +326,7 @@ impl Broker {
     }
 
     fn check_deletable(&self, coordinator: &Coordinator, group: &Arc<str>) -> Result<(), GroupError> {
-        self.check_empty(coordinator, group)?;
+        self.check_abandoned(coordinator, group)?;
         let owner = PositionOwner::Group(Arc::clone(group));
         if self.positions.group(group).is_none() && self.positions.of_owner(&owner).is_empty() {
             return Err(GroupError::UnknownGroup { group: group.to_string() });
@@ -385,7 +387,7 @@ impl Broker {
     fn forget_idle_groups(&self, now: Timestamp) {
         for group in self.positions.idle_groups(now) {
             let coordinator = self.coordinator(&group);
-            if coordinator.get(&group).is_some() {
+            if self.check_abandoned(&coordinator, &group).is_err() {
                 continue;
             }
             let forgotten = PositionReply::new(|_| {});

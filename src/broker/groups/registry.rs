@@ -32,6 +32,8 @@ const SILENCE_MS: i64 = 3_000;
 pub(in crate::broker) struct Groups {
     coordinators: Vec<Mutex<Coordinator>>,
     topics: Mutex<TopicsView>,
+    /// How many members take turns in each group of that kind, which a listener serves.
+    taking_turns: Mutex<BTreeMap<Arc<str>, usize>>,
     /// When idle groups were last looked for.
     expired_at: Mutex<Option<Timestamp>>,
     /// When the broker was started.
@@ -94,7 +96,13 @@ impl Groups {
             Mutex::new(Coordinator { members_bytes, ..Coordinator::default() })
         };
         let coordinators = (0..coordinators.max(1)).map(coordinator).collect();
-        Groups { coordinators, topics: Mutex::default(), expired_at: Mutex::default(), started_at }
+        Groups {
+            coordinators,
+            topics: Mutex::default(),
+            taking_turns: Mutex::default(),
+            expired_at: Mutex::default(),
+            started_at,
+        }
     }
 
     pub(super) fn coordinator(&self, slot: usize) -> MutexGuard<'_, Coordinator> {
@@ -134,6 +142,28 @@ impl Groups {
             }
         }
         unconfirmed
+    }
+
+    /// Members that take turns in a group.
+    pub(super) fn taking_turns(&self, group: &str) -> usize {
+        self.taking_turns.lock().get(group).copied().unwrap_or(0)
+    }
+
+    /// One more; whether there was none before.
+    pub(super) fn begin_turns(&self, group: &Arc<str>) -> bool {
+        let mut taking_turns = self.taking_turns.lock();
+        let count = taking_turns.entry(Arc::clone(group)).or_default();
+        *count += 1;
+        *count == 1
+    }
+
+    pub(super) fn end_turns(&self, group: &Arc<str>) {
+        if let Entry::Occupied(mut count) = self.taking_turns.lock().entry(Arc::clone(group)) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 
     /// Whether it is time to look for idle groups; from then on it was done.

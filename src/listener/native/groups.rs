@@ -146,7 +146,11 @@ impl Connection<'_> {
             let text = format!("at most {RESET_POSITIONS_MAX} positions are set at a time");
             return Answer::Refused(Refusal::new(ErrorCode::LimitExceeded, text));
         }
-        let owner = PositionOwner::Group(request.group.into());
+        let group: Arc<str> = request.group.into();
+        if let Err(error) = self.listener.broker.check_without_members(&group) {
+            return Answer::Refused(Refusal::from(&error));
+        }
+        let owner = PositionOwner::Group(group);
         let mut set = Vec::new();
         for PartitionOffset { topic, partition, offset } in &request.positions {
             let checked = named(topic, *partition).and_then(|name| self.checked_offset(&name, *offset));
