@@ -9,6 +9,7 @@ mod delivery;
 mod fetch;
 mod frames;
 mod groups;
+mod groups_hostile;
 mod heartbeats;
 mod limits;
 mod original;

@@ -117,19 +117,15 @@ impl Broker {
     pub fn groups(&self) -> Vec<GroupSummary> {
         let mut groups: BTreeMap<Arc<str>, GroupSummary> = BTreeMap::new();
         for (group, record) in self.positions.groups() {
+            let members = self.groups.taking_turns(&group);
             let summary = GroupSummary {
                 group: (*group).into(),
                 kind: record.kind,
-                state: GroupState::Empty,
-                members: 0,
+                state: if members == 0 { GroupState::Empty } else { GroupState::Stable },
+                members,
                 generation: Generation(0),
             };
             groups.insert(group, summary);
-        }
-        for (group, members) in self.groups.present().all() {
-            if let Some(summary) = groups.get_mut(&group) {
-                (summary.members, summary.state) = (members, GroupState::Stable);
-            }
         }
         for coordinator in self.groups.coordinators() {
             for (group, live) in coordinator.groups() {
@@ -156,11 +152,10 @@ impl Broker {
         if record.is_none() && positions.is_empty() {
             return Err(GroupError::UnknownGroup { group: group.to_string() }.into());
         }
-        let has_members = self.groups.present().count(group) > 0;
         let mut summary = Summarized {
             group: (**group).into(),
             kind: record.map_or(GroupKind::Partitioned, |record| record.kind),
-            state: if has_members { GroupState::Stable } else { GroupState::Empty },
+            state: if self.groups.taking_turns(group) == 0 { GroupState::Empty } else { GroupState::Stable },
             generation: Generation(0),
         };
         let (mut members, mut owners) = (Vec::new(), BTreeMap::new());

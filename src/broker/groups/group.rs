@@ -245,8 +245,12 @@ impl Group {
         overdue
     }
 
-    /// The broker itself was silent for so long: nobody is to blame for that.
+    /// The broker itself was silent for so long: nobody is to blame for that. Less than nothing is what the clock was set
+    /// back by: what is waited for comes as much earlier by that clock.
     pub(super) fn excuse(&mut self, millis: i64) {
+        if let Some(recovery) = self.recovery.as_mut().filter(|_| millis < 0) {
+            recovery.until = recovery.until.plus_millis(millis);
+        }
         for member in self.members.values_mut() {
             member.heard_at = member.heard_at.plus_millis(millis);
             member.releasing_since = member.releasing_since.map(|since| since.plus_millis(millis));

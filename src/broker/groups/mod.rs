@@ -18,11 +18,11 @@ mod error;
 mod group;
 mod kind;
 mod member;
-mod presence;
 mod registry;
 mod selection;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -35,9 +35,9 @@ pub use error::GroupError;
 pub use group::{GROUP_PARTITIONS_MAX, MEMBERS_MAX};
 pub use kind::{GroupKind, GroupRecord};
 pub use member::{Assigned, Assignment, Generation, MemberDetails, MemberId, MemberSink};
-pub use presence::GroupPresence;
 pub use registry::{GROUPS_MAX, MEMBERS_BYTES_MAX};
 pub use selection::{SELECTION_ENTRIES_MAX, SelectionError, TopicSelection};
+pub use turns::TakingTurns;
 
 pub(in crate::broker) use registry::Groups;
 
@@ -325,24 +325,8 @@ impl Broker {
         self.positions.follow_up(slot, answers);
     }
 
-    /// Whether nobody belongs to a group: its positions may be set anew.
-    ///
-    /// # Errors
-    /// [`GroupError::NotEmpty`].
-    pub fn check_group_empty(&self, group: &Arc<str>) -> Result<(), BrokerError> {
-        self.check_unused(&self.coordinator(group), group).map_err(BrokerError::from)
-    }
-
-    fn check_unused(&self, coordinator: &Coordinator, group: &Arc<str>) -> Result<(), GroupError> {
-        let members = self.groups.present().count(group);
-        if members > 0 {
-            return Err(GroupError::NotEmpty { group: group.to_string(), members });
-        }
-        self.check_empty(coordinator, group)
-    }
-
     fn check_deletable(&self, coordinator: &Coordinator, group: &Arc<str>) -> Result<(), GroupError> {
-        self.check_unused(coordinator, group)?;
+        self.check_abandoned(coordinator, group)?;
         let owner = PositionOwner::Group(Arc::clone(group));
         if self.positions.group(group).is_none() && self.positions.of_owner(&owner).is_empty() {
             return Err(GroupError::UnknownGroup { group: group.to_string() });
@@ -403,7 +387,7 @@ impl Broker {
     fn forget_idle_groups(&self, now: Timestamp) {
         for group in self.positions.idle_groups(now) {
             let coordinator = self.coordinator(&group);
-            if coordinator.get(&group).is_some() {
+            if self.check_abandoned(&coordinator, &group).is_err() {
                 continue;
             }
             let forgotten = PositionReply::new(|_| {});

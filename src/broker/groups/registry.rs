@@ -14,7 +14,6 @@ use super::error::GroupError;
 use super::group::Group;
 use super::kind::{GroupKind, GroupRecord};
 use super::member::{Generation, MemberDetails};
-use super::presence::Present;
 use super::selection::{SeenTopic, TopicsView};
 use crate::types::{Timestamp, TopicName};
 
@@ -32,8 +31,9 @@ const SILENCE_MS: i64 = 3_000;
 #[derive(Debug)]
 pub(in crate::broker) struct Groups {
     coordinators: Vec<Mutex<Coordinator>>,
-    present: Present,
     topics: Mutex<TopicsView>,
+    /// How many members take turns in each group of that kind, which a listener serves.
+    taking_turns: Mutex<BTreeMap<Arc<str>, usize>>,
     /// When idle groups were last looked for.
     expired_at: Mutex<Option<Timestamp>>,
     /// When the broker was started.
@@ -98,8 +98,8 @@ impl Groups {
         let coordinators = (0..coordinators.max(1)).map(coordinator).collect();
         Groups {
             coordinators,
-            present: Present::default(),
             topics: Mutex::default(),
+            taking_turns: Mutex::default(),
             expired_at: Mutex::default(),
             started_at,
         }
@@ -107,11 +107,6 @@ impl Groups {
 
     pub(super) fn coordinator(&self, slot: usize) -> MutexGuard<'_, Coordinator> {
         self.coordinators[slot % self.coordinators.len()].lock()
-    }
-
-    /// Members that no coordinator knows.
-    pub(super) fn present(&self) -> &Present {
-        &self.present
     }
 
     pub(super) fn coordinators(&self) -> impl Iterator<Item = MutexGuard<'_, Coordinator>> {
@@ -147,6 +142,28 @@ impl Groups {
             }
         }
         unconfirmed
+    }
+
+    /// Members that take turns in a group.
+    pub(super) fn taking_turns(&self, group: &str) -> usize {
+        self.taking_turns.lock().get(group).copied().unwrap_or(0)
+    }
+
+    /// One more; whether there was none before.
+    pub(super) fn begin_turns(&self, group: &Arc<str>) -> bool {
+        let mut taking_turns = self.taking_turns.lock();
+        let count = taking_turns.entry(Arc::clone(group)).or_default();
+        *count += 1;
+        *count == 1
+    }
+
+    pub(super) fn end_turns(&self, group: &Arc<str>) {
+        if let Entry::Occupied(mut count) = self.taking_turns.lock().entry(Arc::clone(group)) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 
     /// Whether it is time to look for idle groups; from then on it was done.
@@ -237,7 +254,7 @@ impl Coordinator {
         self.stepped_at = Some(now);
         let (mut due, members_bytes) = (Vec::new(), &self.members_bytes);
         self.groups.retain(|id, live| {
-            if silence_ms > SILENCE_MS {
+            if silence_ms > SILENCE_MS || silence_ms < 0 {
                 live.group.excuse(silence_ms);
             }
             if let Some(topics) = topics {

@@ -286,3 +286,28 @@ fn what_members_say_of_themselves_is_counted() {
     coordinator.step(None, at(SESSION_MS + 1));
     assert_eq!(counted(), 0, "it was silent for too long");
 }
+
+/// The clock was set back by an hour. Members that had died just before kept their partitions for an hour and a session.
+#[test]
+fn a_clock_that_is_set_back_keeps_no_dead_member() {
+    let hour = 3_600_000;
+    let mut coordinator = Coordinator::default();
+    let (group, topics): (Arc<str>, _) = ("g".into(), view(&[("t", 2)]));
+    let beginning = Groups::new(1, at(0)).beginning(None, SESSION_MS, at(0));
+    coordinator.begin(&group, beginning, &topics);
+    let sink = Arc::new(Told::default());
+    let joining = Joining { member: id("a"), details: details(&["t"]), claims: Vec::new(), sink };
+    coordinator.change(&group, |group| group.join(joining, at(0))).unwrap();
+    coordinator.step(None, at(250));
+    let mut now = 500 - hour;
+    while now < 500 - hour + SESSION_MS - 1_000 {
+        coordinator.step(None, at(now));
+        assert!(coordinator.get(&group).is_some(), "{now}");
+        now += 250;
+    }
+    while now < 500 - hour + SESSION_MS + 1_000 {
+        coordinator.step(None, at(now));
+        now += 250;
+    }
+    assert!(coordinator.get(&group).is_none());
+}

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::LinesListener;
 use super::outbox::{MembershipId, Outbox, SHUTTING_DOWN};
 use super::pump;
-use crate::broker::groups::{GroupError, GroupKind, GroupPresence};
+use crate::broker::groups::{GroupError, GroupKind, TakingTurns};
 use crate::broker::queues::{MemberId, QueueGroup, queue_position};
 use crate::broker::{BrokerError, TopicHandle};
 use crate::replica::{AckLevel, Partition};
@@ -65,7 +65,7 @@ pub(super) struct Member {
     id: MemberId,
     outbox: Arc<Outbox>,
     membership: Option<MembershipId>,
-    _presence: GroupPresence,
+    _taking_turns: TakingTurns,
 }
 
 impl LinesListener {
@@ -76,12 +76,14 @@ impl LinesListener {
         topic: &Arc<TopicHandle>,
         outbox: &Arc<Outbox>,
     ) -> Result<Member, String> {
-        // Whose group is at work here, has claimed it.
+        // From here on nobody deletes the group. Whose group is at work here, has claimed it.
+        let taking_turns = self.broker.take_turns(group);
         let key = QueueKey { group: Arc::clone(group), topic: topic.topic().name.clone() };
-        if !self.queues.state.lock().running.contains_key(&key) {
+        let is_claimed = !taking_turns.is_first() && self.queues.state.lock().running.contains_key(&key);
+        if !is_claimed {
             self.claim(group).await?;
         }
-        let (member, is_new) = self.enter(group, topic, outbox);
+        let (member, is_new) = self.enter((group, taking_turns), topic, outbox);
         if is_new {
             tokio::spawn(pump::run(Arc::clone(self), Arc::clone(&member.queue)));
             for partition in topic.open_partitions() {
@@ -108,7 +110,12 @@ impl LinesListener {
         }
     }
 
-    fn enter(self: &Arc<Self>, group: &Arc<str>, topic: &Arc<TopicHandle>, outbox: &Arc<Outbox>) -> (Member, bool) {
+    fn enter(
+        self: &Arc<Self>,
+        (group, taking_turns): (&Arc<str>, TakingTurns),
+        topic: &Arc<TopicHandle>,
+        outbox: &Arc<Outbox>,
+    ) -> (Member, bool) {
         let key = QueueKey { group: Arc::clone(group), topic: topic.topic().name.clone() };
         let mut queues = self.queues.state.lock();
         let running = queues.running.get(&key).filter(|queue| queue.topic.topic().id == topic.topic().id);
@@ -124,8 +131,8 @@ impl LinesListener {
             }
         };
         let id = queue.state.lock().group.join();
-        let presence = self.broker.enter_group(group);
-        (Member { queue, id, outbox: Arc::clone(outbox), membership: None, _presence: presence }, is_new)
+        let outbox = Arc::clone(outbox);
+        (Member { queue, id, outbox, membership: None, _taking_turns: taking_turns }, is_new)
     }
 
     /// Keeps a group's position as safely as an acknowledgement is by default. Where that fails the records go out all

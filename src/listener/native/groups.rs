@@ -147,7 +147,7 @@ impl Connection<'_> {
             return Answer::Refused(Refusal::new(ErrorCode::LimitExceeded, text));
         }
         let group: Arc<str> = request.group.into();
-        if let Err(error) = self.listener.broker.check_group_empty(&group) {
+        if let Err(error) = self.listener.broker.check_without_members(&group) {
             return Answer::Refused(Refusal::from(&error));
         }
         let owner = PositionOwner::Group(group);

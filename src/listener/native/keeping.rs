@@ -41,6 +41,11 @@ impl Keeper {
         reply: impl FnOnce(Result<Offset, BrokerError>) + Send + 'static,
     ) {
         let key = self.key.clone();
+        if let (PositionOwner::Group(group), None) = (&key.owner, &self.fence)
+            && let Err(error) = broker.check_without_members(group)
+        {
+            return reply(Err(error));
+        }
         match (&self.fence, read) {
             (Some(fence), _) => broker.commit_as_member(fence.clone(), read, (key, offset, ack), now, reply),
             (None, Some(read)) => broker.commit_read(read, key, offset, ack, now, reply),
