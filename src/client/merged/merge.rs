@@ -8,7 +8,8 @@
 //!  crowded      more is held than may be
 //! ```
 //!
-//! Within a partition nothing is put in another order: a record that is stamped before its predecessor (clients stamp
+//! Equal stamps of different partitions say nothing about which was first: they come in either order, and nobody waits for
+//! that. Within a partition nothing is put in another order: a record that is stamped before its predecessor (clients stamp
 //! batches before they are stored) counts as stamped with it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -33,8 +34,8 @@ pub(super) struct Merge<T> {
     /// The lanes that hold nothing, by what they gave last.
     silent: BTreeSet<Place>,
     bytes: usize,
-    /// The place of what was given last.
-    given: Place,
+    /// The greatest stamp given so far.
+    given: Stamp,
     late: u64,
     unsure: u64,
 }
@@ -70,7 +71,7 @@ impl<T> Merge<T> {
             fronts: BTreeSet::new(),
             arrivals: BTreeSet::new(),
             bytes: 0,
-            given: (Stamp::ZERO, PartitionIndex(0)),
+            given: Stamp::ZERO,
             late: 0,
             unsure: 0,
         }
@@ -93,13 +94,13 @@ impl<T> Merge<T> {
         lane.last = stamp;
         lane.held.push_back(Held { stamp, arrived: now, bytes, item });
         self.bytes += bytes;
-        self.late += u64::from((stamp, partition) < self.given);
+        self.late += u64::from(stamp < self.given);
     }
 
     /// The next, where it is certain or may no longer wait.
     pub(super) fn pop(&mut self, now: Instant) -> Option<T> {
         let next = *self.fronts.first()?;
-        let is_certain = next <= self.given || self.silent.first().is_none_or(|(last, _)| *last >= next.0);
+        let is_certain = next.0 <= self.given || self.silent.first().is_none_or(|(last, _)| *last >= next.0);
         let is_due = || self.due().is_some_and(|due| due <= now);
         if !is_certain && self.has_room() && !is_due() {
             return None;
@@ -130,7 +131,7 @@ impl<T> Merge<T> {
             }
         }
         self.bytes -= held.bytes;
-        self.given = self.given.max(next);
+        self.given = self.given.max(next.0);
         Some(held.item)
     }
 
@@ -237,8 +238,8 @@ mod tests {
             let is_sure = model.merge.unsure() == 0;
             if is_sure {
                 prop_assert_eq!(model.merge.late(), 0);
-                let places: Vec<_> = model.given.iter().map(|(partition, _, stamp)| (*stamp, *partition)).collect();
-                prop_assert!(places.is_sorted(), "{:?}", places);
+                let stamps: Vec<_> = model.given.iter().map(|(_, _, stamp)| *stamp).collect();
+                prop_assert!(stamps.is_sorted(), "{:?}", stamps);
             }
             let mut given: Vec<_> = model.given.iter().map(|(partition, number, _)| (*partition, *number)).collect();
             for partition in 0..4 {
@@ -281,6 +282,19 @@ mod tests {
         assert_eq!(given(&mut model), [(0, 0)]);
         model.push(1, &[3]);
         assert_eq!((given(&mut model), model.merge.late()), (vec![(1, 0)], 1));
+    }
+
+    /// Two partitions have records of one stamp, as the records of a batch have: what came of one of them later counted as late,
+    /// though nothing older had been given.
+    #[test]
+    fn equal_stamps_come_in_either_order() {
+        let mut model = Model::new(2, usize::MAX);
+        let lanes = [vec![5, 5], vec![5]];
+        model.push(0, &lanes[0]);
+        model.push(1, &lanes[1]);
+        assert_eq!(given(&mut model), [(0, 0), (1, 0)]);
+        model.push(0, &lanes[0]);
+        assert_eq!((given(&mut model), model.merge.late(), model.merge.unsure()), (vec![(0, 1)], 0, 0));
     }
 
     #[test]
