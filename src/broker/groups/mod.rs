@@ -441,8 +441,8 @@ fn check_group_id(group: &str) -> Result<(), BrokerError> {
 
 /// A group without members is one that its member left.
 fn as_unknown_member(error: GroupError, member: &MemberId) -> GroupError {
-    match error {
-        GroupError::UnknownGroup { .. } => GroupError::UnknownMember { member: member.clone() },
-        other => other,
+    if matches!(error, GroupError::UnknownGroup { .. }) {
+        return GroupError::UnknownMember { member: member.clone() };
     }
+    error
 }
