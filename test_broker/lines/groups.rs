@@ -4,11 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{setup, start};
 use crate::harness::lines::Terminal;
-use crate::harness::peer::{Peer, frame};
+use crate::harness::peer::{DELETE_GROUP, JOIN_GROUP, LIST_GROUPS, Peer, RESET_GROUP, frame};
 use crate::harness::{BOUND, client};
-
-/// The native protocol's JOIN_GROUP.
-const JOIN_GROUP: u32 = 18;
 
 fn publish(client: &mut Terminal, topic: &str, numbers: std::ops::Range<usize>) {
     let lines: String = numbers.clone().map(|number| format!("PUB {topic} {number}\n")).collect();
@@ -232,4 +229,31 @@ fn what_the_last_member_was_not_sent_is_kept() {
 #[expect(clippy::disallowed_methods, reason = "one client reads while another one writes")]
 fn spawn(work: impl FnOnce() + Send + 'static) {
     std::thread::spawn(work);
+}
+
+/// Operators move a group, and delete it, while nobody belongs to it.
+#[test]
+fn a_group_with_members_is_left_where_it_is() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (server, address) = start(&setup(directory.path()));
+    let members: Vec<Terminal> = (0..2).map(|_| join(address, "t", "g")).collect();
+    let mut peer = Peer::connect(&server);
+    let listed = peer.ask(&frame(LIST_GROUPS, 1, &[])).body;
+    let expected = r#"{"groups":[{"generation":0,"group":"g","kind":"queue","members":2,"state":"stable"}]}"#;
+    assert_eq!(String::from_utf8_lossy(&listed), expected);
+    let group = [("wiber.group", "g")];
+    let reset = frame(RESET_GROUP, 2, &group).with_body(br#"{"positions":[{"topic":"t","partition":0,"offset":0}]}"#);
+    peer.refused(&reset, "group_not_empty");
+    peer.refused(&frame(DELETE_GROUP, 3, &group), "group_not_empty");
+    drop(members);
+    let delete = frame(DELETE_GROUP, 4, &group);
+    loop {
+        peer.send(std::slice::from_ref(&delete));
+        let reply = peer.next();
+        if reply.get("status") == Some("success") {
+            break;
+        }
+        assert_eq!(reply.get("code"), Some("group_not_empty"), "{reply:?}");
+    }
+    server.terminate();
 }

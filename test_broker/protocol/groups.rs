@@ -9,7 +9,7 @@ use super::{setup, start};
 use crate::harness::Server;
 use crate::harness::peer::{
     ASSIGNMENT, COMMIT, DELETE_GROUP, DESCRIBE_GROUP, GROUP_HEARTBEAT, JOIN_GROUP, LEAVE_GROUP, LIST_GROUPS,
-    LIST_OFFSETS, Peer, RESET_GROUP, Raw, SUBSCRIBE, frame,
+    LIST_OFFSETS, Peer, RESET_GROUP, Raw, SUBSCRIBE, UNSUBSCRIBE, frame,
 };
 
 fn json_of(frame: &Raw) -> Value {
@@ -259,4 +259,83 @@ fn what_members_say_is_checked() {
     let of_nobody = [("topic", "t"), group, ("wiber.member", "nobody"), ("wiber.generation", "1")];
     peer.refused(&frame(SUBSCRIBE, 1, &of_nobody), "unknown_member");
     peer.is_alive();
+}
+
+/// A client that knows nothing of groups but their name.
+fn reader(server: &Server, more: &[(&str, &str)]) -> Peer {
+    let mut peer = Peer::connect(server);
+    let reply = peer.subscribe("t", &[&[("wiber.group", "g"), ("client_id", "simple")], more].concat());
+    assert!(reply.get("wiber.member").is_some(), "{reply:?}");
+    peer
+}
+
+/// The partitions of what comes until so many records have come.
+fn partitions_of(peer: &mut Peer, count: usize) -> BTreeSet<i64> {
+    (0..count).map(|_| peer.data().number("partition")).collect()
+}
+
+/// Waits until the group is at rest among so many members.
+fn at_rest(peer: &mut Peer, members: u64) {
+    loop {
+        let list = json_of(&peer.ask(&frame(LIST_GROUPS, 1, &[])));
+        let group =
+            list["groups"].as_array().and_then(|groups| groups.iter().find(|group| group["group"] == "g").cloned());
+        if group.is_some_and(|group| group["state"] == "stable" && group["members"] == members) {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_subscription_with_a_group_alone_shares_the_topic() {
+    let (_directory, server) = started(&[]);
+    let mut peer = Peer::connect(&server);
+    let mut first = reader(&server, &[]);
+    assert_eq!(partitions_of(&mut first, 40), (0..4).collect(), "everything there is");
+    let mut second = reader(&server, &[]);
+    at_rest(&mut peer, 2);
+    for number in 0..8 {
+        peer.publish("t", number % 4, b"shared");
+    }
+    let (of_first, of_second) = (partitions_of(&mut first, 4), partitions_of(&mut second, 4));
+    assert_eq!((of_first.len(), of_second.len()), (2, 2));
+    assert!(of_first.is_disjoint(&of_second));
+    let mut again = frame(SUBSCRIBE, 904, &[("topic", "t"), ("wiber.group", "g")]);
+    first.refused(&again, "already_subscribed");
+    // One goes by its own word, the other one gets everything.
+    again.kind = UNSUBSCRIBE;
+    second.ask(&again);
+    second.refused(&again, "not_subscribed");
+    at_rest(&mut peer, 1);
+    for number in 0..4 {
+        peer.publish("t", number, b"alone");
+    }
+    assert_eq!(partitions_of(&mut first, 4), (0..4).collect());
+    second.is_alive();
+    drop(first);
+    assert_eq!(committed(&mut peer, 0), 13, "kept before it was sent");
+}
+
+/// Where the client acknowledges, what it has not acknowledged when it goes comes again.
+#[test]
+fn what_a_member_did_not_acknowledge_comes_to_another() {
+    let (_directory, server) = started(&[]);
+    let mut peer = Peer::connect(&server);
+    let mut first = reader(&server, &[("auto_ack", "false")]);
+    let mut seen: Vec<Raw> = (0..40).map(|_| first.data()).collect();
+    let (dealt_with, open): (Vec<_>, Vec<_>) = seen.drain(..).partition(|data| data.sequence < 7);
+    dealt_with.iter().for_each(|data| first.acknowledge(data));
+    first.is_alive();
+    drop(first);
+    nobody_is_left(&mut peer);
+    let mut second = reader(&server, &[("auto_ack", "false")]);
+    let again: BTreeSet<_> =
+        open.iter().map(|_| second.data()).map(|data| (data.number("partition"), data.sequence)).collect();
+    let expected = open.iter().map(|data| (data.number("partition"), data.sequence)).collect();
+    assert_eq!(again, expected);
+}
+
+/// Waits until nobody belongs to the group.
+fn nobody_is_left(peer: &mut Peer) {
+    while json_of(&peer.ask(&frame(LIST_GROUPS, 1, &[])))["groups"][0]["members"] != 0 {}
 }

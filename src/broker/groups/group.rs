@@ -70,7 +70,8 @@ pub(super) struct Joining {
 /// A group with members, or one whose members are expected back after a restart.
 #[derive(Debug)]
 pub(super) struct Group {
-    members: BTreeMap<MemberId, Member>,
+    /// Boxed: most groups are small, and the map has room for many.
+    members: BTreeMap<MemberId, Box<Member>>,
     /// What it takes to remember the members, roughly.
     bytes: usize,
     shares: BTreeMap<TopicPartition, Share>,
@@ -98,7 +99,7 @@ impl Group {
         self.generation
     }
 
-    pub(super) fn members(&self) -> &BTreeMap<MemberId, Member> {
+    pub(super) fn members(&self) -> &BTreeMap<MemberId, Box<Member>> {
         &self.members
     }
 
@@ -135,7 +136,7 @@ impl Group {
         }
         let member = Member { details, interest: None, sink, heard_at: now, releasing_since: None, is_untold: false };
         self.bytes += member.details.bytes();
-        if let Some(before) = self.members.insert(id.clone(), member) {
+        if let Some(before) = self.members.insert(id.clone(), Box::new(member)) {
             self.bytes -= before.details.bytes();
         }
         if is_known {
@@ -176,8 +177,9 @@ impl Group {
         now: Timestamp,
     ) -> Result<Option<Assignment>, GroupError> {
         self.hear(id, now)?;
+        // Where everything is to be has not changed: only what was freed goes on.
         if reads.is_some_and(|reads| self.release_all_but(id, reads, false)) {
-            self.settle(Some(id), now);
+            self.pass_on(Some(id), now);
         }
         let member = self.members.get_mut(id).ok_or_else(|| GroupError::UnknownMember { member: id.clone() })?;
         let is_untold = std::mem::take(&mut member.is_untold);
@@ -191,18 +193,18 @@ impl Group {
         Ok(())
     }
 
-    /// Frees what the member no longer reads. What it is to have may be on its way to it and stays, unless it has begun
-    /// anew and says itself what it has. Whether there was any.
+    /// Frees what the member no longer reads; whether that was anything. What it is to have may be on its way to it and
+    /// stays, unless it has begun anew and says itself what it has.
     fn release_all_but(&mut self, id: &MemberId, reads: &BTreeSet<TopicPartition>, has_begun_anew: bool) -> bool {
-        let mut has_released = false;
+        let mut has_freed = false;
         for (partition, share) in &mut self.shares {
             let goes = has_begun_anew || share.target.as_ref() != Some(id);
             if goes && share.is_owned_by(id) && !reads.contains(partition) {
                 share.owner = None;
-                has_released = true;
+                has_freed = true;
             }
         }
-        has_released
+        has_freed
     }
 
     /// A member goes.
@@ -306,10 +308,9 @@ impl Group {
 
     /// Finds new targets, gives what is free to them, and tells whoever is affected, but for the one who is answered.
     fn settle(&mut self, answered: Option<&MemberId>, now: Timestamp) {
-        let next = Generation(self.generation.0 + 1);
-        let (mut has_changed, mut affected) = (false, BTreeSet::new());
+        let mut affected = BTreeSet::new();
         let interests = self.interests();
-        has_changed |= self.take_in(&interests, &mut affected);
+        let mut has_changed = self.take_in(&interests, &mut affected);
         let targets = self.targets(&interests);
         for (partition, share) in &mut self.shares {
             let target = targets.get(partition).cloned();
@@ -321,6 +322,28 @@ impl Group {
                 share.target = target;
                 has_changed = true;
             }
+        }
+        self.grant(affected, has_changed, answered, now);
+    }
+
+    /// Gives what was freed to those who are to have it.
+    fn pass_on(&mut self, answered: Option<&MemberId>, now: Timestamp) {
+        let is_recovering = self.recovery.is_some();
+        self.shares.retain(|_, share| is_recovering || share.owner.is_some() || share.target.is_some());
+        self.grant(BTreeSet::new(), false, answered, now);
+    }
+
+    /// Makes targets the owners of what is free, takes a new generation where anything has changed, and tells whoever is
+    /// affected.
+    fn grant(
+        &mut self,
+        mut affected: BTreeSet<MemberId>,
+        mut has_changed: bool,
+        answered: Option<&MemberId>,
+        now: Timestamp,
+    ) {
+        let next = Generation(self.generation.0 + 1);
+        for share in self.shares.values_mut() {
             if let (None, Some(target)) = (&share.owner, &share.target) {
                 share.owner = Some(Owner { member: target.clone(), since: next });
                 affected.insert(target.clone());

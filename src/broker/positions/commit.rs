@@ -78,8 +78,8 @@ impl Broker {
         self.commit_where(commit, now, PositionReply::new(reply), |_| true);
     }
 
-    /// As [`Broker::commit`], for a member of the group whose position it is. The reply may also be
-    /// [`GroupError::UnknownMember`] or [`GroupError::Fenced`]: the position stays as it is then.
+    /// As [`Broker::commit`], for a member of the group whose position it is. The reply may also be [`BrokerError::Group`]:
+    /// the position stays as it is then.
     pub fn commit_as_member(
         self: &Arc<Self>,
         fence: Fence,

@@ -258,7 +258,11 @@ impl Task {
         let mut pairs = vec![("partition", partition.partition.to_string()), ("wiber.group", self.group.clone())];
         let (via, kind, purpose) = match reader.step() {
             Step::None => return Ok(()),
-            Step::Offsets => (Via::Control, FrameType::ListOffsets, Purpose::Offsets(key.0, key.1)),
+            Step::Offsets => {
+                pairs.push(("wiber.member", member.to_owned()));
+                pairs.push(("wiber.generation", since.to_string()));
+                (Via::Control, FrameType::ListOffsets, Purpose::Offsets(key.0, key.1))
+            }
             Step::Settle(next) => {
                 let place = Place { partition: partition.clone(), since, next };
                 let properties = commits::properties(&self.group, member, &place)?;

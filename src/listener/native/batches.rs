@@ -260,7 +260,7 @@ async fn list_offsets(broker: &Broker, request: ListOffsetsRequest<'_>) -> Resul
         Some(time) => Some(super::requests::offset_at_time(&partition, time).await?),
         None => None,
     };
-    let committed = owner.map(|owner| broker.committed(&Keeper::new(owner, &topic, index).key));
+    let committed = owner.map(|owner| Keeper::new(owner, &topic, index).position(broker));
     let offsets = partition.offsets();
     let bounds =
         reply::Bounds { partition: index, log_start: offsets.log_start(), high_watermark: offsets.high_watermark() };

@@ -13,6 +13,7 @@ use super::answer::Answer;
 use super::batches::Fetches;
 use super::correlation::{self, ConnectionNumber, Noted};
 use super::errors::Refusal;
+use super::group_readers::GroupReaders;
 use super::incoming::Incoming;
 use super::liveness;
 use super::memory::{Loan, Stall};
@@ -36,6 +37,7 @@ pub(super) struct Connection<'a> {
     pub(super) listener: &'a Arc<NativeListener>,
     pub(super) outbox: Arc<Outbox>,
     pub(super) subscriptions: Subscriptions,
+    pub(super) readers: GroupReaders,
     pub(super) commands: TopicCommands,
     pub(super) fetches: Fetches,
     codec: FrameCodec,
@@ -109,6 +111,7 @@ pub(super) async fn run(
         listener,
         outbox: Arc::clone(&outbox),
         subscriptions: Subscriptions::default(),
+        readers: GroupReaders::default(),
         commands: TopicCommands::default(),
         fetches: Fetches::default(),
         codec: FrameCodec::new(limits),
@@ -128,6 +131,7 @@ pub(super) async fn run(
     let reason = match end {
         End::Peer(reason) => {
             connection.subscriptions = Subscriptions::default();
+            connection.readers = GroupReaders::default();
             tokio::select! {
                 () = last_answers(&outbox, &LAST_ANSWERS) => {}
                 Err(error) = outbox.write_rest() => return Err(error),

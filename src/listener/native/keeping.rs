@@ -53,6 +53,11 @@ impl Keeper {
         }
     }
 
+    /// The next offset to be read: for a member also what the owner before it has asked to be kept and was not answered yet.
+    pub(super) fn position(&self, broker: &Broker) -> Option<Offset> {
+        if self.fence.is_some() { broker.next_owner_start(&self.key) } else { broker.committed(&self.key) }
+    }
+
     /// Whether the member may begin to read.
     pub(super) fn check_reader(&self, broker: &Arc<Broker>, now: Timestamp) -> Result<(), BrokerError> {
         match (&self.key.owner, &self.fence) {

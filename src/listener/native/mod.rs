@@ -14,6 +14,7 @@ mod batches;
 mod connection;
 mod correlation;
 mod errors;
+mod group_readers;
 mod groups;
 mod keeping;
 mod outbox;

@@ -5,23 +5,42 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::NativeListener;
 use super::answer::Answer;
 use super::connection::Connection;
 use super::errors::Refusal;
 use super::keeping::Keeper;
+use super::outbox::Outbox;
 use super::subscription::{Delivery, Start, SubscriptionKey};
-use crate::broker::{PositionKey, PositionOwner};
 use crate::protocol::native::{
-    AckRequest, ErrorCode, PositionOf, Request, StartAt, SubscribeRequest, UnsubscribeRequest,
+    AckRequest, ErrorCode, GroupMember, PositionOf, Request, StartAt, SubscribeRequest, UnsubscribeRequest,
 };
 use crate::replica::Partition;
 use crate::types::{Offset, Timestamp, TopicName};
 
 /// How a subscription's records go out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+pub(super) enum Form {
     Single,
     Batches,
+}
+
+impl Form {
+    /// How they are delivered.
+    pub(super) fn delivery(self, auto_ack: bool) -> Delivery {
+        match (self, auto_ack) {
+            (Form::Single, true) => Delivery::AtMostOnce,
+            (Form::Single, false) => Delivery::AtLeastOnce,
+            (Form::Batches, moves) => Delivery::Batches { moves },
+        }
+    }
+}
+
+/// A partition that is about to be subscribed to.
+pub(super) struct Place<'a> {
+    pub(super) listener: &'a Arc<NativeListener>,
+    pub(super) outbox: &'a Outbox,
+    pub(super) partition: &'a Arc<Partition>,
 }
 
 /// Whether a request must see the topics as the commands before it leave them.
@@ -86,6 +105,9 @@ impl Connection<'_> {
     }
 
     async fn subscribe(&mut self, sequence: u64, request: SubscribeRequest<'_>, form: Form) {
+        if let Some(GroupMember { group, member: None, .. }) = request.member {
+            return self.read_in_group(sequence, group, &request, form).await;
+        }
         let SubscribeRequest { topic, partition: index, client_id, member, start, auto_ack, needs_grace, stamps } =
             request;
         let key = SubscriptionKey { topic: topic.clone(), partition: index };
@@ -103,7 +125,8 @@ impl Connection<'_> {
                 let (broker, now) = (&self.listener.broker, self.listener.now());
                 keeper.check_reader(broker, now).map_err(|error| Refusal::from(&error))?;
             }
-            let from = self.start_offset(&partition, start, keeper.as_ref().map(|keeper| &keeper.key)).await?;
+            let place = Place { listener: self.listener, outbox: &self.outbox, partition: &partition };
+            let from = place.start_offset(start, keeper.as_ref()).await?;
             Ok::<_, Refusal>((partition, from))
         };
         match begun.await {
@@ -112,11 +135,7 @@ impl Connection<'_> {
                 let answer = Answer::Subscribed { topic, partition: index, client_id, start: from };
                 let acknowledged = self.outbox.answer_next(sequence, answer);
                 let grace = if needs_grace { self.listener.options.subscribe_grace } else { Duration::ZERO };
-                let delivery = match (form, auto_ack) {
-                    (Form::Single, true) => Delivery::AtMostOnce,
-                    (Form::Single, false) => Delivery::AtLeastOnce,
-                    (Form::Batches, moves) => Delivery::Batches { moves },
-                };
+                let delivery = form.delivery(auto_ack);
                 let start = Start { partition: opened, from, acknowledged, grace, delivery, keeper, stamps };
                 self.subscriptions.start(key, start, self.listener, &self.outbox);
             }
@@ -127,7 +146,10 @@ impl Connection<'_> {
     }
 
     fn unsubscribe(&mut self, request: UnsubscribeRequest<'_>) -> Answer {
-        let UnsubscribeRequest { topic, partition, client_id } = request;
+        let UnsubscribeRequest { topic, partition, client_id, group } = request;
+        if let Some(group) = group {
+            return self.leave_reading(topic, group);
+        }
         let key = SubscriptionKey { topic: topic.clone(), partition };
         if self.subscriptions.end(&key, &self.outbox) {
             return Answer::Unsubscribed { topic, partition, client_id: client_id.to_owned() };
@@ -141,36 +163,30 @@ impl Connection<'_> {
         if let Ok(topic) = TopicName::new(request.topic) {
             let key = SubscriptionKey { topic, partition: request.partition };
             self.subscriptions.acknowledged(&key, request.offset, self.listener);
+            self.readers.acknowledged(&key, request.offset, self.listener);
         }
     }
+}
 
+impl Place<'_> {
     /// Where a subscription starts: below the log it is moved to its start, above its end it waits.
-    async fn start_offset(
-        &self,
-        partition: &Arc<Partition>,
-        start: StartAt,
-        position: Option<&PositionKey>,
-    ) -> Result<Offset, Refusal> {
+    pub(super) async fn start_offset(&self, start: StartAt, keeper: Option<&Keeper>) -> Result<Offset, Refusal> {
+        let Place { listener, outbox, partition } = self;
         let offsets = partition.offsets();
         match start {
             StartAt::Offset(offset) => Ok(offset.max(offsets.log_start())),
             StartAt::Begin => Ok(offsets.log_start()),
             StartAt::End => Ok(offsets.high_watermark()),
             StartAt::Committed => {
-                let Some(position) = position else {
+                let Some(keeper) = keeper else {
                     let text =
                         "wiber.start=committed needs a client_id or wiber.group, under which the position is kept";
                     return Err(Refusal::new(ErrorCode::InvalidProperty, text));
                 };
-                let broker = &self.listener.broker;
-                let kept = match position.owner {
-                    PositionOwner::Client(_) => broker.committed(position),
-                    PositionOwner::Group(_) => broker.next_owner_start(position),
-                };
-                let kept = kept.unwrap_or(offsets.log_start());
+                let kept = keeper.position(&listener.broker).unwrap_or(offsets.log_start());
                 if kept > offsets.high_watermark() {
                     let (kept, end) = (kept.get(), offsets.high_watermark().get());
-                    let connection = self.outbox.connection().0;
+                    let connection = outbox.connection().0;
                     tracing::warn!(connection, partition = %partition.name(), kept, end, "a kept position lies behind the log's end, which an unclean stop has moved: the subscription starts at the end");
                 }
                 Ok(kept.clamp(offsets.log_start(), offsets.high_watermark()))

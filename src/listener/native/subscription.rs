@@ -154,6 +154,22 @@ impl Subscriptions {
         true
     }
 
+    /// Ends them all. Nothing of them goes out after this.
+    pub(super) fn end_all(&mut self, outbox: &Outbox) {
+        for running in std::mem::take(&mut self.running).into_values() {
+            outbox.end(running.id);
+            running.task.abort();
+        }
+    }
+
+    /// Sends nothing more of a subscription; what was sent may still be acknowledged. What is waited for, where that is.
+    pub(super) fn pause(&mut self, key: &SubscriptionKey, outbox: &Outbox) -> Option<Arc<Acknowledging>> {
+        let running = self.running.get(key)?;
+        outbox.end(running.id);
+        running.task.abort();
+        running.acknowledging.clone()
+    }
+
     /// Takes a client's word that a record is dealt with. For what was never sent it changes nothing.
     pub(super) fn acknowledged(&self, key: &SubscriptionKey, offset: Offset, listener: &NativeListener) {
         let running = self.running.get(key);

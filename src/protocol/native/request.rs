@@ -133,6 +133,8 @@ pub struct UnsubscribeRequest<'a> {
     pub partition: PartitionIndex,
     /// As in the subscription; empty where none was given.
     pub client_id: &'a str,
+    /// The group in whose name the server subscribed.
+    pub group: Option<&'a str>,
 }
 
 /// The acknowledgement of one DATA frame; its sequence number is the offset.
@@ -382,11 +384,12 @@ fn subscribe<'a>(frame: &'a Frame, own: &[&str]) -> Result<SubscribeRequest<'a>,
 }
 
 fn unsubscribe(frame: &Frame) -> Result<UnsubscribeRequest<'_>, RequestError> {
-    let steering = Steering::of(frame, &[])?;
+    let steering = Steering::of(frame, &["wiber.group"])?;
     Ok(UnsubscribeRequest {
         topic: steering.topic_name()?,
         partition: steering.partition_or_first()?,
         client_id: steering.client_id.unwrap_or_default(),
+        group: groups::member_of(frame)?.map(|member| member.group),
     })
 }
 

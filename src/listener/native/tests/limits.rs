@@ -3,9 +3,12 @@
 use crate::broker::CLIENT_ID_BYTES_MAX;
 use crate::broker::dedup::ID_BYTES_MAX;
 use crate::broker::delivery::{UNACKED_BYTES_MAX, UNACKED_RECORDS_MAX};
+use crate::broker::groups::{GROUP_PARTITIONS_MAX, GROUPS_MAX, MEMBERS_MAX, SELECTION_ENTRIES_MAX};
 use crate::listener::COMING_MAX;
 use crate::listener::door::TURNED_AWAY_MAX;
 use crate::listener::native::batches::{FETCH_READ_BYTES_MAX, FETCHES_MAX};
+use crate::listener::native::group_readers::GROUP_READERS_MAX;
+use crate::listener::native::groups::RESET_POSITIONS_MAX;
 use crate::listener::native::outbox::{BUFFERED_BYTES_MAX, READ_AHEAD_BYTES_MAX, REQUESTS_MAX};
 use crate::listener::native::subscription::SUBSCRIPTIONS_MAX;
 use crate::listener::native::topics::COMMANDS_MAX;
@@ -30,6 +33,13 @@ fn the_documentation_has_a_row_for_every_limit() {
         ("wait of a FETCH", format!("{} s", FETCH_WAIT_MAX.as_secs())),
         ("topics in one METADATA", TOPICS_LISTED_MAX.to_string()),
         ("subscriptions of a connection", SUBSCRIPTIONS_MAX.to_string()),
+        ("groups that a connection reads by SUBSCRIBE with `wiber.group` alone", GROUP_READERS_MAX.to_string()),
+        ("id of a group", format!("{CLIENT_ID_BYTES_MAX} bytes")),
+        ("topics and patterns of a member", SELECTION_ENTRIES_MAX.to_string()),
+        ("members of a group", MEMBERS_MAX.to_string()),
+        ("groups", GROUPS_MAX.to_string()),
+        ("partitions that a group divides", GROUP_PARTITIONS_MAX.to_string()),
+        ("positions in one RESET_GROUP", RESET_POSITIONS_MAX.to_string()),
         ("bytes of records read ahead for all subscriptions of a connection", mib(READ_AHEAD_BYTES_MAX)),
         ("records of a subscription without the client's ACK", UNACKED_RECORDS_MAX.to_string()),
         ("bytes of them", mib(usize::try_from(UNACKED_BYTES_MAX).expect("fits"))),

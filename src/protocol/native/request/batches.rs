@@ -108,7 +108,7 @@ pub(super) fn publish_batch(frame: &Frame) -> Result<PublishBatchRequest<'_>, Re
 }
 
 pub(super) fn list_offsets(frame: &Frame) -> Result<ListOffsetsRequest<'_>, RequestError> {
-    let steering = Steering::of(frame, &["wiber.time", "wiber.group"])?;
+    let steering = Steering::of(frame, &["wiber.time", "wiber.group", "wiber.member", "wiber.generation"])?;
     Ok(ListOffsetsRequest {
         topic: steering.topic_name()?,
         partition: steering.partition_or_first()?,
