@@ -17,7 +17,10 @@ pub(super) struct Placement {
 }
 
 /// Members by the order in which they are preferred, each with the topics it asks for.
-pub(super) type Interests = BTreeMap<MemberId, Arc<BTreeSet<TopicName>>>;
+pub(super) type Interests = BTreeMap<MemberId, Interest>;
+
+/// The topics that a member asks for, of those there are.
+pub(super) type Interest = Arc<BTreeSet<TopicName>>;
 
 /// Finds a target for every partition; `None` where nobody asks for its topic.
 pub(super) fn assign(

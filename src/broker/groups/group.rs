@@ -13,11 +13,11 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::assignment::{Interests, Placement, assign};
+use super::assignment::{Interest, Interests, Placement, assign};
 use super::error::GroupError;
 use super::member::{Assigned, Assignment, Generation, Member, MemberDetails, MemberId, MemberSink};
 use super::selection::{SeenTopic, TopicSelection, TopicsView};
-use crate::types::{PartitionIndex, Timestamp, TopicId, TopicName, TopicPartition};
+use crate::types::{PartitionIndex, Timestamp, TopicId, TopicPartition};
 
 /// Members of a group at most.
 pub const MEMBERS_MAX: usize = 1_000;
@@ -134,7 +134,7 @@ impl Group {
         if !is_known && self.members.len() >= MEMBERS_MAX {
             return Err(GroupError::TooManyMembers);
         }
-        let member = Member { details, sink, heard_at: now, releasing_since: None, is_untold: false };
+        let member = Member { details, interest: None, sink, heard_at: now, releasing_since: None, is_untold: false };
         self.bytes += member.details.bytes();
         if let Some(before) = self.members.insert(id.clone(), Box::new(member)) {
             self.bytes -= before.details.bytes();
@@ -259,6 +259,9 @@ impl Group {
 
     /// What topics there are, for what is done next.
     pub(super) fn see_topics(&mut self, topics: &TopicsView) {
+        if *self.topics != **topics {
+            self.members.values_mut().for_each(|member| member.interest = None);
+        }
         self.topics = Arc::clone(topics);
     }
 
@@ -357,15 +360,26 @@ impl Group {
         self.assert_invariants();
     }
 
-    /// What members ask for. Most ask for the same, and looking that up once is enough.
-    fn interests(&self) -> Interests {
-        let mut known: BTreeMap<&TopicSelection, Arc<BTreeSet<TopicName>>> = BTreeMap::new();
-        let interests = self.members.iter().map(|(id, member)| {
+    /// What members ask for. Most ask for the same, and looking that up once is enough, until the topics change.
+    fn interests(&mut self) -> Interests {
+        let mut known: BTreeMap<&TopicSelection, Interest> = BTreeMap::new();
+        let mut found = Vec::new();
+        if self.members.values().any(|member| member.interest.is_none()) {
+            let members = self.members.values();
+            known.extend(members.filter_map(|member| Some((&member.details.topics, member.interest.clone()?))));
+        }
+        for (id, member) in self.members.iter().filter(|(_, member)| member.interest.is_none()) {
             let topics = &member.details.topics;
             let interest = known.entry(topics).or_insert_with(|| Arc::new(topics.of(&self.topics)));
-            (id.clone(), Arc::clone(interest))
-        });
-        interests.collect()
+            found.push((id.clone(), Arc::clone(interest)));
+        }
+        for (id, interest) in found {
+            if let Some(member) = self.members.get_mut(&id) {
+                member.interest = Some(interest);
+            }
+        }
+        let interests = self.members.iter();
+        interests.map(|(id, member)| (id.clone(), member.interest.clone().unwrap_or_default())).collect()
     }
 
     /// Where every partition is to be. While members are expected back nothing moves.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
+use super::assignment::Interest;
 use super::selection::TopicSelection;
 use crate::types::{Timestamp, TopicPartition};
 
@@ -113,6 +114,8 @@ const ENTRY_BYTES: usize = 64;
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) details: MemberDetails,
+    /// What it wants of the topics there are, once that was looked up.
+    pub(super) interest: Option<Interest>,
     pub(super) sink: Arc<dyn MemberSink>,
     pub(super) heard_at: Timestamp,
     /// Since when it has something to release.

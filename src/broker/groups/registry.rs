@@ -254,7 +254,7 @@ impl Coordinator {
         self.stepped_at = Some(now);
         let (mut due, members_bytes) = (Vec::new(), &self.members_bytes);
         self.groups.retain(|id, live| {
-            if silence_ms > SILENCE_MS || silence_ms < 0 {
+            if !(0..=SILENCE_MS).contains(&silence_ms) {
                 live.group.excuse(silence_ms);
             }
             if let Some(topics) = topics {

@@ -1,6 +1,7 @@
 //! Groups of a whole broker: what is on its way to the log when members come and go, and what a restart finds.
 
 mod generations;
+mod threads;
 
 use std::collections::BTreeSet;
 
