@@ -16,6 +16,7 @@ mod assignment;
 mod describe;
 mod error;
 mod group;
+mod joining;
 mod kind;
 mod member;
 mod registry;
@@ -46,6 +47,7 @@ use super::{Broker, BrokerError};
 use crate::replica::AckLevel;
 use crate::types::{Timestamp, TopicId, TopicName, TopicPartition};
 use group::{Group, Joining};
+use joining::{JoinReply, TakenIn, WaitingJoin};
 use registry::{Beginning, Coordinator, DueRecord};
 use selection::{SeenTopic, TopicsView};
 
@@ -108,58 +110,92 @@ impl Broker {
         now: Timestamp,
         reply: impl FnOnce(Result<Joined, BrokerError>) + Send + 'static,
     ) {
-        match check_group_id(&join.group) {
-            Ok(()) => self.join_or_begin(join, None, now, reply),
-            Err(error) => reply(Err(error)),
+        let waiting = WaitingJoin { join, now, reply: JoinReply::new(reply) };
+        match check_group_id(&waiting.join.group) {
+            Ok(()) => self.join_or_wait(waiting),
+            Err(error) => waiting.reply.send(Err(error)),
         }
     }
 
-    /// Takes a member into a group that has some, or lets it begin with it where its record is `written` for that.
-    ///
-    /// Members may have come and gone since the record was written, and the group may have been deleted. Then it says
-    /// nothing any more: the group begins anew with a new one.
-    fn join_or_begin(
-        self: &Arc<Self>,
-        join: JoinGroup,
-        written: Option<Beginning>,
-        now: Timestamp,
-        reply: impl FnOnce(Result<Joined, BrokerError>) + Send + 'static,
-    ) {
-        let topics = self.topics_view();
-        let group = Arc::clone(&join.group);
+    /// Takes a member into a group that has some. One that has none begins once its record is written, with everybody who
+    /// asks for it meanwhile.
+    fn join_or_wait(self: &Arc<Self>, waiting: WaitingJoin) {
+        let (topics, group) = (self.topics_view(), Arc::clone(&waiting.join.group));
         let mut coordinator = self.coordinator(&group);
-        if let Err(error) = coordinator.check_room(&join.details) {
-            drop(coordinator);
-            return reply(Err(error.into()));
-        }
-        if let Some(beginning) = written.filter(|written| self.positions.group(&group) == Some(written.record)) {
-            coordinator.begin(&group, beginning, &topics);
-        }
-        if coordinator.get(&group).is_some() {
-            let (joined, answers) = match self.joined(&mut coordinator, join, &topics, now) {
-                Ok((joined, due)) => (Ok(joined), self.enter_record(due, now)),
-                Err(error) => (Err(error.into()), None),
-            };
-            drop(coordinator);
-            self.follow_up(answers);
-            return reply(joined);
-        }
-        let beginning = match self.beginning(&join, now) {
+        let refused = coordinator.check_room(&waiting.join.details);
+        let beginning = match refused {
+            Ok(()) if coordinator.get(&group).is_some() => {
+                let joined = self.take_in(&mut coordinator, vec![waiting], &topics);
+                drop(coordinator);
+                return self.tell(joined);
+            }
+            Ok(()) if coordinator.is_beginning(&group) => {
+                let too_many = coordinator.wait_for_begin(&group, waiting);
+                drop(coordinator);
+                return too_many.into_iter().for_each(|late| late.reply.send(Err(GroupError::TooManyMembers.into())));
+            }
+            Ok(()) => self.beginning(&waiting.join, waiting.now),
+            Err(error) => Err(error),
+        };
+        let beginning = match beginning {
             Ok(beginning) => beginning,
             Err(error) => {
                 drop(coordinator);
-                return reply(Err(error.into()));
+                return waiting.reply.send(Err(error.into()));
             }
         };
-        let broker = Arc::clone(self);
-        let written = PositionReply::new(move |written| match written {
-            Ok(_) => broker.join_or_begin(join, Some(beginning), now, reply),
-            Err(error) => reply(Err(error)),
-        });
+        let (broker, id, now) = (Arc::clone(self), Arc::clone(&group), waiting.now);
+        let _nobody_waits_yet = coordinator.wait_for_begin(&group, waiting);
+        let written = PositionReply::new(move |written| broker.begin_group(&id, beginning, written.map(|_| ())));
         let ack = self.default_ack();
         let (slot, answers) = self.positions.enter_group(&group, Some(beginning.record), ack, now, written);
         drop(coordinator);
         self.positions.follow_up(slot, answers);
+    }
+
+    /// The record that lets a group begin is written, or cannot be. Where the group was deleted meanwhile, or has become one
+    /// of another kind, it says nothing any more: whoever waits for it asks again.
+    fn begin_group(self: &Arc<Self>, group: &Arc<str>, beginning: Beginning, written: Result<(), BrokerError>) {
+        let topics = self.topics_view();
+        let mut coordinator = self.coordinator(group);
+        let waiting = coordinator.end_waiting(group);
+        let is_current = self.positions.group(group) == Some(beginning.record);
+        match written {
+            Ok(()) if is_current => {
+                coordinator.begin(group, beginning, &topics);
+                let joined = self.take_in(&mut coordinator, waiting, &topics);
+                drop(coordinator);
+                self.tell(joined);
+            }
+            Ok(()) => {
+                drop(coordinator);
+                waiting.into_iter().for_each(|waiting| self.join_or_wait(waiting));
+            }
+            Err(error) => {
+                drop(coordinator);
+                waiting.into_iter().for_each(|waiting| waiting.reply.send(Err(error.clone())));
+            }
+        }
+    }
+
+    fn take_in(
+        self: &Arc<Self>,
+        coordinator: &mut Coordinator,
+        waiting: Vec<WaitingJoin>,
+        topics: &TopicsView,
+    ) -> Vec<TakenIn> {
+        let take_in = |WaitingJoin { join, now, reply }| match self.joined(coordinator, join, topics, now) {
+            Ok((joined, due)) => (reply, Ok(joined), self.enter_record(due, now)),
+            Err(error) => (reply, Err(error.into()), None),
+        };
+        waiting.into_iter().map(take_in).collect()
+    }
+
+    fn tell(self: &Arc<Self>, joined: Vec<TakenIn>) {
+        for (reply, joined, answers) in joined {
+            self.follow_up(answers);
+            reply.send(joined);
+        }
     }
 
     fn beginning(&self, join: &JoinGroup, now: Timestamp) -> Result<Beginning, GroupError> {

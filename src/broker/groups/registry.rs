@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::error::GroupError;
-use super::group::Group;
+use super::group::{Group, MEMBERS_MAX};
+use super::joining::WaitingJoin;
 use super::kind::{GroupKind, GroupRecord};
 use super::member::{Generation, MemberDetails};
 use super::selection::{SeenTopic, TopicsView};
@@ -44,6 +45,8 @@ pub(in crate::broker) struct Groups {
 #[derive(Debug, Default)]
 pub(in crate::broker) struct Coordinator {
     groups: BTreeMap<Arc<str>, Live>,
+    /// Who waits for the record that lets a group begin.
+    waiting: BTreeMap<Arc<str>, Vec<WaitingJoin>>,
     /// Bytes of the members of all groups, also those of other coordinators.
     pub(super) members_bytes: Arc<AtomicUsize>,
     stepped_at: Option<Timestamp>,
@@ -206,6 +209,26 @@ impl Coordinator {
     pub(super) fn check_room(&self, details: &MemberDetails) -> Result<(), GroupError> {
         let bytes = self.members_bytes.load(Ordering::Relaxed) + details.bytes();
         if bytes > MEMBERS_BYTES_MAX { Err(GroupError::TooMuchOfMembers) } else { Ok(()) }
+    }
+
+    /// Whether the record is being written that lets a group begin.
+    pub(super) fn is_beginning(&self, group: &str) -> bool {
+        self.waiting.contains_key(group)
+    }
+
+    /// Lets a member wait until the group begins; it is returned where too many wait.
+    pub(super) fn wait_for_begin(&mut self, group: &Arc<str>, waiting: WaitingJoin) -> Option<WaitingJoin> {
+        let others = self.waiting.entry(Arc::clone(group)).or_default();
+        if others.len() >= MEMBERS_MAX {
+            return Some(waiting);
+        }
+        others.push(waiting);
+        None
+    }
+
+    /// Everybody who waits for a group to begin.
+    pub(super) fn end_waiting(&mut self, group: &str) -> Vec<WaitingJoin> {
+        self.waiting.remove(group).unwrap_or_default()
     }
 
     /// Lets a group have members, if it has none yet.

@@ -346,3 +346,18 @@ fn a_group_that_keeps_nothing_is_forgotten_as_positions_are() {
         assert!(again.join("keeps", "b").generation > generation);
     }
 }
+
+/// Members that joined a new group at once each wrote its record, and each record made those before it void: a hundred of them
+/// wrote ten thousand, and waited for members of before a restart that had never been.
+#[test]
+fn members_that_join_a_new_group_at_once_begin_it_together() {
+    let rig = started();
+    let joined: Vec<_> = (0..20).map(|number| rig.begin_join("g", &format!("m{number:02}"))).collect();
+    rig.work();
+    let assignments: Vec<_> =
+        joined.iter().map(|joined| joined.lock().take().expect("answered").unwrap().assignment).collect();
+    assert!(assignments.iter().all(|assignment| assignment.generation < Generation(100)), "{assignments:?}");
+    assert!(!assignments[0].assigned.is_empty(), "nobody is waited for");
+    let described = rig.broker.groups();
+    assert_eq!((described.len(), described[0].members), (1, 20));
+}
