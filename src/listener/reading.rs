@@ -87,3 +87,80 @@ async fn read_unlent(
 pub(super) fn bytes_of(batches: &[Batch]) -> usize {
     batches.iter().map(|batch| batch.bytes().len()).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::time::Duration;
+
+    use parking_lot::Mutex;
+    use tokio::time::timeout;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::broker::CommandReply;
+    use crate::broker::metadata::TopicSettings;
+    use crate::broker::tests::in_memory;
+    use crate::record::{BatchBuilder, BuilderOptions};
+    use crate::replica::{AckLevel, Work, WorkQueue};
+    use crate::types::{PartitionIndex, Timestamp, TopicId, TopicName};
+
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+    /// Longer than anything here takes.
+    const BOUND: Duration = Duration::from_secs(20);
+    /// The memory of all readers.
+    const MEMORY_BYTES: usize = 256 << 10;
+
+    #[derive(Debug, Default)]
+    struct Held(Mutex<VecDeque<(Arc<Partition>, Work)>>);
+
+    impl WorkQueue for Held {
+        fn submit(&self, partition: Arc<Partition>, work: Work) {
+            self.0.lock().push_back((partition, work));
+        }
+    }
+
+    impl Held {
+        fn work(&self) {
+            while let Some((partition, work)) = { self.0.lock().pop_front() } {
+                partition.run(work, NOW);
+            }
+        }
+    }
+
+    /// A partition with so many batches of one record each.
+    fn filled(batches: usize, value_bytes: usize) -> Arc<Partition> {
+        let queue = Arc::new(Held::default());
+        let broker = in_memory(Arc::clone(&queue) as Arc<dyn WorkQueue>, 1 << 20, NOW);
+        let (name, id) = (TopicName::new("events").unwrap(), TopicId::new(Uuid::from_u128(7)));
+        broker.create_topic(&name, Some(1), TopicSettings::default(), id, NOW, CommandReply::new(|_| {}));
+        queue.work();
+        let partition = broker.partition(&name, PartitionIndex(0)).unwrap();
+        for _ in 0..batches {
+            let mut builder = BatchBuilder::new(BuilderOptions::default());
+            builder.append(NOW, None, Some(&vec![7; value_bytes]), &[]).unwrap();
+            partition.append(builder.finish().unwrap(), AckLevel::Durable, None, NOW).unwrap();
+            queue.work();
+        }
+        partition
+    }
+
+    /// However many ask for much: what is read for all of them together stays within the memory for it, but for a little
+    /// each. That little comes at once.
+    #[tokio::test]
+    async fn what_all_readers_hold_has_a_bound() {
+        let (partition, memory) = (filled(64, 4_000), PeerMemory::new(MEMORY_BYTES, BOUND));
+        let mut held = Vec::new();
+        for _ in 0..20 {
+            let reading = read(&memory, &partition, Offset::ZERO, MEMORY_BYTES / 4, Beside::Helps(0));
+            held.push(timeout(BOUND, reading).await.expect("nobody waits for little").unwrap());
+        }
+        let bytes = held.iter().map(|(batches, _)| bytes_of(batches));
+        assert!(bytes.clone().all(|bytes| bytes > 0));
+        let large: usize = bytes.filter(|bytes| *bytes > SMALL_BYTES).sum();
+        assert_eq!(large, memory.used());
+        assert!((MEMORY_BYTES / 2..=MEMORY_BYTES).contains(&large), "{large}");
+        held.clear();
+        assert_eq!(memory.used(), 0);
+    }
+}
