@@ -339,3 +339,20 @@ fn what_a_member_did_not_acknowledge_comes_to_another() {
 fn nobody_is_left(peer: &mut Peer) {
     while json_of(&peer.ask(&frame(LIST_GROUPS, 1, &[])))["groups"][0]["members"] != 0 {}
 }
+
+/// A partition that cannot be opened keeps nobody from the others. (It was tried again at once and for ever; that it is not is
+/// to be seen only in the time the processor takes.)
+#[test]
+fn a_group_reads_what_can_be_read() {
+    let (directory, setup) = setup(&[]);
+    let server = setup.start();
+    Peer::connect(&server).create("t", 2);
+    server.kill();
+    std::fs::write(directory.path().join("data/t_p0/partition.json"), b"{}").expect("written");
+    let server = setup.expect_line("t:0").expect_line("t_p0").start();
+    let mut reading = reader(&server, &[]);
+    let mut peer = Peer::connect(&server);
+    peer.publish("t", 1, b"readable");
+    assert_eq!(reading.data().body, b"readable");
+    reading.is_alive();
+}

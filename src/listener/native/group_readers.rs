@@ -91,7 +91,9 @@ struct Reading {
     subscriptions: Arc<Mutex<Subscriptions>>,
     told: Arc<Told>,
     manner: Manner,
-    /// What is read, and since when it is the member's.
+    /// What the member was given, and since when.
+    given: BTreeMap<PartitionIndex, Generation>,
+    /// What of it is read: a partition that is offline is not.
     reads: BTreeMap<PartitionIndex, Generation>,
 }
 
@@ -146,6 +148,7 @@ impl Connection<'_> {
             subscriptions: Arc::default(),
             told,
             manner: Manner { start, form, auto_ack, stamps, acknowledged },
+            given: BTreeMap::new(),
             reads: BTreeMap::new(),
         };
         let (listener, subscriptions) = (Arc::clone(self.listener), Arc::clone(&reading.subscriptions));
@@ -225,6 +228,9 @@ impl Reading {
             }
             if has_news || beat_at <= Instant::now() {
                 beat_at = Instant::now() + HEARTBEAT;
+                if !has_news {
+                    self.begin_missing().await;
+                }
                 if let Err(error) = self.beat(has_news) {
                     return self.end(&error);
                 }
@@ -243,7 +249,7 @@ impl Reading {
         let reads: BTreeSet<_> = self.reads.keys().map(named).collect();
         let (broker, now) = (&self.listener.broker, self.listener.now());
         let heard = broker.heartbeat_group(&self.group, &self.member, has_news.then_some(&reads), now)?;
-        if let Some(assignment) = heard.assignment.filter(|assignment| self.wanted(assignment) != self.reads) {
+        if let Some(assignment) = heard.assignment.filter(|assignment| self.wanted(assignment) != self.given) {
             self.told.assigned(&self.member, &assignment);
         }
         Ok(())
@@ -256,11 +262,16 @@ impl Reading {
 
     /// Ends what is not given any more, and begins what is new.
     async fn follow(&mut self, assignment: &Assignment) {
-        let wanted = self.wanted(assignment);
-        let gone: Vec<_> = self.reads.iter().filter(|(index, since)| wanted.get(*index) != Some(*since)).collect();
-        let gone: Vec<PartitionIndex> = gone.into_iter().map(|(index, _)| *index).collect();
+        self.given = self.wanted(assignment);
+        let is_gone = |(index, since): &(&PartitionIndex, &Generation)| self.given.get(index) != Some(since);
+        let gone: Vec<PartitionIndex> = self.reads.iter().filter(is_gone).map(|(index, _)| *index).collect();
         self.finish(&gone).await;
-        for (index, since) in wanted {
+        self.begin_missing().await;
+    }
+
+    /// Begins to read what is given and not read; what cannot be read now is tried again with a later sign of life.
+    async fn begin_missing(&mut self) {
+        for (index, since) in self.given.clone() {
             if !self.reads.contains_key(&index) && self.begin(index, since).await {
                 self.reads.insert(index, since);
             }
