@@ -68,7 +68,8 @@ fn members_share_what_they_print() {
     second.wait_for("Member ");
     let rebalanced = first.wait_for("rebalanced");
     let own = if rebalanced.ends_with("t:0") { 0 } else { 1 };
-    second.wait_for(&format!("reading t:{}", 1 - own));
+    // "Reading" when its partition was there before its first line, "reading" when it came after.
+    second.wait_for(&format!("eading t:{}", 1 - own));
     publish(&server, own, "of the first");
     publish(&server, 1 - own, "of the second");
     first.wait_for("of the first");
