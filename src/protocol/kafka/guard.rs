@@ -45,7 +45,8 @@ pub fn check(api: Api, version: i16, body: &[u8]) -> Result<usize, Malformed> {
 pub fn decode<T: Decodable>(api: Api, version: i16, mut body: Bytes) -> Result<T, Malformed> {
     check(api, version, &body)?;
     // What the walk leaves to the crate: strings that are not UTF-8, and null where a value has to be.
-    T::decode(&mut body, version).map_err(|_| Malformed::Refused("a string that is not UTF-8, or null where a value has to be"))
+    T::decode(&mut body, version)
+        .map_err(|_| Malformed::Refused("a string that is not UTF-8, or null where a value has to be"))
 }
 
 struct Walk<'a> {

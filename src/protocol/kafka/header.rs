@@ -100,7 +100,12 @@ mod tests {
     #[test]
     fn a_classic_header() {
         let expected = |client_id: Option<&str>, body: &'static [u8]| {
-            let header = RequestHeader { api: Api::Metadata, version: 8, correlation_id: -2, client_id: client_id.map(Box::from) };
+            let header = RequestHeader {
+                api: Api::Metadata,
+                version: 8,
+                correlation_id: -2,
+                client_id: client_id.map(Box::from),
+            };
             Ok(Opened::Request(header, Bytes::from_static(body)))
         };
         assert_eq!(opened(b"\0\x03\0\x08\xff\xff\xff\xfe\0\x01abc"), expected(Some("a"), b"bc"));

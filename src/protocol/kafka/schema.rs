@@ -63,7 +63,8 @@ const I64: Field = field(Kind::Fixed(8));
 const UUID: Field = field(Kind::Fixed(16));
 const TEXT: Field = field(Kind::Text);
 const BLOB: Field = field(Kind::Blob);
-const TEXTS: Field = field(Kind::Array { shape: Shape::Text, held_bytes: size_of::<kafka_protocol::protocol::StrBytes>() });
+const TEXTS: Field =
+    field(Kind::Array { shape: Shape::Text, held_bytes: size_of::<kafka_protocol::protocol::StrBytes>() });
 const I32S: Field = field(Kind::Array { shape: Shape::Fixed(4), held_bytes: size_of::<i32>() });
 
 /// Many structures, which the crate decodes into as many `T`.

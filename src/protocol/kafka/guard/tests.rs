@@ -15,9 +15,9 @@ struct Maker {
 }
 
 impl Maker {
-    fn below(&mut self, end: u64) -> u64 {
+    fn below(&mut self, end: u64) -> u8 {
         self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.state >> 33) % end
+        u8::try_from((self.state >> 33) % end).unwrap()
     }
 
     /// A length or count below 127.
@@ -32,13 +32,13 @@ impl Maker {
 
     fn fixed(&mut self, bytes: usize) {
         for _ in 0..bytes {
-            let byte = self.below(256) as u8;
+            let byte = self.below(256);
             self.bytes.push(byte);
         }
     }
 
     fn text(&mut self, length_bytes: usize) {
-        let length = self.below(6) as u8;
+        let length = self.below(6);
         self.length(length_bytes, length);
         self.bytes.resize(self.bytes.len() + usize::from(length), b'x');
     }
@@ -53,7 +53,7 @@ impl Maker {
                 Kind::Text => self.text(2),
                 Kind::Blob => self.text(4),
                 Kind::Array { shape, .. } => {
-                    let count = self.below(4) as u8;
+                    let count = self.below(4);
                     self.length(4, count);
                     for _ in 0..count {
                         match shape {
@@ -123,7 +123,11 @@ fn the_tables_are_the_crates() {
             assert_eq!(check(api, version, &body), Ok(body.len()), "{api:?} {version}: {body:?}");
             assert_eq!(left_by_crate(api, version, &body), Some(0), "{api:?} {version}: {body:?}");
             for end in 0..body.len() {
-                assert_eq!(check(api, version, &body[..end]), Err(Malformed::Short), "{api:?} {version}: {end} of {body:?}");
+                assert_eq!(
+                    check(api, version, &body[..end]),
+                    Err(Malformed::Short),
+                    "{api:?} {version}: {end} of {body:?}"
+                );
             }
         }
     });

@@ -26,15 +26,8 @@ pub(super) const JOIN_GROUP: &[Field] = &[
 ];
 
 /// Group, generation, member, instance, type and name of the protocol, assignments.
-pub(super) const SYNC_GROUP: &[Field] = &[
-    TEXT,
-    I32,
-    TEXT,
-    TEXT.since(3),
-    TEXT.since(5),
-    TEXT.since(5),
-    array::<SyncGroupRequestAssignment>(&[TEXT, BLOB]),
-];
+pub(super) const SYNC_GROUP: &[Field] =
+    &[TEXT, I32, TEXT, TEXT.since(3), TEXT.since(5), TEXT.since(5), array::<SyncGroupRequestAssignment>(&[TEXT, BLOB])];
 
 /// Group, generation, member, instance.
 pub(super) const HEARTBEAT: &[Field] = &[TEXT, I32, TEXT, TEXT.since(3)];
@@ -50,10 +43,7 @@ pub(super) const OFFSET_COMMIT: &[Field] = &[
     TEXT,
     TEXT.since(7),
     I64.until(4),
-    array::<OffsetCommitRequestTopic>(&[
-        TEXT,
-        array::<OffsetCommitRequestPartition>(&[I32, I64, I32.since(6), TEXT]),
-    ]),
+    array::<OffsetCommitRequestTopic>(&[TEXT, array::<OffsetCommitRequestPartition>(&[I32, I64, I32.since(6), TEXT])]),
 ];
 
 /// One group with its topics; from version 8 many.

@@ -14,19 +14,12 @@ use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderP
 use super::{BYTE, Field, I16, I32, I32S, I64, TEXT, TEXTS, UUID, array};
 
 /// Topics; whether to create them, whether to tell what may be done with the cluster, with the topics.
-pub(super) const METADATA: &[Field] = &[
-    array::<MetadataRequestTopic>(&[UUID.since(10), TEXT]),
-    BYTE.since(4),
-    BYTE.since(8).until(10),
-    BYTE.since(8),
-];
+pub(super) const METADATA: &[Field] =
+    &[array::<MetadataRequestTopic>(&[UUID.since(10), TEXT]), BYTE.since(4), BYTE.since(8).until(10), BYTE.since(8)];
 
 /// Replica, isolation level, topics; of a partition the leader's epoch and the time.
-pub(super) const LIST_OFFSETS: &[Field] = &[
-    I32,
-    BYTE.since(2),
-    array::<ListOffsetsTopic>(&[TEXT, array::<ListOffsetsPartition>(&[I32, I32.since(4), I64])]),
-];
+pub(super) const LIST_OFFSETS: &[Field] =
+    &[I32, BYTE.since(2), array::<ListOffsetsTopic>(&[TEXT, array::<ListOffsetsPartition>(&[I32, I32.since(4), I64])])];
 
 /// Replica, topics; of a partition the leader's epoch and the one asked about.
 pub(super) const OFFSET_FOR_LEADER_EPOCH: &[Field] =
@@ -49,15 +42,11 @@ pub(super) const CREATE_TOPICS: &[Field] = &[
 ];
 
 /// Names, or from version 6 names or ids; timeout.
-pub(super) const DELETE_TOPICS: &[Field] =
-    &[array::<DeleteTopicState>(&[TEXT, UUID]).since(6), TEXTS.until(5), I32];
+pub(super) const DELETE_TOPICS: &[Field] = &[array::<DeleteTopicState>(&[TEXT, UUID]).since(6), TEXTS.until(5), I32];
 
 /// Topics: name, new number of partitions, replicas; timeout; whether only to check.
-pub(super) const CREATE_PARTITIONS: &[Field] = &[
-    array::<CreatePartitionsTopic>(&[TEXT, I32, array::<CreatePartitionsAssignment>(&[I32S])]),
-    I32,
-    BYTE,
-];
+pub(super) const CREATE_PARTITIONS: &[Field] =
+    &[array::<CreatePartitionsTopic>(&[TEXT, I32, array::<CreatePartitionsAssignment>(&[I32S])]), I32, BYTE];
 
 /// Topics: of a partition the offset below which to delete; timeout.
 pub(super) const DELETE_RECORDS: &[Field] =
