@@ -26,7 +26,7 @@ const TREE_NODE_FIELDS: usize = 5;
 ///
 /// # Errors
 /// [`Malformed`], also for Produce and Fetch, which are read by code of their own.
-pub fn check(api: Api, version: i16, body: &[u8]) -> Result<usize, Malformed> {
+pub(super) fn check(api: Api, version: i16, body: &[u8]) -> Result<usize, Malformed> {
     let Some(fields) = schema::of(api) else { return Err(Malformed::Refused("read by code of its own")) };
     if !api.serves(version) {
         return Err(Malformed::Refused("a version that is not served"));
@@ -42,7 +42,7 @@ pub fn check(api: Api, version: i16, body: &[u8]) -> Result<usize, Malformed> {
 ///
 /// # Errors
 /// [`Malformed`].
-pub fn decode<T: Decodable>(api: Api, version: i16, mut body: Bytes) -> Result<T, Malformed> {
+pub(super) fn decode<T: Decodable>(api: Api, version: i16, mut body: Bytes) -> Result<T, Malformed> {
     check(api, version, &body)?;
     // What the walk leaves to the crate: strings that are not UTF-8, and null where a value has to be.
     T::decode(&mut body, version)

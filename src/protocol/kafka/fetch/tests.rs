@@ -90,7 +90,7 @@ fn every_version_is_read_as_the_crate_writes_it() {
             assert_eq!((forgotten_of(&request), request.forgotten_count), (vec![("gone".to_owned(), vec![1, 2])], 2));
         } else {
             assert_eq!(request.session, FetchSession::Sessionless { ends: 0 });
-            assert_eq!(forgotten_of(&request), []);
+            assert!(forgotten_of(&request).is_empty());
         }
     }
 }
