@@ -1,7 +1,7 @@
 //! One input put through the decoder of Kafka's requests. The tests beside it and the fuzz target in `fuzz/` share it.
 
 use bytes::{Bytes, BytesMut};
-use wiber::protocol::kafka::{Opened, Request, RequestFrames, open};
+use wiber::protocol::kafka::{Opened, ProduceTopic, Request, RequestFrames, open};
 
 /// Small enough that an input of a few KiB meets it.
 const REQUEST_BYTES_MAX: usize = 32 << 10;
@@ -24,11 +24,14 @@ pub(crate) fn requests(input: &[u8], piece_bytes: usize) -> Read {
         src.extend_from_slice(piece);
         loop {
             match frames.next(&mut src) {
-                Ok(Some(bytes)) if request(bytes) => {
-                    frames.understood();
-                    read.requests += 1;
+                Ok(Some(bytes)) => {
+                    if request(bytes) {
+                        frames.understood();
+                        read.requests += 1;
+                    } else {
+                        read.refused += 1;
+                    }
                 }
-                Ok(Some(_)) => read.refused += 1,
                 Ok(None) => break,
                 Err(error) => {
                     assert!(!read.is_closed && !error.to_string().is_empty(), "nothing comes after the end");
@@ -46,9 +49,9 @@ pub(crate) fn request(bytes: Bytes) -> bool {
     let Ok(Opened::Request(header, body)) = open(bytes) else { return false };
     match Request::parse(header.api, header.version, body) {
         Ok(Request::Produce(produce)) => {
-            let partitions = produce.topics().flat_map(|topic| topic.partitions().collect::<Vec<_>>());
-            let records: usize =
-                partitions.filter_map(|partition| partition.records).map(|records| records.len()).sum();
+            let of =
+                |topic: &ProduceTopic<'_>| topic.partitions().filter_map(|p| p.records).map(|r| r.len()).sum::<usize>();
+            let records: usize = produce.topics().map(|topic| of(&topic)).sum();
             assert!(records <= whole, "{records} bytes of {whole}");
             true
         }
