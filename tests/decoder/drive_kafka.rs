@@ -3,8 +3,8 @@
 use bytes::{Bytes, BytesMut};
 use wiber::protocol::kafka::{Opened, ProduceTopic, Request, RequestFrames, open};
 
-/// Small enough that an input of a few KiB meets it.
-const REQUEST_BYTES_MAX: usize = 32 << 10;
+/// Above what a connection may begin with.
+const REQUEST_BYTES_MAX: usize = 96 << 10;
 
 /// What the decoder made of an input, without the bytes themselves.
 #[derive(Debug, Default, PartialEq, Eq)]

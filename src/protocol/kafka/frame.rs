@@ -1,7 +1,8 @@
 //! Cutting requests from a stream of bytes that may be anything.
 //!
 //! A request is preceded by its length, an i32 that does not count itself. Until a connection has sent something that was
-//! understood it may send only little at a time: whoever is not a Kafka client is found out before it costs anything.
+//! understood it may send only little at a time: whoever is not a Kafka client is found out before it costs anything. Some
+//! clients begin with a Produce: that may be large at once, where it begins as one.
 //!
 //! ```text
 //!            whole: its bytes                    a length outside its limits
@@ -12,12 +13,14 @@ use std::num::NonZeroUsize;
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::api::Api;
+
 /// Bytes of the length before a request, and before a response.
 pub const LENGTH_BYTES: usize = 4;
 /// Smallest request: key, version, correlation id.
 pub const REQUEST_BYTES_MIN: usize = 8;
-/// Largest request of a connection that has sent nothing yet that was understood.
-pub const FIRST_REQUEST_BYTES_MAX: usize = 16 << 10;
+/// Largest request of a connection that has sent nothing yet that was understood, unless it is a Produce.
+pub const FIRST_REQUEST_BYTES_MAX: usize = 64 << 10;
 
 /// Smallest step by which the buffer of a request being received grows.
 const GROWTH_BYTES_MIN: usize = 8 << 10;
@@ -66,7 +69,7 @@ impl RequestFrames {
             return Ok(None);
         }
         let Some(length) = src.first_chunk::<LENGTH_BYTES>().copied().map(i32::from_be_bytes) else { return Ok(None) };
-        let allowed = self.allowed();
+        let Some(allowed) = self.allowed(length, &src[LENGTH_BYTES..]) else { return Ok(None) };
         let whole = usize::try_from(length).ok().filter(|length| (REQUEST_BYTES_MIN..=allowed).contains(length));
         let Some(bytes) = whole else {
             self.is_closed = true;
@@ -93,12 +96,20 @@ impl RequestFrames {
         self.missing
     }
 
-    const fn allowed(&self) -> usize {
-        if self.is_understood || self.request_bytes_max < FIRST_REQUEST_BYTES_MAX {
-            self.request_bytes_max
-        } else {
-            FIRST_REQUEST_BYTES_MAX
+    /// The largest request allowed here; `None` where that takes more of it to say.
+    fn allowed(&self, length: i32, begun: &[u8]) -> Option<usize> {
+        let first = FIRST_REQUEST_BYTES_MAX.min(self.request_bytes_max);
+        if self.is_understood {
+            return Some(self.request_bytes_max);
         }
+        let is_large = usize::try_from(length).is_ok_and(|length| length > first && length <= self.request_bytes_max);
+        if !is_large {
+            return Some(first);
+        }
+        let [key_high, key_low, version_high, version_low] = *begun.first_chunk()?;
+        let api = Api::from_wire(i16::from_be_bytes([key_high, key_low]));
+        let is_served = Api::Produce.serves(i16::from_be_bytes([version_high, version_low]));
+        Some(if api == Some(Api::Produce) && is_served { self.request_bytes_max } else { first })
     }
 }
 
@@ -146,10 +157,28 @@ mod tests {
             check(true, length, Err(100_000));
             check(false, length, Err(FIRST_REQUEST_BYTES_MAX));
         }
-        check(false, 16 << 10, Ok(()));
-        check(false, (16 << 10) + 1, Err(FIRST_REQUEST_BYTES_MAX));
+        check(false, 64 << 10, Ok(()));
+        // Which request it is decides.
+        check(false, (64 << 10) + 1, Ok(()));
         check(true, 100_000, Ok(()));
         check(true, 8, Ok(()));
+    }
+
+    #[test]
+    fn only_a_produce_may_begin_large() {
+        for (header, is_allowed) in [
+            (&[0, 0, 0, 9][..], true),
+            (&[0, 0, 0, 3], true),
+            (&[0, 0, 0, 2], false),
+            (&[0, 1, 0, 9], false),
+            (b"GET ", false),
+            (&[0, 0, 0], true),
+        ] {
+            let mut frames = RequestFrames::new(100_000);
+            let mut src = BytesMut::from(&90_000_i32.to_be_bytes()[..]);
+            src.extend_from_slice(header);
+            assert_eq!(frames.next(&mut src).is_ok(), is_allowed, "{header:?}");
+        }
     }
 
     #[test]

@@ -82,7 +82,7 @@ mod tests {
         open(Bytes::copy_from_slice(bytes))
     }
 
-    /// The first request of kcat 1.7 with librdkafka 2: ApiVersions 3, correlation 1, client "rdkafka".
+    /// By hand, as librdkafka begins: ApiVersions 3, correlation 1, client "rdkafka".
     const API_VERSIONS_3: &[u8] = b"\x00\x12\x00\x03\x00\x00\x00\x01\x00\x07rdkafka\x00\x0blibrdkafka\x062.0.2\x00";
 
     #[test]
