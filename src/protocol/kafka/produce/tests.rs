@@ -43,7 +43,10 @@ fn encoded(version: i16, acks: i16, transactional_id: Option<&'static str>, topi
     bytes.freeze()
 }
 
-fn walked(request: &ProduceRequest) -> Vec<(String, Vec<(i32, Option<Bytes>)>)> {
+/// A topic's name, and of its partitions indexes and records.
+type Walked = (String, Vec<(i32, Option<Bytes>)>);
+
+fn walked(request: &ProduceRequest) -> Vec<Walked> {
     let partitions = |topic: &ProduceTopic<'_>| topic.partitions().map(|p| (p.index, p.records)).collect();
     request.topics().map(|topic| (topic.name.to_owned(), partitions(&topic))).collect()
 }
