@@ -135,12 +135,24 @@ fn what_is_held_is_in_proportion() {
     }
 }
 
-#[test]
-fn inputs_that_chance_made() {
-    let (inputs, mut chance) = (good(), Chance::new(6));
-    for _ in 0..20_000 {
+fn run(seed: u64, executions: u64) {
+    let (inputs, mut chance) = (good(), Chance::new(seed));
+    for _ in 0..executions {
         let mut bytes = inputs[chance.below(inputs.len())].clone();
         mutate(&mut bytes, &mut chance);
         check(&bytes);
     }
+}
+
+#[test]
+fn inputs_that_chance_made() {
+    run(6, 20_000);
+}
+
+#[test]
+#[ignore = "minutes: run it in release"]
+fn many_millions_of_inputs() {
+    let executions =
+        std::env::var("WIBER_DECODER_EXECUTIONS").map_or(10_000_000, |text| text.parse().expect("a number"));
+    run(7, executions);
 }
