@@ -2,5 +2,7 @@
 //!
 //! Nothing here does I/O, reads a clock, panics on a peer's bytes or trusts a length it was sent.
 
+#[cfg(feature = "server")]
+pub mod kafka;
 pub mod lines;
 pub mod native;

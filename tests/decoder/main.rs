@@ -6,7 +6,11 @@
 
 mod counting;
 mod drive;
+#[cfg(feature = "server")]
+mod drive_kafka;
 mod inputs;
+#[cfg(feature = "server")]
+mod kafka;
 
 use std::io::Write;
 

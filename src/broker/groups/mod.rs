@@ -13,6 +13,7 @@
 //! Positions of a group are committed by the owner of the partition alone, or, where the group has no members, by anybody.
 
 mod assignment;
+pub mod classic;
 mod describe;
 mod error;
 mod group;
