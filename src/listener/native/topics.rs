@@ -199,6 +199,7 @@ fn change_of(settings: &SettingsRequest) -> SettingsChange {
         segment_bytes: settings.segment_bytes,
         min_compaction_lag_ms: settings.min_compaction_lag_ms,
         delete_retention_ms: settings.delete_retention_ms,
+        ..SettingsChange::default()
     }
 }
 
@@ -237,6 +238,8 @@ fn described(description: &TopicDescription) -> Value {
     note("segment_bytes", settings.segment_bytes.map(Value::from));
     note("min_compaction_lag_ms", settings.min_compaction_lag_ms.map(Value::from));
     note("delete_retention_ms", settings.delete_retention_ms.map(Value::from));
+    note("max_batch_size", settings.batch_bytes_max.map(Value::from));
+    note("timestamp_type", settings.timestamp_type.map(|kind| kind.as_str().into()));
     json!({
         "topic": topic.name.as_str(),
         "topic_id": topic.id.to_string(),
@@ -256,6 +259,8 @@ fn in_force(effective: &EffectiveSettings) -> Value {
         "segment_bytes": effective.segment_bytes,
         "min_compaction_lag_ms": effective.min_compaction_lag_ms,
         "delete_retention_ms": effective.delete_retention_ms,
+        "max_batch_size": effective.batch_bytes_max,
+        "timestamp_type": effective.timestamp_type.as_str(),
     })
 }
 
