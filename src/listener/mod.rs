@@ -7,6 +7,7 @@
 mod door;
 mod farewell;
 mod incoming;
+pub mod kafka;
 pub mod lines;
 mod liveness;
 mod memory;
