@@ -15,7 +15,9 @@ mod connection;
 mod dispatch;
 mod errors;
 mod fetch;
+mod fetch_sessions;
 mod produce;
+mod publish_errors;
 mod requests;
 
 use std::sync::Arc;

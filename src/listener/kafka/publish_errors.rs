@@ -1,4 +1,4 @@
-//! What a producer is told when its batch is not stored: Kafka's codes for what admission, publishing and partitions say.
+//! What a producer is told when its batch is not stored: Kafka's codes for what admission and publishing say.
 //!
 //! The codes are those of Kafka's own validation where it has the same rule. Clients try again by themselves after
 //! `NotLeaderOrFollower`, `KafkaStorageError`, `RequestTimedOut`, `UnknownTopicOrPartition` and `CorruptMessage`; a batch that will be refused again must get
@@ -7,8 +7,6 @@
 use crate::broker::publish::PublishError;
 use crate::protocol::kafka::KafkaError;
 use crate::record::{AdmissionError, Attributes, BatchError, BuildError, TimestampType};
-use crate::replica::{AckFailure, AppendError, PartitionClosed};
-use crate::replica::producers::SequenceError;
 
 impl From<&AdmissionError> for KafkaError {
     fn from(error: &AdmissionError) -> KafkaError {
@@ -62,31 +60,6 @@ impl From<&PublishError> for KafkaError {
             PublishError::Build(BuildError::Compress { .. }) => KafkaError::UnknownServerError,
             PublishError::QueueFull { .. } => KafkaError::RequestTimedOut,
             PublishError::Append(error) => KafkaError::from(error),
-        }
-    }
-}
-
-impl From<&AppendError> for KafkaError {
-    fn from(error: &AppendError) -> KafkaError {
-        match error {
-            AppendError::NotLeader { .. } | AppendError::Fenced { .. } => KafkaError::NotLeaderOrFollower,
-            AppendError::QueueFull(_) => KafkaError::RequestTimedOut,
-            AppendError::StorageFull | AppendError::StorageFailed(_) => KafkaError::KafkaStorageError,
-            AppendError::Closed(PartitionClosed::TopicDeleted { .. }) => KafkaError::UnknownTopicOrPartition,
-            AppendError::Sequence(SequenceError::OutOfOrder { .. }) => KafkaError::OutOfOrderSequenceNumber,
-            AppendError::Sequence(SequenceError::StaleEpoch { .. }) => KafkaError::InvalidProducerEpoch,
-            AppendError::Exhausted => KafkaError::UnknownServerError,
-        }
-    }
-}
-
-/// What became of a batch that was appended and did not get the durability its producer waits for.
-impl From<&AckFailure> for KafkaError {
-    fn from(failure: &AckFailure) -> KafkaError {
-        match failure {
-            AckFailure::StorageFull | AckFailure::StorageFailed(_) => KafkaError::KafkaStorageError,
-            AckFailure::Truncated => KafkaError::NotLeaderOrFollower,
-            AckFailure::Closed(PartitionClosed::TopicDeleted { .. }) => KafkaError::UnknownTopicOrPartition,
         }
     }
 }
