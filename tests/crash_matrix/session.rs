@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 use wiber::broker::CompactionLimits;
 use wiber::broker::metadata::{MetadataLimits, TopicSettings};
+use wiber::broker::groups::classic::ClassicOptions;
 use wiber::broker::positions::PositionLimits;
 use wiber::broker::{
     Broker, BrokerOptions, BrokerStart, CommandReply, OpenSummary, PositionKey, PositionOwner, TopicDefaults,
@@ -80,6 +81,7 @@ fn options(flavour: Flavour) -> BrokerOptions {
         limits: MetadataLimits { topics_max: 100, partitions_max: 16 },
         compaction: CompactionLimits::default(),
         positions: PositionLimits { partitions: 1, ..PositionLimits::default() },
+        classic_groups: ClassicOptions::default(),
     }
 }
 
