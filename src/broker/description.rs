@@ -9,7 +9,7 @@ use super::options::BrokerOptions;
 use super::topic::Slot;
 use crate::log::RetentionPolicy;
 use crate::replica::{Offsets, Partition, PartitionOptions, PartitionStatus};
-use crate::types::{CleanupPolicy, Epoch, PartitionIndex, TopicName};
+use crate::types::{CleanupPolicy, Epoch, PartitionIndex, TimestampType, TopicName};
 
 /// "Without a limit", as Kafka writes it.
 const UNLIMITED: i64 = -1;
@@ -73,6 +73,10 @@ pub struct EffectiveSettings {
     pub min_compaction_lag_ms: i64,
     /// How long a tombstone stays once compaction has found it, in milliseconds.
     pub delete_retention_ms: i64,
+    /// The largest batch that a client built, in bytes.
+    pub batch_bytes_max: u32,
+    /// Whose time records bear.
+    pub timestamp_type: TimestampType,
 }
 
 impl BrokerOptions {
@@ -98,6 +102,8 @@ impl BrokerOptions {
             segment_bytes: options.log.segment_bytes,
             min_compaction_lag_ms: self.compaction_policy(settings).min_lag_ms,
             delete_retention_ms: self.compaction_policy(settings).delete_retention_ms,
+            batch_bytes_max: self.batch_bytes_max(settings),
+            timestamp_type: settings.timestamp_type.unwrap_or(TimestampType::CreateTime),
         }
     }
 }

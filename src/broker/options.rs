@@ -91,6 +91,14 @@ impl BrokerOptions {
         options
     }
 
+    /// The largest batch that a client built, in bytes: the topic's own limit, which may be more than the broker's.
+    #[must_use]
+    pub fn batch_bytes_max(&self, settings: &TopicSettings) -> u32 {
+        let most = u32::try_from(crate::log::BATCH_BYTES_MAX).unwrap_or(u32::MAX);
+        let default = u32::try_from(self.publish.batch_bytes_max).unwrap_or(most);
+        settings.batch_bytes_max.unwrap_or(default).min(most)
+    }
+
     /// How a topic that is compacted is. A record younger than ids are remembered for stays: its id is read back from it.
     pub(super) fn compaction_policy(&self, settings: &TopicSettings) -> CompactionPolicy {
         CompactionPolicy {

@@ -28,7 +28,7 @@ pub struct CreatedTopic {
 }
 
 /// What to change of a topic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TopicChange {
     /// Its settings.
     pub settings: SettingsChange,

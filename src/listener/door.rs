@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::seldom::Seldom;
@@ -37,8 +38,52 @@ impl Places {
     }
 }
 
+/// What a listener does with those who come.
+pub(super) trait Host: Send + Sync + 'static {
+    /// Serves a connection to its end.
+    fn connection(self: Arc<Self>, stream: TcpStream, stop: watch::Receiver<bool>) -> impl Future<Output = ()> + Send;
+
+    /// Says why there is no place, and closes. A new socket has room for so little.
+    fn turn_away(&self, stream: &TcpStream) -> impl Future<Output = ()> + Send;
+}
+
+/// Serves connections until `stop` changes; then closes them and returns.
+pub(super) async fn serve<H: Host>(
+    host: &Arc<H>,
+    listener: TcpListener,
+    places: Arc<Places>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let mut door = Door::new(listener, places);
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            comer = door.next() => match comer {
+                Comer::Welcome(stream, place) => {
+                    let serving = Arc::clone(host).connection(stream, stop.clone());
+                    connections.spawn(async move {
+                        serving.await;
+                        drop(place);
+                    });
+                }
+                Comer::TurnedAway(stream, porter) => {
+                    let host = Arc::clone(host);
+                    connections.spawn(async move {
+                        host.turn_away(&stream).await;
+                        drop(porter);
+                    });
+                }
+            },
+            _ = stop.changed() => break,
+            Some(_) = connections.join_next() => {}
+        }
+    }
+    drop(door);
+    while connections.join_next().await.is_some() {}
+}
+
 /// Accepts connections.
-pub(super) struct Door {
+struct Door {
     listener: TcpListener,
     places: Arc<Places>,
     /// Places for those that are turned away.
@@ -50,7 +95,7 @@ pub(super) struct Door {
 }
 
 /// A connection that came.
-pub(super) enum Comer {
+enum Comer {
     /// It has a place.
     Welcome(TcpStream, OwnedSemaphorePermit),
     /// It has none, but is told so.
@@ -58,7 +103,7 @@ pub(super) enum Comer {
 }
 
 impl Door {
-    pub(super) fn new(listener: TcpListener, places: Arc<Places>) -> Door {
+    fn new(listener: TcpListener, places: Arc<Places>) -> Door {
         Door {
             listener,
             places,
@@ -70,7 +115,7 @@ impl Door {
     }
 
     /// The next connection. Loses none where it is dropped.
-    pub(super) async fn next(&mut self) -> Comer {
+    async fn next(&mut self) -> Comer {
         loop {
             if let Some((_, until)) = self.pause {
                 sleep_until(until).await;

@@ -24,6 +24,17 @@ pub(super) async fn close(stream: &TcpStream) {
     }
 }
 
+/// Says something to a connection that is not served, and closes it.
+pub(super) async fn say(stream: &TcpStream, bytes: &[u8]) {
+    let sent = match stream.writable().await {
+        Ok(()) => stream.try_write(bytes),
+        Err(error) => Err(error),
+    };
+    if sent.is_ok() {
+        close(stream).await;
+    }
+}
+
 async fn drop_what_comes(stream: &TcpStream) {
     let mut bytes = Vec::new();
     while let Ok(Ok(())) = timeout(SILENT_MAX, stream.readable()).await {

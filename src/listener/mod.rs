@@ -7,6 +7,7 @@
 mod door;
 mod farewell;
 mod incoming;
+pub mod kafka;
 pub mod lines;
 mod liveness;
 mod memory;
@@ -15,6 +16,7 @@ mod outgoing;
 mod reading;
 mod seldom;
 mod shown;
+mod topic_commands;
 
 use std::fmt;
 use std::sync::Arc;

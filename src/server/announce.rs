@@ -17,6 +17,7 @@ pub struct Console {
 pub(super) struct Addresses {
     pub(super) native: Option<String>,
     pub(super) lines: Option<String>,
+    pub(super) kafka: Option<String>,
 }
 
 /// Says where the server listens and what an acknowledgement means.
@@ -31,6 +32,10 @@ pub(super) fn announce(config: &Config, console: &Console, broker: &Broker, addr
     }
     if let Some(address) = &addresses.lines {
         tracing::info!(%address, "listening (line protocol)");
+    }
+    if let Some(address) = &addresses.kafka {
+        tracing::info!(%address, "listening (Kafka protocol)");
+        warn_of_advertised(config);
     }
     match config.storage.sync {
         SyncMode::Always => tracing::info!("an acknowledged record is on disk (storage.sync=always)"),
@@ -54,13 +59,26 @@ pub(super) fn announce(config: &Config, console: &Console, broker: &Broker, addr
 
 /// Says that the sections of further listeners are understood, and that nothing listens there.
 fn announce_absent_listeners(config: &Config) {
-    let sections = [("http", config.http.enabled), ("kafka", config.kafka.enabled)];
+    let sections = [("http", config.http.enabled)];
     let enabled: Vec<&str> = sections.iter().filter(|(_, is_enabled)| *is_enabled).map(|(name, _)| *name).collect();
     let names = enabled.join(", ");
     if enabled.iter().any(|section| config.is_given(&format!("{section}.port"))) {
         tracing::info!(sections = names, "this version does not listen for these");
     } else if !enabled.is_empty() {
         tracing::debug!(sections = names, "this version does not listen for these");
+    }
+}
+
+/// Warns where clients are told an address that they cannot mean.
+fn warn_of_advertised(config: &Config) {
+    let kafka = &config.kafka;
+    let Some(host) = &kafka.advertised_host else { return };
+    let is_for_all = matches!(kafka.host.as_str(), "0.0.0.0" | "::" | "[::]");
+    let is_loopback = matches!(host.as_str(), "localhost" | "127.0.0.1" | "::1" | "[::1]");
+    if matches!(host.as_str(), "0.0.0.0" | "::" | "[::]") {
+        tracing::warn!(%host, "kafka.advertised_host is no address that a client can connect to; give the one that clients dial, or none");
+    } else if is_for_all && is_loopback {
+        tracing::warn!(%host, "kafka.advertised_host is this host's own: Kafka clients on other hosts will look for the broker on theirs");
     }
 }
 

@@ -25,14 +25,18 @@ pub enum ServerError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// An address of the line protocol cannot be listened on.
+    /// An address of a further protocol cannot be listened on.
     #[error(
-        "cannot listen on {address} for lines: {source}; lines.host (WIBER_HOST) and lines.port (WIBER_PORT) say where, \
-         and lines.enabled=false does without"
+        "cannot listen on {address} ({protocol}): {source}; {section}.host and {section}.port say where, and \
+         {section}.enabled=false does without"
     )]
-    ListenForLines {
+    ListenBeside {
         /// The address.
         address: String,
+        /// The protocol's section of the configuration.
+        section: &'static str,
+        /// What is spoken there.
+        protocol: &'static str,
         /// What the operating system said.
         source: io::Error,
     },

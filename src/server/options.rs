@@ -8,6 +8,7 @@ use crate::broker::metadata::MetadataLimits;
 use crate::broker::positions::PositionLimits;
 use crate::broker::publish::PublishLimits;
 use crate::broker::{BrokerOptions, CompactionLimits, TopicDefaults};
+use crate::listener::kafka::KafkaOptions;
 use crate::listener::lines::LinesOptions;
 use crate::listener::native::NativeOptions;
 use crate::log::{LogOptions, RetentionPolicy};
@@ -101,6 +102,19 @@ pub(super) fn lines_options(config: &Config) -> LinesOptions {
         connection_timeout: config.server.connection_timeout,
         probe_interval: config.server.heartbeat_interval,
         message_bytes_max: config.topics.max_message_size,
+    }
+}
+
+/// What the Kafka listener is told.
+pub(super) fn kafka_options(config: &Config) -> KafkaOptions {
+    let kafka = &config.kafka;
+    KafkaOptions {
+        advertised_host: kafka.advertised_host.clone(),
+        advertised_port: Some(kafka.advertised_port).filter(|port| *port > 0),
+        auto_create: config.topics.auto_create,
+        idle_timeout: kafka.idle_timeout,
+        connection_timeout: config.server.connection_timeout,
+        probe_interval: config.server.heartbeat_interval,
     }
 }
 

@@ -18,8 +18,13 @@ pub fn preflight(config: &Config) -> Vec<String> {
     if let Some(path) = config.logging.file.as_ref().filter(|path| path.is_dir()) {
         warnings.push(format!("logging.file '{}' is a directory here: a start would fail", path.display()));
     }
-    for (key, host) in [("server.host", &config.server.host), ("lines.host", &config.lines.host)] {
-        if let Some(reason) = unresolved(host).filter(|_| key != "lines.host" || config.lines.enabled) {
+    let (server, lines, kafka) = (&config.server, &config.lines, &config.kafka);
+    for (key, is_enabled, host) in [
+        ("server.host", true, &server.host),
+        ("lines.host", lines.enabled, &lines.host),
+        ("kafka.host", kafka.enabled, &kafka.host),
+    ] {
+        if let Some(reason) = unresolved(host).filter(|_| is_enabled) {
             warnings.push(format!("{key} '{host}' names no address here ({reason}): a start would fail"));
         }
     }

@@ -15,11 +15,12 @@ use super::config::Config;
 use super::descriptors::{Needs, raise_limit};
 use super::error::ServerError;
 use super::logging::LogFile;
-use super::options::{broker_options, lines_options, native_options};
+use super::options::{broker_options, kafka_options, lines_options, native_options};
 use super::runtime::{self, Housekeeper, PoolThreads, WorkPool};
 use crate::broker::metadata::TopicSettings;
 use crate::broker::{Broker, BrokerStart, CommandReply};
 use crate::disk::{Disk, RealDisk};
+use crate::listener::kafka::KafkaListener;
 use crate::listener::lines::LinesListener;
 use crate::listener::native::{NativeListener, NativeOptions};
 use crate::listener::{Shared, Surroundings};
@@ -63,12 +64,38 @@ pub fn serve(config: &Config, log_file: &LogFile, console: &Console) -> Result<(
 struct Sockets {
     native: Option<TcpListener>,
     lines: Option<TcpListener>,
+    kafka: Option<TcpListener>,
 }
 
 impl Sockets {
     async fn listen(config: &Config) -> Result<Sockets, ServerError> {
-        let lines = listen_for_lines(config).await?;
-        Ok(Sockets { native: listen_for_frames(config, lines.is_some()).await?, lines })
+        let lines = listen_beside(config, &Beside::lines(config)).await?;
+        let native = listen_for_frames(config, lines.is_some()).await?;
+        Ok(Sockets { native, lines, kafka: listen_beside(config, &Beside::kafka(config)).await? })
+    }
+}
+
+/// A listener beside the native one, as the configuration has it.
+struct Beside<'a> {
+    section: &'static str,
+    /// What it speaks.
+    protocol: &'static str,
+    is_enabled: bool,
+    host: &'a str,
+    port: u16,
+}
+
+impl Beside<'_> {
+    fn lines(config: &Config) -> Beside<'_> {
+        let lines = &config.lines;
+        let (is_enabled, host, port) = (lines.enabled, lines.host.as_str(), lines.port);
+        Beside { section: "lines", protocol: "line protocol", is_enabled, host, port }
+    }
+
+    fn kafka(config: &Config) -> Beside<'_> {
+        let kafka = &config.kafka;
+        let (is_enabled, host, port) = (kafka.enabled, kafka.host.as_str(), kafka.port);
+        Beside { section: "kafka", protocol: "Kafka protocol", is_enabled, host, port }
     }
 }
 
@@ -87,20 +114,21 @@ async fn listen_for_frames(config: &Config, has_lines: bool) -> Result<Option<Tc
     }
 }
 
-/// The line protocol's socket, where it is wanted. A default port that is taken turns it off, so that two servers can run
-/// on one host.
-async fn listen_for_lines(config: &Config) -> Result<Option<TcpListener>, ServerError> {
-    let (host, port) = (&config.lines.host, config.lines.port);
-    if !config.lines.enabled {
+/// The socket of a further protocol, where it is wanted. A default port that is taken turns it off, so that two servers
+/// can run on one host.
+async fn listen_beside(config: &Config, beside: &Beside<'_>) -> Result<Option<TcpListener>, ServerError> {
+    let Beside { section, protocol, is_enabled, host, port } = *beside;
+    if !is_enabled {
         return Ok(None);
     }
+    let address = format!("{host}:{port}");
     match listen_on(host, port).await {
         Ok(listener) => Ok(Some(listener)),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && !config.is_given("lines.port") => {
-            tracing::warn!(address = %format!("{host}:{port}"), "no line protocol: another program listens there, and lines.port was left at its default");
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && !config.is_given(&format!("{section}.port")) => {
+            tracing::warn!(protocol, %address, "a protocol is not served: another program listens there, and the port in its section was left at its default");
             Ok(None)
         }
-        Err(source) => Err(ServerError::ListenForLines { address: format!("{host}:{port}"), source }),
+        Err(source) => Err(ServerError::ListenBeside { address, section, protocol, source }),
     }
 }
 
@@ -165,7 +193,8 @@ impl Life<'_> {
             let address = socket.as_ref().map(TcpListener::local_addr).transpose();
             address.map(|address| address.map(|address| address.to_string()))
         };
-        let addresses = Addresses { native: address(&sockets.native)?, lines: address(&sockets.lines)? };
+        let (native, lines) = (address(&sockets.native)?, address(&sockets.lines)?);
+        let addresses = Addresses { native, lines, kafka: address(&sockets.kafka)? };
         let housekeeper = Housekeeper::start(Arc::clone(broker))?;
         let (stop, stopped) = watch::channel(false);
         let serving = self.serve(broker, sockets, &stopped);
@@ -203,8 +232,13 @@ impl Life<'_> {
             serving.push(tokio::spawn(native.serve(socket, stopped.clone())));
         }
         if let Some(socket) = sockets.lines {
-            let lines = LinesListener::new(Arc::clone(broker), lines_options(self.config), surroundings, &shared);
+            let (options, surroundings) = (lines_options(self.config), surroundings.clone());
+            let lines = LinesListener::new(Arc::clone(broker), options, surroundings, &shared);
             serving.push(tokio::spawn(lines.serve(socket, stopped.clone())));
+        }
+        if let Some(socket) = sockets.kafka {
+            let kafka = KafkaListener::new(Arc::clone(broker), kafka_options(self.config), surroundings, &shared);
+            serving.push(tokio::spawn(kafka.serve(socket, stopped.clone())));
         }
         serving
     }

@@ -11,6 +11,7 @@ mod partitioner;
 mod producer;
 mod stamp;
 mod timestamp;
+mod timestamp_type;
 #[cfg(feature = "server")]
 mod topic_id;
 
@@ -23,5 +24,6 @@ pub use partitioner::{murmur2, partition_for_key};
 pub use producer::{ProducerEpoch, ProducerId, Sequence};
 pub use stamp::{STAMP_AHEAD_MS_MAX, Stamp};
 pub use timestamp::Timestamp;
+pub use timestamp_type::TimestampType;
 #[cfg(feature = "server")]
 pub use topic_id::TopicId;

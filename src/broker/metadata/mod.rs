@@ -8,6 +8,7 @@
 
 mod codec;
 mod command;
+mod noted;
 mod serde_as;
 mod snapshot;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use crate::types::{TopicId, TopicName};
 
 pub use codec::DecodeError;
 pub use command::{AllocateProducerIds, AlterTopic, Command, CreateTopic, DeleteTopic};
+pub use noted::{NotedChange, NotedSettings, TooMuchNoted};
 pub(in crate::broker) use serde_as::topic_name;
 pub use snapshot::{InvalidMetadataSnapshot, MetadataSnapshot};
 pub use topic::{InvalidSetting, SettingsChange, Topic, TopicSettings};
@@ -114,6 +116,9 @@ pub enum MetadataError {
     /// A setting out of its range.
     #[error(transparent)]
     InvalidSetting(#[from] InvalidSetting),
+    /// More settings that change nothing than a topic keeps.
+    #[error(transparent)]
+    TooMuchNoted(#[from] TooMuchNoted),
     /// The producer ids were given out before.
     #[error("producer ids up to {next} are given out; {found} is no end of a new block")]
     ProducerIdsBehind {
@@ -322,7 +327,7 @@ impl Metadata {
         let topic = self.topics.get_mut(name).ok_or_else(|| unknown(name))?;
         topic.has_id(alter.topic_id)?;
         topic.partitions = topic.partitions_after(alter)?;
-        topic.settings = alter.settings;
+        topic.settings = alter.settings.clone();
         Ok(Effect::Altered { topic: name.clone() })
     }
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::types::{CleanupPolicy, Timestamp};
+use crate::types::{CleanupPolicy, Timestamp, TimestampType};
 
 const LIMITS: MetadataLimits = MetadataLimits { topics_max: 2, partitions_max: 8 };
 
@@ -183,6 +183,11 @@ fn settings() {
     check(TopicSettings { message_bytes_max: Some(0), ..none() }, false);
     check(TopicSettings { segment_bytes: Some(1), ..none() }, true);
     check(TopicSettings { segment_bytes: Some(0), ..none() }, false);
+    check(
+        TopicSettings { batch_bytes_max: Some(1), timestamp_type: Some(TimestampType::LogAppendTime), ..none() },
+        true,
+    );
+    check(TopicSettings { batch_bytes_max: Some(0), ..none() }, false);
 }
 
 #[test]
@@ -204,7 +209,7 @@ fn a_snapshot_that_contradicts_itself() {
     check(vec![topic("a", 1, 0)], false);
 }
 
-const CREATE: &str = r#"{"type":"create_topic","version":1,"topic":"events","topic_id":"00000000-0000-0000-0000-00000000002a","partitions":2,"created_at_ms":1700000000000,"settings":{"retention_ms":3600000,"retention_bytes":-1,"message_bytes_max":1048576,"cleanup_policy":"compact,delete","segment_bytes":104857600,"min_compaction_lag_ms":60000,"delete_retention_ms":0}}"#;
+const CREATE: &str = r#"{"type":"create_topic","version":1,"topic":"events","topic_id":"00000000-0000-0000-0000-00000000002a","partitions":2,"created_at_ms":1700000000000,"settings":{"retention_ms":3600000,"retention_bytes":-1,"message_bytes_max":1048576,"cleanup_policy":"compact,delete","segment_bytes":104857600,"min_compaction_lag_ms":60000,"delete_retention_ms":0,"batch_bytes_max":1048588,"timestamp_type":"LogAppendTime","noted":{"preallocate":"true"}}}"#;
 const DELETE: &str =
     r#"{"type":"delete_topic","version":1,"topic":"events","topic_id":"00000000-0000-0000-0000-00000000002a"}"#;
 const ALTER: &str = r#"{"type":"alter_topic","version":1,"topic":"events","topic_id":"00000000-0000-0000-0000-00000000002a","settings":{"cleanup_policy":"compact"}}"#;
@@ -213,6 +218,8 @@ const ALLOCATE: &str = r#"{"type":"allocate_producer_ids","version":1,"next":100
 
 #[test]
 fn golden_bytes() {
+    let mut noted = NotedChange::default();
+    noted.set("preallocate", Some("true"));
     let settings = TopicSettings {
         retention_ms: Some(3_600_000),
         retention_bytes: Some(-1),
@@ -221,6 +228,9 @@ fn golden_bytes() {
         segment_bytes: Some(100 << 20),
         min_compaction_lag_ms: Some(60_000),
         delete_retention_ms: Some(0),
+        batch_bytes_max: Some(1_048_588),
+        timestamp_type: Some(TimestampType::LogAppendTime),
+        noted: noted.apply_to(&NotedSettings::default()),
     };
     let create = Command::CreateTopic(CreateTopic {
         topic: name("events"),

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::noted::{NotedChange, NotedSettings};
 use super::{AlterTopic, CreateTopic, MetadataError, serde_as};
-use crate::types::{CleanupPolicy, Timestamp, TopicId, TopicName};
+use crate::types::{CleanupPolicy, Timestamp, TimestampType, TopicId, TopicName};
 
 /// "Without a limit", as Kafka writes it.
 const UNLIMITED: i64 = -1;
@@ -28,7 +29,7 @@ pub struct Topic {
 }
 
 /// What a topic has settled for itself; for what is `None` the broker's default holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TopicSettings {
     /// How long records are kept, in milliseconds; -1 for ever.
@@ -52,6 +53,15 @@ pub struct TopicSettings {
     /// How long a tombstone stays once compaction has found it, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_retention_ms: Option<i64>,
+    /// The largest batch that a client built, in bytes; at least 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_bytes_max: Option<u32>,
+    /// Whose time records bear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp_type: Option<TimestampType>,
+    /// Settings that change nothing here.
+    #[serde(default, skip_serializing_if = "NotedSettings::is_empty")]
+    pub noted: NotedSettings,
 }
 
 /// A setting out of its range.
@@ -71,7 +81,7 @@ impl Topic {
             id: create.topic_id,
             partitions: create.partitions,
             created_at: create.created_at,
-            settings: create.settings,
+            settings: create.settings.clone(),
         }
     }
 
@@ -100,7 +110,7 @@ impl Topic {
 
 /// What to change of a topic's settings: of each the new value, `Some(None)` for the broker's default, `None` to leave
 /// it as it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SettingsChange {
     /// [`TopicSettings::retention_ms`]
     pub retention_ms: Option<Option<i64>>,
@@ -116,6 +126,12 @@ pub struct SettingsChange {
     pub min_compaction_lag_ms: Option<Option<i64>>,
     /// [`TopicSettings::delete_retention_ms`]
     pub delete_retention_ms: Option<Option<i64>>,
+    /// [`TopicSettings::batch_bytes_max`]
+    pub batch_bytes_max: Option<Option<u32>>,
+    /// [`TopicSettings::timestamp_type`]
+    pub timestamp_type: Option<Option<TimestampType>>,
+    /// [`TopicSettings::noted`]
+    pub noted: NotedChange,
 }
 
 impl SettingsChange {
@@ -130,32 +146,37 @@ impl SettingsChange {
             segment_bytes: self.segment_bytes.unwrap_or(settings.segment_bytes),
             min_compaction_lag_ms: self.min_compaction_lag_ms.unwrap_or(settings.min_compaction_lag_ms),
             delete_retention_ms: self.delete_retention_ms.unwrap_or(settings.delete_retention_ms),
+            batch_bytes_max: self.batch_bytes_max.unwrap_or(settings.batch_bytes_max),
+            timestamp_type: self.timestamp_type.unwrap_or(settings.timestamp_type),
+            noted: self.noted.apply_to(&settings.noted),
         }
     }
 }
 
 impl TopicSettings {
-    pub(super) fn check(&self) -> Result<(), InvalidSetting> {
+    pub(super) fn check(&self) -> Result<(), MetadataError> {
         for (setting, value) in [("retention_ms", self.retention_ms), ("retention_bytes", self.retention_bytes)] {
             if let Some(found) = value.filter(|&value| value < UNLIMITED) {
                 let range = "-1 (no limit) or more";
-                return Err(InvalidSetting { setting, range, found });
+                return Err(InvalidSetting { setting, range, found }.into());
             }
         }
         let (lag, kept) = (self.min_compaction_lag_ms, self.delete_retention_ms);
         for (setting, value) in [("min_compaction_lag_ms", lag), ("delete_retention_ms", kept)] {
             if let Some(found) = value.filter(|&value| value < 0) {
-                return Err(InvalidSetting { setting, range: "0 or more", found });
+                return Err(InvalidSetting { setting, range: "0 or more", found }.into());
             }
         }
-        for (setting, is_zero) in
-            [("message_bytes_max", self.message_bytes_max == Some(0)), ("segment_bytes", self.segment_bytes == Some(0))]
-        {
+        for (setting, is_zero) in [
+            ("message_bytes_max", self.message_bytes_max == Some(0)),
+            ("segment_bytes", self.segment_bytes == Some(0)),
+            ("batch_bytes_max", self.batch_bytes_max == Some(0)),
+        ] {
             if is_zero {
                 let range = "1 or more";
-                return Err(InvalidSetting { setting, range, found: 0 });
+                return Err(InvalidSetting { setting, range, found: 0 }.into());
             }
         }
-        Ok(())
+        Ok(self.noted.check()?)
     }
 }

@@ -127,21 +127,21 @@ fn check_settings(settings: TopicSettings, age_ms_max: Option<i64>, bytes_max: O
 
 #[test]
 fn settings_of_a_topic_go_before_the_defaults() {
-    let none = TopicSettings::default();
+    let none = TopicSettings::default;
     let week = 7 * 24 * 3_600_000;
-    check_settings(none, Some(4_000), Some(9_000), (1_000, 2_000));
-    check_settings(TopicSettings { retention_ms: Some(100), ..none }, Some(100), Some(9_000), (1_000, 50));
-    check_settings(TopicSettings { retention_ms: Some(-1), ..none }, None, Some(9_000), (1_000, week));
+    check_settings(none(), Some(4_000), Some(9_000), (1_000, 2_000));
+    check_settings(TopicSettings { retention_ms: Some(100), ..none() }, Some(100), Some(9_000), (1_000, 50));
+    check_settings(TopicSettings { retention_ms: Some(-1), ..none() }, None, Some(9_000), (1_000, week));
     check_settings(
-        TopicSettings { retention_ms: Some(week * 10), ..none },
+        TopicSettings { retention_ms: Some(week * 10), ..none() },
         Some(week * 10),
         Some(9_000),
         (1_000, week),
     );
-    check_settings(TopicSettings { retention_bytes: Some(-1), ..none }, Some(4_000), None, (1_000, 2_000));
-    check_settings(TopicSettings { retention_bytes: Some(0), ..none }, Some(4_000), Some(0), (1_000, 2_000));
-    check_settings(TopicSettings { segment_bytes: Some(5), ..none }, Some(4_000), Some(9_000), (5, 2_000));
-    let huge = TopicSettings { segment_bytes: Some(u64::MAX), ..none };
+    check_settings(TopicSettings { retention_bytes: Some(-1), ..none() }, Some(4_000), None, (1_000, 2_000));
+    check_settings(TopicSettings { retention_bytes: Some(0), ..none() }, Some(4_000), Some(0), (1_000, 2_000));
+    check_settings(TopicSettings { segment_bytes: Some(5), ..none() }, Some(4_000), Some(9_000), (5, 2_000));
+    let huge = TopicSettings { segment_bytes: Some(u64::MAX), ..none() };
     check_settings(huge, Some(4_000), Some(9_000), (crate::log::SEGMENT_BYTES_MAX, 2_000));
 }
 

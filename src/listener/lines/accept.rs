@@ -6,58 +6,19 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use super::LinesListener;
-use crate::listener::door::{Comer, Door};
+use crate::listener::door::{self, Host};
 use crate::listener::farewell;
 use crate::protocol::lines;
 
 impl LinesListener {
     /// Serves connections until `stop` changes; then closes them and returns.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, mut stop: watch::Receiver<bool>) {
-        let mut door = Door::new(listener, Arc::clone(&self.places));
-        let mut connections = JoinSet::new();
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: watch::Receiver<bool>) {
         let watching = tokio::spawn(Arc::clone(&self).watch_topics());
-        loop {
-            tokio::select! {
-                comer = door.next() => match comer {
-                    Comer::Welcome(stream, place) => {
-                        let serving = Arc::clone(&self).connection(stream, stop.clone());
-                        connections.spawn(async move {
-                            serving.await;
-                            drop(place);
-                        });
-                    }
-                    Comer::TurnedAway(stream, porter) => {
-                        let listener = Arc::clone(&self);
-                        connections.spawn(async move {
-                            listener.turn_away(&stream).await;
-                            drop(porter);
-                        });
-                    }
-                },
-                _ = stop.changed() => break,
-                Some(_) = connections.join_next() => {}
-            }
-        }
-        drop(door);
-        while connections.join_next().await.is_some() {}
+        door::serve(&self, listener, Arc::clone(&self.places), stop).await;
         self.queues.settled().await;
         watching.abort();
-    }
-
-    /// Says why, and closes. A new socket has room for so little.
-    async fn turn_away(&self, stream: &TcpStream) {
-        let mut bytes = BytesMut::new();
-        lines::error(&mut bytes, &self.places.refusal());
-        let sent = match stream.writable().await {
-            Ok(()) => stream.try_write(&bytes),
-            Err(error) => Err(error),
-        };
-        if sent.is_ok() {
-            farewell::close(stream).await;
-        }
     }
 
     /// Tells all subscriptions when topics change.
@@ -67,5 +28,17 @@ impl LinesListener {
             seen = poll_fn(|context| self.broker.poll_topic_changes(seen, context.waker())).await;
             self.topic_changes.send_replace(seen);
         }
+    }
+}
+
+impl Host for LinesListener {
+    fn connection(self: Arc<Self>, stream: TcpStream, stop: watch::Receiver<bool>) -> impl Future<Output = ()> + Send {
+        LinesListener::connection(self, stream, stop)
+    }
+
+    async fn turn_away(&self, stream: &TcpStream) {
+        let mut bytes = BytesMut::new();
+        lines::error(&mut bytes, &self.places.refusal());
+        farewell::say(stream, &bytes).await;
     }
 }

@@ -23,25 +23,20 @@ mod queue;
 mod subscriptions;
 mod topics;
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::door::Places;
 use super::memory::PeerMemory;
 use super::shown::Shown;
-use super::{Shared, Surroundings};
+use super::{Shared, Surroundings, liveness};
 use crate::broker::Broker;
 use crate::types::Timestamp;
 use queue::Queues;
-
-/// Bytes that the kernel keeps for a peer beside what is on its way: what is to be sent waits here, where it counts.
-const UNSENT_BYTES_MAX: u32 = 128 << 10;
 
 /// How the listener behaves.
 #[derive(Debug, Clone)]
@@ -102,7 +97,8 @@ impl LinesListener {
         let number = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
         let peer = stream.peer_addr().ok().map(tracing::field::display);
         tracing::debug!(lines = number, peer, "connected");
-        let end = match self.prepare(&stream) {
+        let options = &self.options;
+        let end = match liveness::prepare(&stream, options.probe_interval, options.connection_timeout) {
             Ok(()) => connection::run(&self, number, stream, stop).await,
             Err(error) => Err(error),
         };
@@ -110,17 +106,6 @@ impl LinesListener {
             Ok(reason) => tracing::debug!(lines = number, reason, "disconnected"),
             Err(error) => tracing::debug!(lines = number, %error, "disconnected"),
         }
-    }
-
-    /// Small answers go out at once; a peer that acknowledges nothing is noticed, for which one that is silent is
-    /// probed; and what a peer does not take waits where it is counted.
-    fn prepare(&self, stream: &TcpStream) -> io::Result<()> {
-        stream.set_nodelay(true)?;
-        let socket = SockRef::from(stream);
-        let probe = self.options.probe_interval.max(Duration::from_secs(1));
-        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(probe).with_interval(probe))?;
-        socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
-        socket.set_tcp_user_timeout(Some(self.options.connection_timeout))
     }
 
     fn now(&self) -> Timestamp {

@@ -77,7 +77,7 @@ fn metadata_code(error: &MetadataError) -> ErrorCode {
     match error {
         MetadataError::TopicExists { .. } => ErrorCode::TopicExists,
         MetadataError::UnknownTopic { .. } | MetadataError::TopicIdDiffers { .. } => ErrorCode::UnknownTopic,
-        MetadataError::TooManyTopics { .. } => ErrorCode::LimitExceeded,
+        MetadataError::TooManyTopics { .. } | MetadataError::TooMuchNoted(_) => ErrorCode::LimitExceeded,
         MetadataError::PartitionsOutOfRange { .. }
         | MetadataError::PartitionsOnlyGrow { .. }
         | MetadataError::InvalidSetting(_) => ErrorCode::InvalidProperty,

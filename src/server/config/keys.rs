@@ -241,6 +241,12 @@ settings! {
         host: String = r#""127.0.0.1""#, Rule::Host;
         /// Port of the Kafka protocol; 0 lets the system choose.
         port: u16 = "9092", PORT;
+        /// Host that Kafka clients are told to connect to; null: the address that each of them dialled.
+        advertised_host: Option<String> = "null", Rule::OptionalHost;
+        /// Port that Kafka clients are told to connect to; 0: the one that each of them dialled.
+        advertised_port: u16 = "0", PORT;
+        /// Seconds that a connection which waits for nothing may be silent before it is closed; 0 is for ever.
+        idle_timeout: Duration = "600", seconds(0.0, 604_800.0);
     }
 }
 

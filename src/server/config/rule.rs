@@ -15,6 +15,8 @@ use crate::types::TopicName;
 pub(super) enum Rule {
     /// A host's name or address, without a port.
     Host,
+    /// A host's name or address, without a port, or null for none.
+    OptionalHost,
     /// A path, not empty.
     Path,
     /// A path, or null for none.
@@ -37,6 +39,7 @@ impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Rule::Host => f.write_str("a host name or IP address that is not empty, without a port"),
+            Rule::OptionalHost => f.write_str("a host name or IP address without a port, or null"),
             Rule::Path => f.write_str("a path that is not empty"),
             Rule::OptionalPath => f.write_str("a path or null"),
             Rule::Integer { min, max } => write!(f, "a whole number from {min} to {max}"),
@@ -57,8 +60,8 @@ impl Rule {
         let as_text = || Value::String(text.to_owned());
         match self {
             Rule::Host | Rule::Path | Rule::Choice(_) | Rule::ChoiceOfAnyCase(_) => as_text(),
-            Rule::OptionalPath if text == "null" => Value::Null,
-            Rule::OptionalPath => as_text(),
+            Rule::OptionalPath | Rule::OptionalHost if text == "null" => Value::Null,
+            Rule::OptionalPath | Rule::OptionalHost => as_text(),
             Rule::Flag => match text.to_ascii_lowercase().as_str() {
                 "true" | "1" => Value::Bool(true),
                 "false" | "0" => Value::Bool(false),
@@ -73,10 +76,12 @@ impl Rule {
     /// The value where the rule allows it, in the one form it has: words of any case in capitals, no path as null.
     pub(super) fn admit(&self, value: &Value) -> Option<Value> {
         let allowed = match (self, value) {
-            (Rule::OptionalPath, Value::String(text)) if text.is_empty() => return Some(Value::Null),
+            (Rule::OptionalPath | Rule::OptionalHost, Value::String(text)) if text.is_empty() => {
+                return Some(Value::Null);
+            }
             (Rule::Path | Rule::OptionalPath, Value::String(text)) => !text.is_empty() && !text.contains('\0'),
-            (Rule::Host, Value::String(text)) => is_host(text),
-            (Rule::OptionalPath, Value::Null) | (Rule::Flag, Value::Bool(_)) => true,
+            (Rule::Host | Rule::OptionalHost, Value::String(text)) => is_host(text),
+            (Rule::OptionalPath | Rule::OptionalHost, Value::Null) | (Rule::Flag, Value::Bool(_)) => true,
             (Rule::Integer { min, max }, Value::Number(number)) => {
                 number.as_u64().is_some_and(|n| (*min..=*max).contains(&n))
             }
@@ -126,12 +131,12 @@ impl FromValue for PathBuf {
     }
 }
 
-impl FromValue for Option<PathBuf> {
-    fn from_value(value: &Value) -> Option<Option<PathBuf>> {
+impl<T: FromValue> FromValue for Option<T> {
+    fn from_value(value: &Value) -> Option<Option<T>> {
         if value.is_null() {
             return Some(None);
         }
-        PathBuf::from_value(value).map(Some)
+        T::from_value(value).map(Some)
     }
 }
 

@@ -1,0 +1,85 @@
+//! What a request is answered with.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use kafka_protocol::messages::ApiVersionsRequest;
+use kafka_protocol::protocol::Encodable;
+
+use super::KafkaListener;
+use super::asked::Asked;
+use super::fetch::FetchedReply;
+use crate::protocol::kafka::{
+    Api, KafkaError, Request, Unencodable, is_software_name, refuse_api_versions, respond, respond_api_versions,
+};
+
+/// What goes out.
+#[derive(Debug)]
+pub(super) enum Reply {
+    /// A whole response.
+    Bytes(BytesMut),
+    /// A response around batches.
+    Fetched(Box<FetchedReply>),
+    /// None is wanted.
+    Nothing,
+    /// None can be given, and the connection ends: why.
+    Close(&'static str),
+}
+
+impl Reply {
+    /// The response that is written here.
+    pub(super) fn written(write: impl FnOnce(&mut BytesMut) -> Result<(), Unencodable>) -> Reply {
+        let mut out = BytesMut::new();
+        match write(&mut out) {
+            Ok(()) => Reply::Bytes(out),
+            Err(error) => {
+                tracing::error!(%error, "a Kafka response cannot be encoded; its connection is closed");
+                Reply::Close("a response that cannot be encoded")
+            }
+        }
+    }
+}
+
+/// Answers ApiVersions in a version from the future.
+pub(super) fn unknown_api_versions(correlation_id: i32) -> Reply {
+    Reply::written(|out| refuse_api_versions(out, correlation_id))
+}
+
+/// Does what any request but Produce asks for.
+pub(super) async fn reply(
+    listener: &Arc<KafkaListener>,
+    asked: &Asked,
+    correlation_id: i32,
+    request: Request,
+) -> Reply {
+    let as_asked = Answer { asked, correlation_id };
+    match request {
+        Request::Fetch(request) => listener.fetch(asked, correlation_id, request).await,
+        Request::ApiVersions(request) => api_versions(asked, correlation_id, &request),
+        // Those that are appended are not answered here.
+        _ => as_asked.closed(),
+    }
+}
+
+/// How an answer is to be encoded.
+struct Answer<'a> {
+    asked: &'a Asked,
+    correlation_id: i32,
+}
+
+impl Answer<'_> {
+    fn of<T: Encodable>(&self, api: Api, body: &T) -> Reply {
+        Reply::written(|out| respond(out, api, self.asked.version, self.correlation_id, body))
+    }
+
+    fn closed(&self) -> Reply {
+        Reply::Close("a request that is not served")
+    }
+}
+
+fn api_versions(asked: &Asked, correlation_id: i32, request: &ApiVersionsRequest) -> Reply {
+    let names = [&request.client_software_name, &request.client_software_version];
+    let is_named = asked.version < 3 || names.iter().all(|name| is_software_name(name.as_str()));
+    let refused = (!is_named).then_some(KafkaError::InvalidRequest);
+    Reply::written(|out| respond_api_versions(out, asked.version, correlation_id, refused))
+}

@@ -1,0 +1,231 @@
+//! Fetch: batches from the log as they lie there, once there are as many bytes as are asked for or time is up.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::{Instant, sleep_until};
+
+use super::KafkaListener;
+use super::asked::Asked;
+use super::dispatch::Reply;
+use crate::listener::memory::Loan;
+use crate::listener::outgoing::Outgoing;
+use crate::listener::reading::{Beside, bytes_of, read};
+use crate::protocol::kafka::{
+    FetchPartition, FetchPieces, FetchRequest, FetchResponse, Fetched, FetchedPartition, KafkaError, Piece,
+};
+use crate::replica::{Committed, Partition};
+use crate::types::{Offset, PartitionIndex, TopicName};
+
+/// Bytes of batches that a Fetch brings at most, however much it asks for; the first batch always goes.
+const FETCH_BYTES_MAX: usize = 16 << 20;
+/// A Fetch brings no more than so many times the share of a connection.
+const FETCH_SHARES: usize = 4;
+/// How long a Fetch waits at most.
+const WAIT_MAX: Duration = Duration::from_secs(300);
+
+/// A response around batches, and what was lent for it.
+#[derive(Debug)]
+pub(super) struct FetchedReply {
+    written: BytesMut,
+    pieces: FetchPieces,
+    loan: Loan,
+}
+
+impl FetchedReply {
+    /// Adds it to what goes out; what was lent for it has to go along.
+    pub(super) fn send(self, outgoing: &mut Outgoing) -> Loan {
+        let FetchedReply { written, pieces, loan } = self;
+        pieces.send(&written, |piece| match piece {
+            Piece::Written(bytes) => outgoing.tail().extend_from_slice(bytes),
+            Piece::Batch(batch) => outgoing.push(&batch),
+        });
+        loan
+    }
+}
+
+/// A partition that is read.
+struct Wanted {
+    topic: Arc<str>,
+    asked: FetchPartition,
+    partition: Result<Arc<Partition>, KafkaError>,
+    /// What of it is committed was read up to here.
+    seen: Option<Committed>,
+}
+
+/// What was read of a partition.
+struct Found {
+    high_watermark: Offset,
+    log_start: Offset,
+    batches: Vec<Bytes>,
+}
+
+/// What was read of all.
+struct Read {
+    found: Vec<Result<Found, KafkaError>>,
+    bytes: usize,
+    loan: Loan,
+}
+
+impl KafkaListener {
+    pub(super) async fn fetch(self: &Arc<Self>, asked: &Asked, correlation_id: i32, request: FetchRequest) -> Reply {
+        let mut wanted = self.wanted(&request);
+        let read = self.read_in_time(&request, &mut wanted).await;
+        let is_read_committed = request.is_read_committed;
+        respond(asked.version, correlation_id, is_read_committed, &wanted, read)
+    }
+
+    fn wanted(&self, request: &FetchRequest) -> Vec<Wanted> {
+        let mut wanted = Vec::with_capacity(request.partition_count);
+        for topic in request.topics() {
+            let name: Arc<str> = Arc::from(topic.name);
+            let handle = TopicName::new(topic.name).map_err(|_| KafkaError::InvalidTopicException);
+            let handle = handle.and_then(|name| Ok(self.broker.user_topic(&name)?));
+            for asked in topic.partitions() {
+                let partition = handle.as_ref().map_err(|error| *error).and_then(|handle| {
+                    let index = u32::try_from(asked.index).map_err(|_| KafkaError::UnknownTopicOrPartition)?;
+                    let partition = handle.partition(PartitionIndex(index))?;
+                    check_epoch(&partition, asked.current_leader_epoch)?;
+                    Ok(partition)
+                });
+                wanted.push(Wanted { topic: Arc::clone(&name), asked, partition, seen: None });
+            }
+        }
+        wanted
+    }
+
+    /// Reads once there is as much as is asked for, something is wrong with a partition, or time is up. Nothing that was
+    /// read is kept while it waits.
+    async fn read_in_time(&self, request: &FetchRequest, wanted: &mut [Wanted]) -> Read {
+        let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)).min(WAIT_MAX);
+        let bytes_min = usize::try_from(request.bytes_min).unwrap_or(0);
+        let deadline = Instant::now() + wait;
+        let mut is_over = wait.is_zero() || wanted.is_empty();
+        loop {
+            let share = self.outgoing_memory.share() * FETCH_SHARES;
+            let bytes_max = usize::try_from(request.bytes_max).unwrap_or(0).min(FETCH_BYTES_MAX).min(share);
+            let read = self.read_all(wanted, bytes_max).await;
+            let is_wrong = read.found.iter().any(Result::is_err);
+            let missing = bytes_min.min(bytes_max).saturating_sub(read.bytes);
+            if is_over || is_wrong || missing == 0 {
+                return read;
+            }
+            drop(read);
+            tokio::select! {
+                biased;
+                () = sleep_until(deadline) => is_over = true,
+                () = poll_fn(|context| poll_more(wanted, missing, context)) => {}
+            }
+        }
+    }
+
+    /// Reads every partition in turn, as long as there is room.
+    async fn read_all(&self, wanted: &mut [Wanted], bytes_max: usize) -> Read {
+        let (mut bytes, mut loan) = (0, self.outgoing_memory.nothing());
+        let mut found = Vec::with_capacity(wanted.len());
+        for wanted in wanted {
+            let room = bytes_max.saturating_sub(bytes);
+            let is_first = bytes == 0;
+            match self.read_one(wanted, room, is_first).await {
+                Ok((one, lent)) => {
+                    bytes += one.batches.iter().map(Bytes::len).sum::<usize>();
+                    loan.join(lent);
+                    found.push(Ok(one));
+                }
+                Err(error) => found.push(Err(error)),
+            }
+        }
+        Read { found, bytes, loan }
+    }
+
+    /// Reads a partition. The first batch of all comes however large it is; any other only where there is room.
+    async fn read_one(&self, wanted: &mut Wanted, room: usize, is_first: bool) -> Result<(Found, Loan), KafkaError> {
+        let partition = wanted.partition.as_ref().map_err(|error| *error)?;
+        let committed = partition.committed();
+        wanted.seen = Some(committed);
+        let nothing = self.outgoing_memory.nothing();
+        let from = Offset::from_i64(wanted.asked.offset).ok_or(KafkaError::OffsetOutOfRange)?;
+        let offsets = partition.offsets();
+        let (high_watermark, log_start) = (offsets.high_watermark(), offsets.log_start());
+        if from == high_watermark || (room == 0 && !is_first && (log_start..high_watermark).contains(&from)) {
+            return Ok((Found { high_watermark, log_start, batches: Vec::new() }, nothing));
+        }
+        let bytes_max = usize::try_from(wanted.asked.bytes_max).unwrap_or(0).min(room);
+        let read = read(&self.outgoing_memory, partition, from, bytes_max, Beside::Helps(0)).await;
+        let (batches, loan) = read.map_err(|failure| KafkaError::from(&failure))?;
+        if !is_first && bytes_of(&batches) > room {
+            return Ok((Found { high_watermark, log_start, batches: Vec::new() }, nothing));
+        }
+        // What was read may be newer than what was asked before.
+        let high_watermark = partition.offsets().high_watermark();
+        let batches = batches.into_iter().map(crate::record::Batch::into_bytes).collect();
+        Ok((Found { high_watermark, log_start, batches }, loan))
+    }
+}
+
+/// Ready once so many bytes more are committed in all partitions together than were seen, or one of them is no more.
+fn poll_more(wanted: &[Wanted], missing: usize, context: &mut Context<'_>) -> Poll<()> {
+    let mut more = 0;
+    for wanted in wanted {
+        let (Ok(partition), Some(seen)) = (&wanted.partition, &wanted.seen) else { return Poll::Ready(()) };
+        loop {
+            let now = partition.committed();
+            match partition.poll_readable(now.next_offset(), context.waker()) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => {
+                    let Some(bytes) = now.bytes_since(seen) else { return Poll::Ready(()) };
+                    more += bytes;
+                    break;
+                }
+            }
+        }
+    }
+    if more >= missing as u64 { Poll::Ready(()) } else { Poll::Pending }
+}
+
+/// Refuses a client that knows another leader than there is.
+pub(super) fn check_epoch(partition: &Partition, known: i32) -> Result<(), KafkaError> {
+    match known {
+        -1 => Ok(()),
+        older if older < partition.epoch().get() => Err(KafkaError::FencedLeaderEpoch),
+        newer if newer > partition.epoch().get() => Err(KafkaError::UnknownLeaderEpoch),
+        _ => Ok(()),
+    }
+}
+
+fn respond(version: i16, correlation_id: i32, is_read_committed: bool, wanted: &[Wanted], read: Read) -> Reply {
+    let topics: Vec<&[Wanted]> = wanted.chunk_by(|one, next| one.topic == next.topic).collect();
+    let mut written = BytesMut::new();
+    let mut response = FetchResponse::begin(&mut written, version, correlation_id, 0, is_read_committed, topics.len());
+    let mut found = read.found.iter();
+    for partitions in topics {
+        let Some(first) = partitions.first() else { continue };
+        response.topic(&first.topic, partitions.len());
+        for (wanted, found) in partitions.iter().zip(&mut found) {
+            let result = found.as_ref().map_err(|error| *error).map(|found| Fetched {
+                high_watermark: found.high_watermark,
+                last_stable: found.high_watermark,
+                log_start: found.log_start,
+                batches: &found.batches,
+            });
+            response.partition(&FetchedPartition { index: wanted.asked.index, result });
+        }
+    }
+    match response.finish() {
+        Ok(pieces) => Reply::Fetched(Box::new(FetchedReply { written, pieces, loan: read.loan })),
+        Err(error) => {
+            tracing::error!(%error, "a Kafka response cannot be encoded; its connection is closed");
+            Reply::Close("a response that cannot be encoded")
+        }
+    }
+}
+
+impl From<crate::broker::BrokerError> for KafkaError {
+    fn from(error: crate::broker::BrokerError) -> KafkaError {
+        KafkaError::from(&error)
+    }
+}

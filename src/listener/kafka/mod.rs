@@ -1,0 +1,96 @@
+//! The Kafka listener: Apache Kafka's wire protocol over the same broker. `docs/kafka.md` says what of it is served.
+//!
+//! One task serves a connection. Requests are answered in their order, and one is begun when the one before it was
+//! answered, as in Kafka; only Produce is not waited for: what comes behind it is appended while it becomes durable.
+//!
+//! ```text
+//!  socket ─► RequestFrames ─► Requests ─┬─► produce ─► Partition::append ─ ─ ─► AckSink ─┬─► Outgoing ─► socket
+//!                                       ├─► fetch ───► Partition::read ──────────────────┤
+//!                                       └─► dispatch ─► a handler of its own for each API ┘
+//! ```
+
+mod accept;
+mod asked;
+mod connection;
+mod dispatch;
+mod errors;
+mod fetch;
+mod produce;
+mod requests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use super::door::Places;
+use super::memory::PeerMemory;
+use super::{Shared, Surroundings, liveness};
+use crate::broker::Broker;
+use crate::types::Timestamp;
+
+/// How the listener behaves.
+#[derive(Debug, Clone)]
+pub struct KafkaOptions {
+    /// The host that clients are told to connect to; `None`: the address that each of them dialled.
+    pub advertised_host: Option<String>,
+    /// The port that clients are told to connect to; `None`: the one that each of them dialled.
+    pub advertised_port: Option<u16>,
+    /// Whether asking for the metadata of a topic that does not exist may create it.
+    pub auto_create: bool,
+    /// How long a connection may be silent that waits for nothing; zero is for ever.
+    pub idle_timeout: Duration,
+    /// How long a peer's TCP may acknowledge nothing.
+    pub connection_timeout: Duration,
+    /// Time between two probes of a peer that is silent.
+    pub probe_interval: Duration,
+}
+
+/// The Kafka listener, shared by its connections.
+#[derive(Debug)]
+pub struct KafkaListener {
+    broker: Arc<Broker>,
+    options: KafkaOptions,
+    surroundings: Surroundings,
+    /// Connections so far.
+    connections: AtomicU64,
+    incoming_memory: Arc<PeerMemory>,
+    outgoing_memory: Arc<PeerMemory>,
+    places: Arc<Places>,
+}
+
+impl KafkaListener {
+    /// A listener on this broker, beside the others of its server.
+    #[must_use]
+    pub fn new(
+        broker: Arc<Broker>,
+        options: KafkaOptions,
+        surroundings: Surroundings,
+        shared: &Shared,
+    ) -> Arc<KafkaListener> {
+        let Shared { places, incoming_memory, outgoing_memory } = shared.clone();
+        let connections = AtomicU64::new(0);
+        Arc::new(KafkaListener { broker, options, surroundings, connections, incoming_memory, outgoing_memory, places })
+    }
+
+    async fn connection(self: Arc<Self>, stream: TcpStream, stop: watch::Receiver<bool>) {
+        let number = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        let peer = stream.peer_addr().ok().map(tracing::field::display);
+        tracing::debug!(kafka = number, peer, "connected");
+        let options = &self.options;
+        let end = match liveness::prepare(&stream, options.probe_interval, options.connection_timeout) {
+            Ok(()) => connection::run(&self, number, stream, stop).await,
+            Err(error) => Err(error),
+        };
+        match end {
+            Ok(reason) => tracing::debug!(kafka = number, reason, "disconnected"),
+            Err(error) => tracing::debug!(kafka = number, %error, "disconnected"),
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        (self.surroundings.now)()
+    }
+}
