@@ -56,6 +56,13 @@ pub(super) async fn reply(
     match request {
         Request::Fetch(request) => listener.fetch(asked, correlation_id, request).await,
         Request::ApiVersions(request) => api_versions(asked, correlation_id, &request),
+        Request::Metadata(request) => as_asked.of(Api::Metadata, &listener.metadata(asked, request).await),
+        Request::DescribeCluster(request) => {
+            as_asked.of(Api::DescribeCluster, &listener.describe_cluster(asked, request).await)
+        }
+        Request::DescribeLogDirs(request) => {
+            as_asked.of(Api::DescribeLogDirs, &listener.describe_log_dirs(asked, request).await)
+        }
         // Those that are appended are not answered here.
         _ => as_asked.closed(),
     }

@@ -38,7 +38,7 @@ impl From<&MetadataError> for KafkaError {
             MetadataError::PartitionsOutOfRange { .. } | MetadataError::PartitionsOnlyGrow { .. } => {
                 KafkaError::InvalidPartitions
             }
-            MetadataError::InvalidSetting(_) => KafkaError::InvalidConfig,
+            MetadataError::InvalidSetting(_) | MetadataError::TooMuchNoted(_) => KafkaError::InvalidConfig,
             MetadataError::TopicIdInUse { .. } | MetadataError::ProducerIdsBehind { .. } => {
                 KafkaError::UnknownServerError
             }

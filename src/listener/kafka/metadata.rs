@@ -141,7 +141,7 @@ impl KafkaListener {
             }
             Err(BrokerError::TopicBusy { .. }) => Err(KafkaError::LeaderNotAvailable),
             Err(error) => {
-                tracing::warn!(topic = %name, %error, "a topic that a client asked for was not created");
+                tracing::debug!(topic = %name, %error, "a topic that a client asked for was not created");
                 Err(KafkaError::from(&error))
             }
         }

@@ -11,10 +11,12 @@
 
 mod accept;
 mod asked;
+mod cluster;
 mod connection;
 mod dispatch;
 mod errors;
 mod fetch;
+mod metadata;
 mod produce;
 mod requests;
 
