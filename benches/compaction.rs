@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use tempfile::TempDir;
-use wiber::broker::metadata::{MetadataLimits, TopicSettings};
 use wiber::broker::groups::classic::ClassicOptions;
+use wiber::broker::metadata::{MetadataLimits, TopicSettings};
 use wiber::broker::positions::PositionLimits;
 use wiber::broker::publish::PublishLimits;
 use wiber::broker::{Broker, BrokerOptions, BrokerStart, CommandReply, CompactionLimits, TopicDefaults};

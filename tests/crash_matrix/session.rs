@@ -7,8 +7,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use uuid::Uuid;
 use wiber::broker::CompactionLimits;
-use wiber::broker::metadata::{MetadataLimits, TopicSettings};
 use wiber::broker::groups::classic::ClassicOptions;
+use wiber::broker::metadata::{MetadataLimits, TopicSettings};
 use wiber::broker::positions::PositionLimits;
 use wiber::broker::{
     Broker, BrokerOptions, BrokerStart, CommandReply, OpenSummary, PositionKey, PositionOwner, TopicDefaults,

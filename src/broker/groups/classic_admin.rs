@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::classic::{ClassicGroup, ClassicMemberView, ClassicState};
-use super::{GroupError, GroupKind, GroupState};
+use super::{GroupError, GroupKind, GroupRecord, GroupState};
 use crate::broker::positions::{OwnedPosition, PositionNote, PositionOwner, PositionReply};
 use crate::broker::{Broker, BrokerError};
 use crate::types::{Offset, Timestamp, TopicName, TopicPartition};
@@ -16,15 +16,21 @@ pub struct ClassicSummary {
     pub state: ClassicState,
     /// What kind of members it has; `None` where that is not known any more.
     pub protocol_type: Option<Arc<str>>,
+    /// Whether it has had any.
+    pub has_had_members: bool,
 }
 
 impl ClassicSummary {
     pub(super) fn of(group: &ClassicGroup) -> ClassicSummary {
         let protocol_type = Some(group.protocol_type()).filter(|name| !name.is_empty());
-        ClassicSummary { state: group.state(), protocol_type: protocol_type.map(Arc::from) }
+        let has_had_members = group.generation().0 > 0 || group.members_count() > 0;
+        ClassicSummary { state: group.state(), protocol_type: protocol_type.map(Arc::from), has_had_members }
     }
 
-    pub(super) const EMPTY: ClassicSummary = ClassicSummary { state: ClassicState::Empty, protocol_type: None };
+    /// That of a group without members.
+    pub(super) fn empty(record: GroupRecord) -> ClassicSummary {
+        ClassicSummary { state: ClassicState::Empty, protocol_type: None, has_had_members: record.generations > 0 }
+    }
 }
 
 /// A classic group, whole.
@@ -32,8 +38,6 @@ impl ClassicSummary {
 pub struct ClassicDescription {
     /// What its summary says.
     pub summary: ClassicSummary,
-    /// Whether it has had a generation.
-    pub has_had_members: bool,
     /// The way of dividing partitions that was chosen.
     pub protocol: Option<Arc<str>>,
     /// Its members.
@@ -59,15 +63,13 @@ impl Broker {
         if let Some(live) = coordinator.classic(group) {
             return Ok(ClassicDescription {
                 summary: ClassicSummary::of(&live.group),
-                has_had_members: true,
                 protocol: live.group.protocol().map(Arc::from),
                 members: live.group.members().collect(),
             });
         }
         let kept = self.positions.group(group).filter(|kept| kept.kind == GroupKind::Classic);
         let kept = kept.ok_or_else(|| GroupError::UnknownGroup { group: group.to_string() })?;
-        let (summary, has_had_members) = (ClassicSummary::EMPTY, kept.generations > 0);
-        Ok(ClassicDescription { summary, has_had_members, protocol: None, members: Vec::new() })
+        Ok(ClassicDescription { summary: ClassicSummary::empty(kept), protocol: None, members: Vec::new() })
     }
 
     /// What a group has committed, with what its members said with it.
@@ -76,7 +78,11 @@ impl Broker {
         let positions = self.positions.of_owner(&PositionOwner::Group(Arc::clone(group))).into_iter();
         let noted = positions.filter(|position| self.is_of_today(position)).map(|position| {
             let OwnedPosition { topic, partition, offset, note, .. } = position;
-            (TopicPartition { topic, partition }, offset, note.map_or_else(PositionNote::default, |note| (*note).clone()))
+            (
+                TopicPartition { topic, partition },
+                offset,
+                note.map_or_else(PositionNote::default, |note| (*note).clone()),
+            )
         });
         noted.collect()
     }
@@ -121,7 +127,11 @@ impl Broker {
     }
 
     /// The topics that members of a group say they read.
-    fn topics_read(&self, coordinator: &super::Coordinator, group: &Arc<str>) -> Result<BTreeSet<TopicName>, GroupError> {
+    fn topics_read(
+        &self,
+        coordinator: &super::Coordinator,
+        group: &Arc<str>,
+    ) -> Result<BTreeSet<TopicName>, GroupError> {
         if let Some(live) = coordinator.classic(group) {
             let members = live.group.members_count();
             let mut read = BTreeSet::new();

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::MutexGuard;
 
-use super::classic::{
-    ClassicAssignment, ClassicError, ClassicFence, ClassicGroup, ClassicJoin, Joined, Synced,
-};
+use super::classic::{ClassicAssignment, ClassicError, ClassicFence, ClassicGroup, ClassicJoin, Joined, Synced};
 use super::live_classic::{ClassicBeginning, ClassicReply, LiveClassic, Told, WaitingClassic};
 use super::registry::{Coordinator, DueRecord, GROUPS_MAX, MEMBERS_BYTES_MAX};
 use super::{Generation, GroupError, GroupKind, GroupRecord, MemberId, check_group_id};
@@ -73,7 +71,9 @@ impl Broker {
         if beginning.is_ok() && coordinator.is_classic_beginning(group) {
             let too_many = coordinator.wait_for_classic(group, waiting);
             drop(coordinator);
-            return too_many.into_iter().for_each(|late| late.reply.refuse(GroupError::Classic(ClassicError::Full).into()));
+            return too_many
+                .into_iter()
+                .for_each(|late| late.reply.refuse(GroupError::Classic(ClassicError::Full).into()));
         }
         let beginning = match beginning {
             Ok(beginning) => beginning,
@@ -105,7 +105,12 @@ impl Broker {
     }
 
     /// The record that lets a group begin is written, or cannot be.
-    fn begin_classic(self: &Arc<Self>, group: &Arc<str>, beginning: ClassicBeginning, written: Result<(), BrokerError>) {
+    fn begin_classic(
+        self: &Arc<Self>,
+        group: &Arc<str>,
+        beginning: ClassicBeginning,
+        written: Result<(), BrokerError>,
+    ) {
         let mut coordinator = self.coordinator(group);
         let waiting = coordinator.end_waiting_classics(group);
         let is_current = self.positions.group(group) == Some(beginning.record);

@@ -129,7 +129,7 @@ impl Broker {
                 state: if members == 0 { GroupState::Empty } else { GroupState::Stable },
                 members,
                 generation: Generation(0),
-                classic: (record.kind == GroupKind::Classic).then_some(ClassicSummary::EMPTY),
+                classic: (record.kind == GroupKind::Classic).then(|| ClassicSummary::empty(record)),
             };
             groups.insert(group, summary);
         }

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::classic::{
-    ClassicAnswer, ClassicError, ClassicGroup, ClassicJoin, ClassicOptions, Joined, Synced, Ticket,
-};
+use super::classic::{ClassicAnswer, ClassicError, ClassicGroup, ClassicJoin, ClassicOptions, Joined, Synced, Ticket};
 use super::error::GroupError;
 use super::kind::{GroupKind, GroupRecord};
 use super::member::Generation;

@@ -100,11 +100,7 @@ pub(super) type DueRecord = (Arc<str>, GroupRecord);
 
 impl Groups {
     /// No members anywhere; as many coordinators as `__offsets` has partitions at most.
-    pub(in crate::broker) fn new(
-        coordinators: u32,
-        classic_options: ClassicOptions,
-        started_at: Timestamp,
-    ) -> Groups {
+    pub(in crate::broker) fn new(coordinators: u32, classic_options: ClassicOptions, started_at: Timestamp) -> Groups {
         let members_bytes = Arc::new(AtomicUsize::new(0));
         let coordinator = |_| {
             let members_bytes = Arc::clone(&members_bytes);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::key::{Place, Position, PositionKey};
+use super::key::{Place, Position, PositionKey, PositionNote};
 use super::shard::{Course, Waiting};
 use crate::broker::groups::Fence;
 use crate::broker::{Broker, BrokerError, TopicHandle};
@@ -48,6 +48,14 @@ impl Broker {
     pub fn committed(&self, key: &PositionKey) -> Option<Offset> {
         let topic = self.topic(&key.topic).ok()?;
         self.positions.committed(&Place::new(key, topic.topic().id))
+    }
+
+    /// As [`Broker::committed`], with what was said of the position.
+    #[must_use]
+    pub fn committed_noted(&self, key: &PositionKey) -> Option<(Offset, PositionNote)> {
+        let topic = self.topic(&key.topic).ok()?;
+        let position = self.positions.known(&Place::new(key, topic.topic().id))?;
+        Some((position.offset, position.note.map_or_else(PositionNote::default, |note| (*note).clone())))
     }
 
     /// Where the next owner of a partition begins: as [`Broker::committed`], with what the owners before it have committed

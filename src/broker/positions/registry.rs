@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::commit::PositionReply;
 use super::flight::Launch;
-use super::key::{Place, PositionOwner, shard_of};
+use super::key::{Place, Position, PositionOwner, shard_of};
 use super::shard::{Answers, GroupWrite, OwnedPosition, Shard, Waiting};
 use super::snapshot::{KEPT_GROUP_BYTES, KeptGroup, KeptPosition, PositionsSnapshot, SNAPSHOT_POSITIONS_BYTES_MAX};
 use crate::broker::BrokerError;
@@ -225,6 +225,12 @@ impl Positions {
     pub(super) fn committed(&self, place: &Place) -> Option<Offset> {
         let slot = self.slots().get(self.slot_of(place.owner.id()))?;
         slot.shard.lock().committed(place)
+    }
+
+    /// The same, with all that is kept of it.
+    pub(super) fn known(&self, place: &Place) -> Option<Position> {
+        let slot = self.slots().get(self.slot_of(place.owner.id()))?;
+        slot.shard.lock().known(place).cloned()
     }
 
     /// The position as everything entered so far will leave it.

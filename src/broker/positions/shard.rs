@@ -141,7 +141,7 @@ impl Shard {
     }
 
     /// The position that counts of those that are kept and claimed.
-    fn known(&self, place: &Place) -> Option<&Position> {
+    pub(super) fn known(&self, place: &Place) -> Option<&Position> {
         let kept = self.kept.get(place).map(|kept| &kept.position);
         let claimed = self.claims.get(place).map(|claim| &claim.position);
         kept.into_iter().chain(claimed).max_by_key(|known| known.reach())
@@ -158,9 +158,9 @@ impl Shard {
         let (offset, note) = (commit.position.offset, &commit.position.note);
         let sets_anew = match commit.course {
             Course::Onward => false,
-            Course::AsSaid => before.is_some_and(|before| {
-                offset < before.offset || offset == before.offset && *note != before.note
-            }),
+            Course::AsSaid => {
+                before.is_some_and(|before| offset < before.offset || offset == before.offset && *note != before.note)
+            }
             Course::Reset => true,
         };
         let resets = before.map_or(0, |before| before.resets);

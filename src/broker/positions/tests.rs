@@ -66,7 +66,8 @@ impl Rig {
         self.asked += 1;
         let reply = PositionReply::new(move |result| replies.lock().push((number, result.map(Offset::get))));
         let (offset, moved_at) = (offset(value), at(self.now));
-        let position = Position { topic: topic(topic_number).1, offset, epoch: Epoch::FIRST, moved_at, resets: 0, note: None };
+        let position =
+            Position { topic: topic(topic_number).1, offset, epoch: Epoch::FIRST, moved_at, resets: 0, note: None };
         let course = if is_reset { Course::Reset } else { Course::Onward };
         let commit = Waiting { place: place(client, topic_number), position, level, course, reply };
         let answers = self.shard.enter(commit, self.durable);

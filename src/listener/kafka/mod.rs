@@ -16,7 +16,9 @@ mod connection;
 mod dispatch;
 mod errors;
 mod fetch;
+mod groups;
 mod metadata;
+mod offsets;
 mod produce;
 mod requests;
 

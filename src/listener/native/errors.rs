@@ -67,9 +67,7 @@ fn group_code(error: &GroupError) -> ErrorCode {
         GroupError::TooManyMembers
         | GroupError::TooMuchOfMembers
         | GroupError::TooMuchOfNotes
-        | GroupError::TooManyGroups => {
-            ErrorCode::LimitExceeded
-        }
+        | GroupError::TooManyGroups => ErrorCode::LimitExceeded,
     }
 }
 

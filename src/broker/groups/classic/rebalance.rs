@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use super::member::Member;
 use super::{
-    ClassicAnswer, ClassicAssignment, ClassicError, ClassicGroup, ClassicJoin, FirstGeneration, Joined, JoinedMember, Phase, Ticket, refuse,
+    ClassicAnswer, ClassicAssignment, ClassicError, ClassicGroup, ClassicJoin, FirstGeneration, Joined, JoinedMember,
+    Phase, Ticket, refuse,
 };
 use crate::broker::groups::member::MemberId;
 use crate::types::Timestamp;

@@ -45,7 +45,8 @@ fn of_instance(instance: &str, fresh: &str) -> ClassicJoin {
 
 impl Rig {
     fn new() -> Rig {
-        let group = ClassicGroup::new(ClassicOptions { first_delay_ms: 3_000, ..ClassicOptions::default() }, Generation(0));
+        let group =
+            ClassicGroup::new(ClassicOptions { first_delay_ms: 3_000, ..ClassicOptions::default() }, Generation(0));
         Rig { group, now: Timestamp::from_millis(1_000_000), tickets: 0, answers: Vec::new() }
     }
 
