@@ -60,6 +60,8 @@ impl From<&GroupError> for KafkaError {
             GroupError::Fenced { .. } => KafkaError::IllegalGeneration,
             GroupError::Kind { .. } => KafkaError::InconsistentGroupProtocol,
             GroupError::NotEmpty { .. } => KafkaError::NonEmptyGroup,
+            GroupError::Classic(error) => KafkaError::from(error),
+            GroupError::TooMuchOfNotes => KafkaError::OffsetMetadataTooLarge,
             GroupError::TooManyMembers | GroupError::TooMuchOfMembers | GroupError::TooManyGroups => {
                 KafkaError::GroupMaxSizeReached
             }
