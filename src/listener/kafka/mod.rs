@@ -13,11 +13,15 @@ mod accept;
 mod asked;
 mod connection;
 mod dispatch;
+mod epochs;
 mod errors;
 mod fetch;
 mod fetch_sessions;
+mod list_offsets;
 mod produce;
+mod producers;
 mod publish_errors;
+mod records;
 mod requests;
 
 use std::sync::Arc;
