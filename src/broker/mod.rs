@@ -50,7 +50,7 @@ pub use topic_commands::{CommandReply, CreatedTopic, TopicChange};
 
 use crate::log::{DataDirectory, SpaceReserve};
 use crate::replica::{AckLevel, Partition, ReplicaContext, SyncPolicy};
-use crate::types::{PartitionIndex, SharedClock, TopicName};
+use crate::types::{PartitionIndex, SharedClock, TopicId, TopicName};
 use compaction::Compactor;
 use dedup::MessageIds;
 use groups::Groups;
@@ -90,6 +90,13 @@ impl Broker {
     pub fn topic(&self, name: &TopicName) -> Result<Arc<TopicHandle>, BrokerError> {
         let topics = self.topics.read();
         topics.get(name).cloned().ok_or_else(|| BrokerError::UnknownTopic { topic: name.clone() })
+    }
+
+    /// A topic by its id, whoever's it is.
+    #[must_use]
+    pub fn topic_by_id(&self, id: TopicId) -> Option<Arc<TopicHandle>> {
+        let name = self.meta.lock().metadata.topic_by_id(id)?.name.clone();
+        self.topic(&name).ok().filter(|handle| handle.topic().id == id)
     }
 
     /// All topics of users, by name. The broker's own are there by name alone: see [`Broker::topic`].

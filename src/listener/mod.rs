@@ -16,6 +16,7 @@ mod outgoing;
 mod reading;
 mod seldom;
 mod shown;
+mod topic_commands;
 
 use std::fmt;
 use std::sync::Arc;

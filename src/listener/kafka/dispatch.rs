@@ -69,6 +69,13 @@ pub(super) async fn reply(
         Request::DeleteRecords(request) => {
             as_asked.of(Api::DeleteRecords, &listener.delete_records(asked, request).await)
         }
+        Request::Metadata(request) => as_asked.of(Api::Metadata, &listener.metadata(asked, request).await),
+        Request::DescribeCluster(request) => {
+            as_asked.of(Api::DescribeCluster, &listener.describe_cluster(asked, request).await)
+        }
+        Request::DescribeLogDirs(request) => {
+            as_asked.of(Api::DescribeLogDirs, &listener.describe_log_dirs(asked, request).await)
+        }
         // Those that are appended are not answered here.
         _ => as_asked.closed(),
     }

@@ -11,6 +11,7 @@
 
 mod accept;
 mod asked;
+mod cluster;
 mod connection;
 mod dispatch;
 mod epochs;
@@ -18,6 +19,7 @@ mod errors;
 mod fetch;
 mod fetch_sessions;
 mod list_offsets;
+mod metadata;
 mod produce;
 mod producers;
 mod publish_errors;

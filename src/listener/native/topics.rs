@@ -2,10 +2,8 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::NativeListener;
@@ -14,28 +12,17 @@ use super::connection::Connection;
 use super::errors::Refusal;
 use crate::broker::metadata::{SettingsChange, TopicSettings};
 use crate::broker::{
-    Broker, BrokerError, CommandReply, CreatedTopic, DescribedStatus, EffectiveSettings, PartitionDescription, Skew,
+    Broker, BrokerError, CreatedTopic, DescribedStatus, EffectiveSettings, PartitionDescription, Skew,
     TopicChange, TopicDescription, TopicHandle,
 };
+use crate::listener::topic_commands::{self, TopicCommand};
 use crate::protocol::native::{
     AlterTopicRequest, CreateTopicRequest, DeleteTopicRequest, MetadataRequest, SettingsRequest,
 };
 use crate::types::TopicName;
 
-/// How often a change of a topic that is being changed is tried, and the pause between two tries.
-const BUSY_TRIES: usize = 200;
-const BUSY_PAUSE: Duration = Duration::from_millis(5);
-
 /// Topic commands of one connection that may be under way; with so many it is not read before all are done.
 pub(super) const COMMANDS_MAX: usize = 64;
-
-/// A command about a topic.
-#[derive(Debug, Clone)]
-pub(super) enum TopicCommand {
-    Create { topic: TopicName, partitions: Option<u32>, settings: TopicSettings },
-    Alter { topic: TopicName, change: TopicChange },
-    Delete { topic: TopicName },
-}
 
 /// The topic commands of one connection: done one after another, while the connection goes on being read.
 #[derive(Debug, Default)]
@@ -142,30 +129,7 @@ impl NativeListener {
 
     /// Does a command, waiting a while for another one on the same topic.
     async fn command_topic(&self, command: &TopicCommand) -> Result<CreatedTopic, BrokerError> {
-        for _ in 1..BUSY_TRIES {
-            match self.try_command_topic(command.clone()).await {
-                Err(BrokerError::TopicBusy { .. }) => tokio::time::sleep(BUSY_PAUSE).await,
-                other => return other,
-            }
-        }
-        self.try_command_topic(command.clone()).await
-    }
-
-    async fn try_command_topic(&self, command: TopicCommand) -> Result<CreatedTopic, BrokerError> {
-        let (done, result) = oneshot::channel();
-        let reply = CommandReply::new(move |result| {
-            let _gone = done.send(result);
-        });
-        let broker = Arc::clone(&self.broker);
-        let (topic_id, now) = ((self.surroundings.fresh_topic_id)(), self.now());
-        tokio::task::spawn_blocking(move || match command {
-            TopicCommand::Create { topic, partitions, settings } => {
-                broker.create_topic(&topic, partitions, settings, topic_id, now, reply);
-            }
-            TopicCommand::Alter { topic, change } => broker.alter_topic(&topic, change, now, reply),
-            TopicCommand::Delete { topic } => broker.delete_topic(&topic, now, reply),
-        });
-        result.await.unwrap_or_else(|_| Err(BrokerError::StorageFailed("the server stops".into())))
+        topic_commands::command_topic(&self.broker, &self.surroundings, command).await
     }
 }
 

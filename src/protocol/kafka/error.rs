@@ -60,6 +60,8 @@ pub enum KafkaError {
     InvalidRecord = 87,
     ThrottlingQuotaExceeded = 89,
     UnknownTopicId = 100,
+    MismatchedEndpointType = 114,
+    UnsupportedEndpointType = 115,
 }
 
 /// The code of a field where nothing is wrong.
@@ -144,6 +146,8 @@ mod tests {
             InvalidRecord,
             ThrottlingQuotaExceeded,
             UnknownTopicId,
+            MismatchedEndpointType,
+            UnsupportedEndpointType,
         ] {
             let known = ResponseError::try_from_code(error.to_wire()).unwrap();
             assert_eq!(format!("{known:?}"), format!("{error:?}"));
