@@ -56,6 +56,19 @@ pub(super) async fn reply(
     match request {
         Request::Fetch(request) => listener.fetch(asked, correlation_id, request).await,
         Request::ApiVersions(request) => api_versions(asked, correlation_id, &request),
+        Request::ListOffsets(request) => as_asked.of(Api::ListOffsets, &listener.list_offsets(asked, request).await),
+        Request::OffsetForLeaderEpoch(request) => {
+            as_asked.of(Api::OffsetForLeaderEpoch, &listener.offset_for_leader_epoch(asked, request).await)
+        }
+        Request::InitProducerId(request) => {
+            as_asked.of(Api::InitProducerId, &listener.init_producer_id(asked, request).await)
+        }
+        Request::DescribeProducers(request) => {
+            as_asked.of(Api::DescribeProducers, &listener.describe_producers(asked, request).await)
+        }
+        Request::DeleteRecords(request) => {
+            as_asked.of(Api::DeleteRecords, &listener.delete_records(asked, request).await)
+        }
         Request::Metadata(request) => as_asked.of(Api::Metadata, &listener.metadata(asked, request).await),
         Request::DescribeCluster(request) => {
             as_asked.of(Api::DescribeCluster, &listener.describe_cluster(asked, request).await)

@@ -14,14 +14,18 @@ mod asked;
 mod cluster;
 mod connection;
 mod dispatch;
+mod epochs;
 mod errors;
 mod fetch;
 mod fetch_sessions;
 mod groups;
+mod list_offsets;
 mod metadata;
 mod offsets;
 mod produce;
+mod producers;
 mod publish_errors;
+mod records;
 mod requests;
 
 use std::sync::Arc;

@@ -142,15 +142,15 @@ impl Appending<'_> {
         let partition = partition.map_err(|error| Refused::new(KafkaError::from(&error), error.to_string()))?;
         let Some(records) = records else { return Err(Refused::from(KafkaError::InvalidRecord)) };
         let broker = &self.listener.broker;
-        let admitted = ProducedBatch::admit(owned(records), &broker.admission(), self.now);
+        let admitted = ProducedBatch::admit(owned(records), &broker.admission_to(handle), self.now);
         let mut batch = admitted.map_err(|error| Refused::of_admission(&error))?;
         loop {
             let token = self.entered;
             let waiter = (self.level != AckLevel::None).then(|| self.acknowledged.enter(token));
-            match broker.append_batch(topic, Some(index), batch, self.level, waiter, self.now) {
-                Ok(_) => {
+            match broker.append_batch(topic, Some(index), batch, self.level, waiter, self.listener.now()) {
+                Ok(appended) => {
                     self.entered += 1;
-                    return Ok(Entry { token, partition, append_time: None });
+                    return Ok(Entry { token, partition, append_time: appended.append_time });
                 }
                 Err(PublishError::QueueFull { batch: back, partition }) => {
                     self.acknowledged.withdraw(token);
