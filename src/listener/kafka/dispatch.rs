@@ -63,6 +63,21 @@ pub(super) async fn reply(
         Request::DescribeLogDirs(request) => {
             as_asked.of(Api::DescribeLogDirs, &listener.describe_log_dirs(asked, request).await)
         }
+        Request::CreateTopics(request) => as_asked.of(Api::CreateTopics, &listener.create_topics(asked, request).await),
+        Request::DeleteTopics(request) => as_asked.of(Api::DeleteTopics, &listener.delete_topics(asked, request).await),
+        Request::CreatePartitions(request) => {
+            as_asked.of(Api::CreatePartitions, &listener.create_partitions(asked, request).await)
+        }
+        Request::DescribeConfigs(request) => {
+            as_asked.of(Api::DescribeConfigs, &listener.describe_configs(asked, request).await)
+        }
+        Request::AlterConfigs(request) => as_asked.of(Api::AlterConfigs, &listener.alter_configs(asked, request).await),
+        Request::IncrementalAlterConfigs(request) => {
+            as_asked.of(Api::IncrementalAlterConfigs, &listener.incremental_alter_configs(asked, request).await)
+        }
+        Request::DescribeAcls(request) => as_asked.of(Api::DescribeAcls, &listener.describe_acls(asked, request).await),
+        Request::CreateAcls(request) => as_asked.of(Api::CreateAcls, &listener.create_acls(asked, request).await),
+        Request::DeleteAcls(request) => as_asked.of(Api::DeleteAcls, &listener.delete_acls(asked, request).await),
         // Those that are appended are not answered here.
         _ => as_asked.closed(),
     }

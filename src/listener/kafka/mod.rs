@@ -10,8 +10,10 @@
 //! ```
 
 mod accept;
+mod acls;
 mod asked;
 mod cluster;
+mod configs;
 mod connection;
 mod dispatch;
 mod errors;
@@ -19,6 +21,7 @@ mod fetch;
 mod metadata;
 mod produce;
 mod requests;
+mod topics;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
