@@ -10,6 +10,7 @@ mod corpus;
 mod dedup;
 mod harness;
 mod hostile;
+mod kafka;
 mod kill;
 mod kill_producers;
 mod life;

@@ -15,6 +15,7 @@
 
 mod ahead;
 mod append;
+mod by_time;
 mod chain;
 mod compaction;
 mod context;

@@ -1,4 +1,4 @@
-//! Reading verified batches back, by offset and by time.
+//! Reading verified batches back, by offset.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::record::{Batch, BatchError, BatchHeader, HEADER_BYTES};
 use crate::types::{Offset, Timestamp};
 
 /// Most that one read takes from a file beyond what was asked for, in bytes: the way from an index entry to the batch.
-const LEAD_BYTES: usize = 32 << 10;
+pub(super) const LEAD_BYTES: usize = 32 << 10;
 /// How often a batch that does not verify is read again before the disk is blamed: a read may have been misdirected.
 const READS_MAX: usize = 2;
 
@@ -54,13 +54,13 @@ pub enum ReadError {
 }
 
 /// One segment, seen for one read.
-struct Source {
-    base: Offset,
+pub(super) struct Source {
+    pub(super) base: Offset,
     /// The end of the segment's records.
-    end_offset: Offset,
+    pub(super) end_offset: Offset,
     end_position: u64,
     /// The largest effective timestamp in it, where it takes appends.
-    max_timestamp: Option<Timestamp>,
+    pub(super) max_timestamp: Option<Timestamp>,
     reader: Reader,
 }
 
@@ -86,7 +86,7 @@ impl Source {
         }
     }
 
-    fn entry_before_time(&self, time: Timestamp) -> Option<IndexEntry> {
+    pub(super) fn entry_before_time(&self, time: Timestamp) -> Option<IndexEntry> {
         match &self.reader {
             Reader::Active(active) => active.index.lock().index().before_time(time),
             Reader::Sealed(sealed) => sealed.index.before_time(time),
@@ -103,7 +103,7 @@ impl Source {
 
 /// Whether a read may wait for the device.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Patience {
+pub(super) enum Patience {
     Waits,
     /// It takes what is in memory, or gives up.
     None,
@@ -223,56 +223,6 @@ impl PartitionLog {
         }
     }
 
-    /// The first batch that reaches a time. `None` where every batch below `upto` is older.
-    ///
-    /// A batch's time is the one that retention uses, too: its records', but never over an hour after its append, and
-    /// where they have none the append's. When a batch was appended is known only as closely as the index is; so one whose
-    /// records have no time, or claim to come from the future, may be found although it is older than asked for, by an
-    /// index interval at most. None that is younger is ever passed over.
-    ///
-    /// # Errors
-    /// As [`PartitionLog::read`].
-    pub fn batch_at_time(&self, time: Timestamp, upto: Offset) -> Result<Option<Batch>, ReadError> {
-        loop {
-            let file = self.state().file;
-            match self.batch_at_time_in(&file, time, upto) {
-                // Retention deleted a segment meanwhile, or compaction replaced one: the answer lies in what is there.
-                Err(ReadError::Log(_)) if !Arc::ptr_eq(&file, &self.state().file) => {}
-                Err(ReadError::BelowLogStart { .. }) if file.log_start < self.log_start() => {}
-                found => return found,
-            }
-        }
-    }
-
-    pub(crate) fn batch_at_time_in(
-        &self,
-        file: &PartitionFile,
-        time: Timestamp,
-        upto: Offset,
-    ) -> Result<Option<Batch>, ReadError> {
-        for record in &file.segments {
-            if record.max_timestamp().is_some_and(|max| max < time) {
-                continue;
-            }
-            let Some(source) = self.source_of(file, record.base, Patience::Waits)? else { continue };
-            if source.max_timestamp.is_some_and(|max| max < time) {
-                continue;
-            }
-            let entry = source.entry_before_time(time);
-            let mut next = entry.map_or(source.base, |entry| source.base.plus(u64::from(entry.relative_offset)));
-            next = next.max(file.log_start);
-            while next < upto.min(source.end_offset) {
-                let batches = self.read(next, upto, LEAD_BYTES)?;
-                let Some(last) = batches.last() else { break };
-                next = last.header().next_offset();
-                if let Some(found) = batches.into_iter().find(|batch| reaches(batch.header(), time)) {
-                    return Ok(Some(found));
-                }
-            }
-        }
-        Ok(None)
-    }
-
     /// Whether a segment is in `partition.json`, as it is here.
     pub(crate) fn is_named(&self, record: &SegmentRecord) -> bool {
         let file = self.state().file;
@@ -281,7 +231,12 @@ impl PartitionLog {
     }
 
     /// The segment that holds an offset; `None` where it would have to be opened first, and there is no patience for it.
-    fn source_of(&self, file: &PartitionFile, offset: Offset, patience: Patience) -> Result<Option<Source>, LogError> {
+    pub(super) fn source_of(
+        &self,
+        file: &PartitionFile,
+        offset: Offset,
+        patience: Patience,
+    ) -> Result<Option<Source>, LogError> {
         let after = file.segments.partition_point(|record| record.base <= offset);
         let record = file.segments[after.max(1) - 1];
         let next_base = file.segments.get(after.max(1)).map(|next| next.base);
@@ -310,13 +265,6 @@ impl PartitionLog {
         let reader = Reader::Sealed(reader);
         Ok(Some(Source { base: record.base, end_offset, end_position, max_timestamp: None, reader }))
     }
-}
-
-/// Whether a record of the batch reaches a time, or may: one without a time is as old as its append. A batch that stands for
-/// records compaction took has none.
-fn reaches(header: &BatchHeader, time: Timestamp) -> bool {
-    let has_time = header.max_timestamp >= Timestamp::from_millis(0);
-    header.records_count > 0 && (!has_time || header.max_timestamp >= time)
 }
 
 /// One read under way within one segment.

@@ -19,6 +19,7 @@
 
 mod ack;
 mod append;
+mod by_time;
 mod committed;
 mod compaction;
 mod effects;
@@ -43,6 +44,7 @@ mod write;
 
 pub use ack::{AckFailure, AckLevel, AckSink, Acked, Completion, Waiter};
 pub use append::Ticket;
+pub use by_time::TimedRecord;
 pub use committed::Committed;
 pub use error::{AppendError, FollowError, PartitionClosed, ReadFailure};
 pub use jobs::run_jobs;

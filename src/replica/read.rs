@@ -7,7 +7,7 @@ use super::error::ReadFailure;
 use super::partition::Partition;
 use crate::log::ReadError;
 use crate::record::Batch;
-use crate::types::{Offset, Timestamp};
+use crate::types::Offset;
 
 /// What a read found without blocking.
 #[derive(Debug)]
@@ -52,23 +52,6 @@ impl Partition {
         drop(state);
         Ok(Read::Disk(DiskRead { partition: Arc::clone(self), from, upto, bytes_max }))
     }
-
-    /// The first committed record that reaches a time: its offset, as closely as [`crate::log::PartitionLog::batch_at_time`]
-    /// finds its batch. `None` where every committed record is older. Blocks on files.
-    ///
-    /// # Errors
-    /// [`ReadFailure::Log`], [`ReadFailure::Closed`].
-    pub fn offset_at_time(&self, time: Timestamp) -> Result<Option<Offset>, ReadFailure> {
-        let upto = self.offsets().high_watermark();
-        let found = self.log.batch_at_time(time, upto);
-        self.check_open()?;
-        let Some(batch) = found? else { return Ok(None) };
-        // The log may begin within a batch.
-        let base = batch.header().base_offset.max(self.offsets().log_start());
-        let Ok(records) = batch.records() else { return Ok(Some(base)) };
-        let reaching = records.filter_map(Result::ok).find(|record| record.timestamp >= time && record.offset >= base);
-        Ok(Some(reaching.map_or(base, |record| record.offset)))
-    }
 }
 
 impl DiskRead {
@@ -103,7 +86,7 @@ impl DiskRead {
 }
 
 impl Partition {
-    fn check_open(&self) -> Result<(), ReadFailure> {
+    pub(super) fn check_open(&self) -> Result<(), ReadFailure> {
         self.closed().map_or(Ok(()), |closed| Err(ReadFailure::Closed(closed)))
     }
 

@@ -4,6 +4,7 @@ pub(crate) mod batches;
 mod chance;
 mod client;
 mod files;
+pub(crate) mod kafka;
 pub(crate) mod lines;
 pub(crate) mod peer;
 mod server;

@@ -10,7 +10,7 @@ use super::index::KnownRecord;
 use super::{ID_HEADER, IDS_MAX, TopicIds};
 use crate::record::{Batch, Compression, Record};
 use crate::replica::{Partition, Read, ReadFailure};
-use crate::types::{Epoch, Timestamp};
+use crate::types::{Epoch, Offset, Timestamp};
 
 /// Bytes read from a log at a time.
 const READ_BYTES: usize = 1 << 20;
@@ -97,7 +97,7 @@ impl LoadTask {
         let since = now.plus_millis(-self.ids.ids.window_ms);
         // Every record with an id lies below: none is published before this is done.
         let upto = partition.offsets().high_watermark();
-        let Some(first) = partition.log().batch_at_time(since, upto)? else { return Ok(()) };
+        let Some(first) = partition.log().batch_at_time(since, Offset::ZERO, upto)? else { return Ok(()) };
         let mut next = first.header().base_offset;
         if upto.since(next) > RECORDS_MAX {
             tracing::warn!(partition = %partition.name(), records_max = RECORDS_MAX, "message ids are read back of the newest records only");

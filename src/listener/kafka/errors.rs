@@ -28,6 +28,12 @@ impl From<&BrokerError> for KafkaError {
     }
 }
 
+impl From<BrokerError> for KafkaError {
+    fn from(error: BrokerError) -> KafkaError {
+        KafkaError::from(&error)
+    }
+}
+
 impl From<&MetadataError> for KafkaError {
     fn from(error: &MetadataError) -> KafkaError {
         match error {

@@ -18,8 +18,10 @@ mod connection;
 mod dispatch;
 mod errors;
 mod fetch;
+mod fetch_sessions;
 mod metadata;
 mod produce;
+mod publish_errors;
 mod requests;
 mod topics;
 
@@ -27,6 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
@@ -35,6 +38,7 @@ use super::memory::PeerMemory;
 use super::{Shared, Surroundings, liveness};
 use crate::broker::Broker;
 use crate::types::Timestamp;
+use fetch_sessions::FetchSessions;
 
 /// How the listener behaves.
 #[derive(Debug, Clone)]
@@ -64,6 +68,7 @@ pub struct KafkaListener {
     incoming_memory: Arc<PeerMemory>,
     outgoing_memory: Arc<PeerMemory>,
     places: Arc<Places>,
+    fetch_sessions: Mutex<FetchSessions>,
 }
 
 impl KafkaListener {
@@ -77,7 +82,17 @@ impl KafkaListener {
     ) -> Arc<KafkaListener> {
         let Shared { places, incoming_memory, outgoing_memory } = shared.clone();
         let connections = AtomicU64::new(0);
-        Arc::new(KafkaListener { broker, options, surroundings, connections, incoming_memory, outgoing_memory, places })
+        let seed = (surroundings.fresh_member_id)().as_u64_pair().0;
+        Arc::new(KafkaListener {
+            broker,
+            options,
+            surroundings,
+            connections,
+            incoming_memory,
+            outgoing_memory,
+            places,
+            fetch_sessions: Mutex::new(FetchSessions::new(seed)),
+        })
     }
 
     async fn connection(self: Arc<Self>, stream: TcpStream, stop: watch::Receiver<bool>) {

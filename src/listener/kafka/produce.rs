@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::KafkaListener;
 use super::dispatch::Reply;
+use super::publish_errors::record_to_blame;
 use crate::broker::TopicHandle;
 use crate::broker::publish::PublishError;
 use crate::protocol::kafka::{Acks, KafkaError, ProduceFailure, ProduceRequest, ProduceResponse, Produced};
@@ -231,21 +232,12 @@ impl Refused {
     }
 
     fn of_admission(error: &AdmissionError) -> Refused {
-        Refused { error: admission_error(error), message: error.to_string(), record: None }
+        let record = record_to_blame(error);
+        Refused { error: KafkaError::from(error), message: error.to_string(), record }
     }
 
     fn of_publishing(error: &PublishError) -> Refused {
-        let code = match error {
-            PublishError::Broker(error) => KafkaError::from(error),
-            PublishError::Append(error) => KafkaError::from(error),
-            PublishError::MessageTooLarge { .. } => KafkaError::MessageTooLarge,
-            PublishError::KeyMissing { .. } | PublishError::Build(_) | PublishError::IdTooLong { .. } => {
-                KafkaError::InvalidRecord
-            }
-            PublishError::Unreadable { .. } => KafkaError::CorruptMessage,
-            PublishError::QueueFull { .. } => KafkaError::RequestTimedOut,
-        };
-        Refused::new(code, error.to_string())
+        Refused::new(KafkaError::from(error), error.to_string())
     }
 
     fn again(&self) -> Refused {
@@ -261,32 +253,6 @@ impl Refused {
 impl From<KafkaError> for Refused {
     fn from(error: KafkaError) -> Refused {
         Refused::new(error, String::new())
-    }
-}
-
-fn admission_error(error: &AdmissionError) -> KafkaError {
-    use crate::record::BatchError;
-    match error {
-        AdmissionError::Batch(BatchError::Magic { .. }) => KafkaError::UnsupportedForMessageFormat,
-        AdmissionError::Batch(BatchError::Surplus { .. })
-        | AdmissionError::RecordsCount { .. }
-        | AdmissionError::Control
-        | AdmissionError::Attributes { .. }
-        | AdmissionError::SequenceMissing
-        | AdmissionError::Record { .. }
-        | AdmissionError::Surplus { .. } => KafkaError::InvalidRecord,
-        AdmissionError::Batch(
-            BatchError::Truncated { .. }
-            | BatchError::Length { .. }
-            | BatchError::Crc { .. }
-            | BatchError::Field { .. },
-        ) => KafkaError::CorruptMessage,
-        AdmissionError::TooLarge { .. } => KafkaError::MessageTooLarge,
-        AdmissionError::UnknownCompression { .. } => KafkaError::UnsupportedCompressionType,
-        AdmissionError::Transactional => KafkaError::InvalidTxnState,
-        AdmissionError::NegativeTimestamp { .. } | AdmissionError::FutureTimestamp { .. } => {
-            KafkaError::InvalidTimestamp
-        }
     }
 }
 

@@ -116,7 +116,7 @@ fn the_first_batch_that_reaches_a_time() {
             for asked in [0, 10, 11, 50, 51, 60, 61, 200, 201, 300, 301] {
                 for upto in 0..=times.len() {
                     let expected = times[..upto].iter().position(|millis| *millis >= asked);
-                    let found = log.batch_at_time(at(asked), offset(upto as u64)).unwrap();
+                    let found = log.batch_at_time(at(asked), Offset::ZERO, offset(upto as u64)).unwrap();
                     let found = found.map(|batch| batch.header().base_offset.get());
                     assert_eq!(found, expected.map(|base| base as u64), "{segment_bytes}: {asked} below {upto}");
                 }
@@ -140,7 +140,9 @@ fn batches_without_a_time_count_as_old_as_their_append() {
         let (context, files) = (bench.context(), Bench::files());
         let again = PartitionLog::open(context, files, bench.options, None, at(1_000), &mut Visits::default());
         for log in [log, again.unwrap().log] {
-            let found = |asked| log.batch_at_time(at(asked), offset(40)).unwrap().map(|b| b.header().base_offset.get());
+            let found = |asked| {
+                log.batch_at_time(at(asked), Offset::ZERO, offset(40)).unwrap().map(|b| b.header().base_offset.get())
+            };
             for asked in 0..=490_i64 {
                 let exact = (asked.max(100) - 100 + 9).cast_unsigned() / 10;
                 assert!(found(asked).is_some_and(|found| found <= exact), "{segment_bytes}: {asked}");
@@ -162,7 +164,7 @@ fn a_batch_from_the_future_counts_as_an_hour_ahead() {
         log.append(&[batch(0, 1, 50, 1, 100 * HOUR)], at(1_000)).unwrap();
         log.append(&[batch(1, 1, 50, 1, 2_000)], at(2_000)).unwrap();
         for (asked, expected) in [(0, Some(0)), (HOUR, Some(0)), (HOUR + 1_001, None), (99 * HOUR, None)] {
-            let found = log.batch_at_time(at(asked), offset(2)).unwrap();
+            let found = log.batch_at_time(at(asked), Offset::ZERO, offset(2)).unwrap();
             assert_eq!(found.map(|batch| batch.header().base_offset.get()), expected, "{segment_bytes}: {asked}");
         }
     }

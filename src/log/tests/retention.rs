@@ -151,7 +151,7 @@ fn a_read_that_retention_overtakes_is_below_the_log_start() {
     }
     let missing = log.read_in(&before, all[0], end, 100).unwrap_err();
     assert!(matches!(log.explain(missing, all[2]), ReadError::Log(_)), "no explanation for what is kept");
-    assert!(log.batch_at_time_in(&before, at(0), end).is_err());
-    let found = log.batch_at_time(at(0), end).unwrap().unwrap();
+    assert!(log.batch_at_time_in(&before, at(0), Offset::ZERO, end).is_err());
+    let found = log.batch_at_time(at(0), Offset::ZERO, end).unwrap().unwrap();
     assert_eq!(found.header().base_offset, all[2]);
 }

@@ -1,0 +1,4 @@
+//! Kafka's protocol, byte by byte and with the messages of a crate that others wrote.
+
+mod connection;
+mod produce_fetch;
