@@ -18,6 +18,7 @@ impl From<&BrokerError> for KafkaError {
             }
             BrokerError::InternalTopic { .. } => KafkaError::InvalidTopicException,
             BrokerError::Metadata(error) => KafkaError::from(error),
+            BrokerError::NotDeletable { .. } => KafkaError::PolicyViolation,
             BrokerError::TopicBusy { .. } => KafkaError::RequestTimedOut,
             BrokerError::Overloaded => KafkaError::CoordinatorLoadInProgress,
             BrokerError::InvalidClientId { .. } => KafkaError::InvalidGroupId,

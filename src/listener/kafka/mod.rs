@@ -10,19 +10,26 @@
 //! ```
 
 mod accept;
+mod acls;
 mod asked;
 mod cluster;
+mod configs;
 mod connection;
 mod dispatch;
+mod epochs;
 mod errors;
 mod fetch;
 mod fetch_sessions;
 mod groups;
+mod list_offsets;
 mod metadata;
 mod offsets;
 mod produce;
+mod producers;
 mod publish_errors;
+mod records;
 mod requests;
+mod topics;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -39,7 +39,7 @@ impl From<&BrokerError> for Refusal {
             BrokerError::InternalTopic { .. } => ErrorCode::InvalidTopic,
             BrokerError::Metadata(error) => metadata_code(error),
             BrokerError::TopicBusy { .. } | BrokerError::Overloaded => ErrorCode::Overloaded,
-            BrokerError::InvalidClientId { .. } => ErrorCode::InvalidProperty,
+            BrokerError::InvalidClientId { .. } | BrokerError::NotDeletable { .. } => ErrorCode::InvalidProperty,
             BrokerError::OffsetOutOfRange { log_start, high_watermark, .. } => {
                 let details = vec![("log_start", log_start.to_string()), ("log_end", high_watermark.to_string())];
                 return Refusal { code: ErrorCode::OffsetOutOfRange, text: error.to_string(), details };
