@@ -366,6 +366,11 @@ impl Coordinator {
         self.stepped_at.unwrap_or_default()
     }
 
+    /// Whether the last step is no longer ago than steps are.
+    pub(super) fn is_awake(&self, now: Timestamp) -> bool {
+        self.stepped_at.is_none_or(|before| (0..=SILENCE_MS).contains(&now.since(before)))
+    }
+
     /// Whether the record is being written that lets a classic group begin.
     pub(super) fn is_classic_beginning(&self, group: &str) -> bool {
         self.waiting_classics.contains_key(group)
