@@ -2,3 +2,4 @@
 
 mod connection;
 mod produce_fetch;
+mod versions;
