@@ -3,3 +3,4 @@
 mod connection;
 mod groups;
 mod produce_fetch;
+mod versions;
