@@ -92,7 +92,8 @@ impl PartitionLog {
             // Where the segment's time is that of a record, it is found at once.
             if let Some(time) = record.max_timestamp().or(source.max_timestamp) {
                 let first = begin_at(&source, time).max(start);
-                let found = self.scan(first, end, |batch| has_time(batch.header()) && batch.header().max_timestamp == time)?;
+                let found =
+                    self.scan(first, end, |batch| has_time(batch.header()) && batch.header().max_timestamp == time)?;
                 if let Some(found) = found {
                     if is_older(&newest, found.header()) {
                         newest = Some(found);

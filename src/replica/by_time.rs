@@ -39,7 +39,9 @@ impl Partition {
         while let Some(batch) = self.batch_at_time(time, from)? {
             let base = self.first_of(&batch);
             let found = match records(&batch) {
-                Some(mut records) => records.find(|record| reaches(record, time, base)).map(|record| timed(&batch, &record)),
+                Some(mut records) => {
+                    records.find(|record| reaches(record, time, base)).map(|record| timed(&batch, &record))
+                }
                 None => unread(&batch, base),
             };
             if found.is_some() {

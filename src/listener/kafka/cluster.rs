@@ -57,7 +57,9 @@ impl KafkaListener {
         let response = DescribeClusterResponse::default().with_error_message(None);
         let refused = match request.endpoint_type {
             BROKERS => None,
-            CONTROLLERS => Some((KafkaError::MismatchedEndpointType, "The request was sent to an endpoint of type BROKER")),
+            CONTROLLERS => {
+                Some((KafkaError::MismatchedEndpointType, "The request was sent to an endpoint of type BROKER"))
+            }
             _ => Some((KafkaError::UnsupportedEndpointType, "Unsupported endpoint type")),
         };
         if let Some((error, message)) = refused {
@@ -65,8 +67,7 @@ impl KafkaListener {
             return response.with_error_message(Some(StrBytes::from_static_str(message)));
         }
         let (host, port) = self.advertised(asked);
-        let broker =
-            DescribeClusterBroker::default().with_broker_id(BrokerId(NODE_ID)).with_host(host).with_port(port);
+        let broker = DescribeClusterBroker::default().with_broker_id(BrokerId(NODE_ID)).with_host(host).with_port(port);
         let asked_for_operations = request.include_cluster_authorized_operations;
         response
             .with_cluster_id(self.cluster_id())

@@ -76,6 +76,21 @@ pub(super) async fn reply(
         Request::DescribeLogDirs(request) => {
             as_asked.of(Api::DescribeLogDirs, &listener.describe_log_dirs(asked, request).await)
         }
+        Request::FindCoordinator(request) => {
+            as_asked.of(Api::FindCoordinator, &listener.find_coordinator(asked, request).await)
+        }
+        Request::JoinGroup(request) => as_asked.of(Api::JoinGroup, &listener.join_group(asked, request).await),
+        Request::SyncGroup(request) => as_asked.of(Api::SyncGroup, &listener.sync_group(asked, request).await),
+        Request::Heartbeat(request) => as_asked.of(Api::Heartbeat, &listener.heartbeat(asked, request).await),
+        Request::LeaveGroup(request) => as_asked.of(Api::LeaveGroup, &listener.leave_group(asked, request).await),
+        Request::DescribeGroups(request) => {
+            as_asked.of(Api::DescribeGroups, &listener.describe_groups(asked, request).await)
+        }
+        Request::ListGroups(request) => as_asked.of(Api::ListGroups, &listener.list_groups(asked, request).await),
+        Request::DeleteGroups(request) => as_asked.of(Api::DeleteGroups, &listener.delete_groups(asked, request).await),
+        Request::OffsetCommit(request) => as_asked.of(Api::OffsetCommit, &listener.offset_commit(asked, request).await),
+        Request::OffsetFetch(request) => as_asked.of(Api::OffsetFetch, &listener.offset_fetch(asked, request).await),
+        Request::OffsetDelete(request) => as_asked.of(Api::OffsetDelete, &listener.offset_delete(asked, request).await),
         // Those that are appended are not answered here.
         _ => as_asked.closed(),
     }

@@ -29,6 +29,12 @@ impl From<&BrokerError> for KafkaError {
     }
 }
 
+impl From<BrokerError> for KafkaError {
+    fn from(error: BrokerError) -> KafkaError {
+        KafkaError::from(&error)
+    }
+}
+
 impl From<&MetadataError> for KafkaError {
     fn from(error: &MetadataError) -> KafkaError {
         match error {
@@ -55,6 +61,8 @@ impl From<&GroupError> for KafkaError {
             GroupError::Fenced { .. } => KafkaError::IllegalGeneration,
             GroupError::Kind { .. } => KafkaError::InconsistentGroupProtocol,
             GroupError::NotEmpty { .. } => KafkaError::NonEmptyGroup,
+            GroupError::Classic(error) => KafkaError::from(error),
+            GroupError::TooMuchOfNotes => KafkaError::OffsetMetadataTooLarge,
             GroupError::TooManyMembers | GroupError::TooMuchOfMembers | GroupError::TooManyGroups => {
                 KafkaError::GroupMaxSizeReached
             }

@@ -11,12 +11,11 @@ use tokio::time::{Instant, sleep_until};
 use super::KafkaListener;
 use super::asked::Asked;
 use super::dispatch::Reply;
+use super::fetch_sessions::{Fetching, SessionPartition, Told};
 use crate::listener::memory::Loan;
 use crate::listener::outgoing::Outgoing;
 use crate::listener::reading::{Beside, bytes_of, read};
-use crate::protocol::kafka::{
-    FetchPartition, FetchPieces, FetchRequest, FetchResponse, Fetched, FetchedPartition, KafkaError, Piece,
-};
+use crate::protocol::kafka::{FetchPieces, FetchRequest, FetchResponse, Fetched, FetchedPartition, KafkaError, Piece};
 use crate::replica::{Committed, Partition};
 use crate::types::{Offset, PartitionIndex, TopicName};
 
@@ -49,9 +48,9 @@ impl FetchedReply {
 
 /// A partition that is read.
 struct Wanted {
-    topic: Arc<str>,
-    asked: FetchPartition,
     partition: Result<Arc<Partition>, KafkaError>,
+    offset: i64,
+    bytes_max: i32,
     /// What of it is committed was read up to here.
     seen: Option<Committed>,
 }
@@ -72,26 +71,35 @@ struct Read {
 
 impl KafkaListener {
     pub(super) async fn fetch(self: &Arc<Self>, asked: &Asked, correlation_id: i32, request: FetchRequest) -> Reply {
-        let mut wanted = self.wanted(&request);
+        let begun = self.fetch_sessions.lock().begin(&request, self.now());
+        let fetching = match begun {
+            Ok(fetching) => fetching,
+            Err(error) => {
+                return Reply::written(|out| FetchResponse::refuse(out, asked.version, correlation_id, error));
+            }
+        };
+        let mut wanted = self.wanted(&fetching.partitions);
         let read = self.read_in_time(&request, &mut wanted).await;
-        let is_read_committed = request.is_read_committed;
-        respond(asked.version, correlation_id, is_read_committed, &wanted, read)
+        let told: Vec<Told> = read.found.iter().map(told).collect();
+        let reply = respond((asked.version, correlation_id), request.is_read_committed, &fetching, read, &told);
+        self.fetch_sessions.lock().end(&fetching, told);
+        reply
     }
 
-    fn wanted(&self, request: &FetchRequest) -> Vec<Wanted> {
-        let mut wanted = Vec::with_capacity(request.partition_count);
-        for topic in request.topics() {
-            let name: Arc<str> = Arc::from(topic.name);
-            let handle = TopicName::new(topic.name).map_err(|_| KafkaError::InvalidTopicException);
+    fn wanted(&self, partitions: &[SessionPartition]) -> Vec<Wanted> {
+        let mut wanted = Vec::with_capacity(partitions.len());
+        for of_topic in partitions.chunk_by(|one, next| one.topic == next.topic) {
+            let name = of_topic.first().map_or("", |first| &first.topic);
+            let handle = TopicName::new(name).map_err(|_| KafkaError::InvalidTopicException);
             let handle = handle.and_then(|name| Ok(self.broker.user_topic(&name)?));
-            for asked in topic.partitions() {
+            for SessionPartition { asked, .. } in of_topic {
                 let partition = handle.as_ref().map_err(|error| *error).and_then(|handle| {
                     let index = u32::try_from(asked.index).map_err(|_| KafkaError::UnknownTopicOrPartition)?;
                     let partition = handle.partition(PartitionIndex(index))?;
                     check_epoch(&partition, asked.current_leader_epoch)?;
                     Ok(partition)
                 });
-                wanted.push(Wanted { topic: Arc::clone(&name), asked, partition, seen: None });
+                wanted.push(Wanted { partition, offset: asked.offset, bytes_max: asked.bytes_max, seen: None });
             }
         }
         wanted
@@ -147,13 +155,13 @@ impl KafkaListener {
         let committed = partition.committed();
         wanted.seen = Some(committed);
         let nothing = self.outgoing_memory.nothing();
-        let from = Offset::from_i64(wanted.asked.offset).ok_or(KafkaError::OffsetOutOfRange)?;
+        let from = Offset::from_i64(wanted.offset).ok_or(KafkaError::OffsetOutOfRange)?;
         let offsets = partition.offsets();
         let (high_watermark, log_start) = (offsets.high_watermark(), offsets.log_start());
         if from == high_watermark || (room == 0 && !is_first && (log_start..high_watermark).contains(&from)) {
             return Ok((Found { high_watermark, log_start, batches: Vec::new() }, nothing));
         }
-        let bytes_max = usize::try_from(wanted.asked.bytes_max).unwrap_or(0).min(room);
+        let bytes_max = usize::try_from(wanted.bytes_max).unwrap_or(0).min(room);
         let read = read(&self.outgoing_memory, partition, from, bytes_max, Beside::Helps(0)).await;
         let (batches, loan) = read.map_err(|failure| KafkaError::from(&failure))?;
         if !is_first && bytes_of(&batches) > room {
@@ -197,22 +205,45 @@ pub(super) fn check_epoch(partition: &Partition, known: i32) -> Result<(), Kafka
     }
 }
 
-fn respond(version: i16, correlation_id: i32, is_read_committed: bool, wanted: &[Wanted], read: Read) -> Reply {
-    let topics: Vec<&[Wanted]> = wanted.chunk_by(|one, next| one.topic == next.topic).collect();
+fn told(found: &Result<Found, KafkaError>) -> Told {
+    match found {
+        Err(_) => Told::Failure,
+        Ok(Found { high_watermark, log_start, batches }) => Told::State {
+            high_watermark: *high_watermark,
+            last_stable: *high_watermark,
+            log_start: *log_start,
+            has_records: !batches.is_empty(),
+        },
+    }
+}
+
+/// Writes the response to a request of this version and correlation id.
+fn respond(
+    (version, correlation_id): (i16, i32),
+    is_read_committed: bool,
+    fetching: &Fetching,
+    read: Read,
+    told: &[Told],
+) -> Reply {
+    let answered = fetching.partitions.iter().zip(&read.found).zip(told);
+    let named = answered.filter(|((partition, _), told)| fetching.names(partition, told));
+    let named: Vec<(&SessionPartition, &Result<Found, KafkaError>)> = named.map(|(answered, _)| answered).collect();
+    let topics: Vec<_> = named.chunk_by(|(one, _), (next, _)| one.topic == next.topic).collect();
     let mut written = BytesMut::new();
-    let mut response = FetchResponse::begin(&mut written, version, correlation_id, 0, is_read_committed, topics.len());
-    let mut found = read.found.iter();
+    let session_id = fetching.session_id;
+    let mut response =
+        FetchResponse::begin(&mut written, version, correlation_id, session_id, is_read_committed, topics.len());
     for partitions in topics {
-        let Some(first) = partitions.first() else { continue };
+        let Some((first, _)) = partitions.first() else { continue };
         response.topic(&first.topic, partitions.len());
-        for (wanted, found) in partitions.iter().zip(&mut found) {
+        for (partition, found) in partitions {
             let result = found.as_ref().map_err(|error| *error).map(|found| Fetched {
                 high_watermark: found.high_watermark,
                 last_stable: found.high_watermark,
                 log_start: found.log_start,
                 batches: &found.batches,
             });
-            response.partition(&FetchedPartition { index: wanted.asked.index, result });
+            response.partition(&FetchedPartition { index: partition.index, result });
         }
     }
     match response.finish() {
@@ -221,11 +252,5 @@ fn respond(version: i16, correlation_id: i32, is_read_committed: bool, wanted: &
             tracing::error!(%error, "a Kafka response cannot be encoded; its connection is closed");
             Reply::Close("a response that cannot be encoded")
         }
-    }
-}
-
-impl From<crate::broker::BrokerError> for KafkaError {
-    fn from(error: crate::broker::BrokerError) -> KafkaError {
-        KafkaError::from(&error)
     }
 }

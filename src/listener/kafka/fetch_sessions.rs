@@ -262,7 +262,8 @@ impl Session {
     /// Takes in what a request names, and forgets what it wants forgotten. Who is named twice is asked for as named last.
     fn change(&mut self, request: &FetchRequest) {
         for topic in request.topics() {
-            let name = self.turns.get_key_value(topic.name).map_or_else(|| topic.name.into(), |(name, _)| Arc::clone(name));
+            let name =
+                self.turns.get_key_value(topic.name).map_or_else(|| topic.name.into(), |(name, _)| Arc::clone(name));
             for asked in topic.partitions() {
                 self.ask(&name, asked);
             }

@@ -110,9 +110,10 @@ async fn look_up(
 /// The partitions that a request names more than once.
 fn repeated(request: &ListOffsetsRequest) -> BTreeSet<(String, i32)> {
     let mut seen = BTreeSet::new();
-    let names = request.topics.iter().flat_map(|topic| {
-        topic.partitions.iter().map(|partition| (topic.name.as_str(), partition.partition_index))
-    });
+    let names = request
+        .topics
+        .iter()
+        .flat_map(|topic| topic.partitions.iter().map(|partition| (topic.name.as_str(), partition.partition_index)));
     let repeated = names.filter(|name| !seen.insert(*name));
     repeated.map(|(topic, index)| (topic.to_owned(), index)).collect()
 }

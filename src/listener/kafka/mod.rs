@@ -18,8 +18,10 @@ mod epochs;
 mod errors;
 mod fetch;
 mod fetch_sessions;
+mod groups;
 mod list_offsets;
 mod metadata;
+mod offsets;
 mod produce;
 mod producers;
 mod publish_errors;
@@ -30,6 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
@@ -38,6 +41,7 @@ use super::memory::PeerMemory;
 use super::{Shared, Surroundings, liveness};
 use crate::broker::Broker;
 use crate::types::Timestamp;
+use fetch_sessions::FetchSessions;
 
 /// How the listener behaves.
 #[derive(Debug, Clone)]
@@ -67,6 +71,7 @@ pub struct KafkaListener {
     incoming_memory: Arc<PeerMemory>,
     outgoing_memory: Arc<PeerMemory>,
     places: Arc<Places>,
+    fetch_sessions: Mutex<FetchSessions>,
 }
 
 impl KafkaListener {
@@ -80,7 +85,17 @@ impl KafkaListener {
     ) -> Arc<KafkaListener> {
         let Shared { places, incoming_memory, outgoing_memory } = shared.clone();
         let connections = AtomicU64::new(0);
-        Arc::new(KafkaListener { broker, options, surroundings, connections, incoming_memory, outgoing_memory, places })
+        let seed = (surroundings.fresh_member_id)().as_u64_pair().0;
+        Arc::new(KafkaListener {
+            broker,
+            options,
+            surroundings,
+            connections,
+            incoming_memory,
+            outgoing_memory,
+            places,
+            fetch_sessions: Mutex::new(FetchSessions::new(seed)),
+        })
     }
 
     async fn connection(self: Arc<Self>, stream: TcpStream, stop: watch::Receiver<bool>) {

@@ -42,7 +42,10 @@ impl KafkaListener {
         }
     }
 
-    async fn fresh_producer(self: &Arc<Self>, request: &InitProducerIdRequest) -> Result<types::ProducerId, KafkaError> {
+    async fn fresh_producer(
+        self: &Arc<Self>,
+        request: &InitProducerIdRequest,
+    ) -> Result<types::ProducerId, KafkaError> {
         match request.transactional_id.as_ref().map(|id| id.is_empty()) {
             Some(true) => return Err(KafkaError::InvalidRequest),
             Some(false) => return Err(KafkaError::TransactionalIdAuthorizationFailed),

@@ -59,12 +59,15 @@ fn group_code(error: &GroupError) -> ErrorCode {
     match error {
         GroupError::UnknownGroup { .. } => ErrorCode::UnknownGroup,
         GroupError::UnknownMember { .. } => ErrorCode::UnknownMember,
+        // Members of classic groups speak another protocol.
+        GroupError::Classic(_) => ErrorCode::UnknownMember,
         GroupError::Fenced { .. } => ErrorCode::FencedMember,
         GroupError::Kind { .. } => ErrorCode::GroupKind,
         GroupError::NotEmpty { .. } => ErrorCode::GroupNotEmpty,
-        GroupError::TooManyMembers | GroupError::TooMuchOfMembers | GroupError::TooManyGroups => {
-            ErrorCode::LimitExceeded
-        }
+        GroupError::TooManyMembers
+        | GroupError::TooMuchOfMembers
+        | GroupError::TooMuchOfNotes
+        | GroupError::TooManyGroups => ErrorCode::LimitExceeded,
     }
 }
 

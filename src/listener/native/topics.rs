@@ -12,8 +12,8 @@ use super::connection::Connection;
 use super::errors::Refusal;
 use crate::broker::metadata::{SettingsChange, TopicSettings};
 use crate::broker::{
-    Broker, BrokerError, CreatedTopic, DescribedStatus, EffectiveSettings, PartitionDescription, Skew,
-    TopicChange, TopicDescription, TopicHandle,
+    Broker, BrokerError, CreatedTopic, DescribedStatus, EffectiveSettings, PartitionDescription, Skew, TopicChange,
+    TopicDescription, TopicHandle,
 };
 use crate::listener::topic_commands::{self, TopicCommand};
 use crate::protocol::native::{

@@ -328,7 +328,9 @@ fn reads_go_on_while_segments_are_replaced() {
     (0..60).for_each(|_| keyed.append(5));
     let end = keyed.log.state().end.next_offset;
     let before = keyed.log.state().file;
-    let newest = |time: i64| keyed.log.batch_at_time(at(time), Offset::ZERO, end).unwrap().map(|batch| batch.header().base_offset);
+    let newest = |time: i64| {
+        keyed.log.batch_at_time(at(time), Offset::ZERO, end).unwrap().map(|batch| batch.header().base_offset)
+    };
     let times: Vec<_> = (0..keyed.now).step_by(50).map(|time| (time, newest(time))).collect();
     let mut compaction = keyed.log.begin_compaction(&POLICY, keyed.start(end), at(keyed.now)).unwrap();
     let mut turns = 0;

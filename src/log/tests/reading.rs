@@ -140,7 +140,9 @@ fn batches_without_a_time_count_as_old_as_their_append() {
         let (context, files) = (bench.context(), Bench::files());
         let again = PartitionLog::open(context, files, bench.options, None, at(1_000), &mut Visits::default());
         for log in [log, again.unwrap().log] {
-            let found = |asked| log.batch_at_time(at(asked), Offset::ZERO, offset(40)).unwrap().map(|b| b.header().base_offset.get());
+            let found = |asked| {
+                log.batch_at_time(at(asked), Offset::ZERO, offset(40)).unwrap().map(|b| b.header().base_offset.get())
+            };
             for asked in 0..=490_i64 {
                 let exact = (asked.max(100) - 100 + 9).cast_unsigned() / 10;
                 assert!(found(asked).is_some_and(|found| found <= exact), "{segment_bytes}: {asked}");

@@ -114,7 +114,10 @@ fn records_by_their_own_time() {
             }
             rig.partition.append(builder.finish().unwrap(), AckLevel::None, None, at(0)).unwrap();
         }
-        assert_eq!((rig.partition.record_at_time(at(0)).unwrap(), rig.partition.newest_record().unwrap()), (None, None));
+        assert_eq!(
+            (rig.partition.record_at_time(at(0)).unwrap(), rig.partition.newest_record().unwrap()),
+            (None, None)
+        );
         rig.settle();
         let found = |found: Option<TimedRecord>| {
             found.map(|found| (found.offset.get(), found.timestamp.millis() - START_MS, found.epoch))
