@@ -1,4 +1,7 @@
 //! Kafka's protocol, byte by byte and with the messages of a crate that others wrote.
 
 mod connection;
+mod list_offsets;
 mod produce_fetch;
+mod producers;
+mod records;
