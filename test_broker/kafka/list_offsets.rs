@@ -111,7 +111,9 @@ fn who_asks_for_what_is_not_there_is_told_what() {
 #[test]
 fn epochs_end_where_the_next_begins() {
     let directory = TempDir::new().expect("a directory");
+    // The records are old, and a restart finds their segment so.
     let setup = Setup::new(directory.path()).set("QB_TOPICS__CREATE", r#"{"t": 1}"#);
+    let setup = setup.set("QB_TOPICS__RETENTION_HOURS", "0");
     let mut server = setup.start();
     let mut peer = KafkaPeer::of(&mut server);
     publish_at(&mut peer, 0, 0);
