@@ -77,6 +77,8 @@ pub struct EffectiveSettings {
     pub batch_bytes_max: u32,
     /// Whose time records bear.
     pub timestamp_type: TimestampType,
+    /// How long a segment takes records at most, in milliseconds.
+    pub segment_ms: i64,
 }
 
 impl BrokerOptions {
@@ -104,6 +106,7 @@ impl BrokerOptions {
             delete_retention_ms: self.compaction_policy(settings).delete_retention_ms,
             batch_bytes_max: self.batch_bytes_max(settings),
             timestamp_type: settings.timestamp_type.unwrap_or(TimestampType::CreateTime),
+            segment_ms: options.log.segment_age_ms,
         }
     }
 }

@@ -87,7 +87,8 @@ impl BrokerOptions {
         options.compaction = policy.compacts().then(|| self.compaction_policy(settings));
         options.log.segment_bytes = settings.segment_bytes.unwrap_or(options.log.segment_bytes);
         options.log.segment_bytes = options.log.segment_bytes.min(crate::log::SEGMENT_BYTES_MAX);
-        options.log.segment_age_ms = age_ms_max.map_or(SEGMENT_AGE_MS_MAX, |age| (age / 2).min(SEGMENT_AGE_MS_MAX));
+        let age_ms = age_ms_max.map_or(SEGMENT_AGE_MS_MAX, |age| (age / 2).min(SEGMENT_AGE_MS_MAX));
+        options.log.segment_age_ms = settings.segment_ms.map_or(age_ms, |own| own.min(age_ms));
         options
     }
 

@@ -59,6 +59,9 @@ pub struct TopicSettings {
     /// Whose time records bear.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp_type: Option<TimestampType>,
+    /// How long a segment takes records at most, in milliseconds; at least 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub segment_ms: Option<i64>,
     /// Settings that change nothing here.
     #[serde(default, skip_serializing_if = "NotedSettings::is_empty")]
     pub noted: NotedSettings,
@@ -130,6 +133,8 @@ pub struct SettingsChange {
     pub batch_bytes_max: Option<Option<u32>>,
     /// [`TopicSettings::timestamp_type`]
     pub timestamp_type: Option<Option<TimestampType>>,
+    /// [`TopicSettings::segment_ms`]
+    pub segment_ms: Option<Option<i64>>,
     /// [`TopicSettings::noted`]
     pub noted: NotedChange,
 }
@@ -148,6 +153,7 @@ impl SettingsChange {
             delete_retention_ms: self.delete_retention_ms.unwrap_or(settings.delete_retention_ms),
             batch_bytes_max: self.batch_bytes_max.unwrap_or(settings.batch_bytes_max),
             timestamp_type: self.timestamp_type.unwrap_or(settings.timestamp_type),
+            segment_ms: self.segment_ms.unwrap_or(settings.segment_ms),
             noted: self.noted.apply_to(&settings.noted),
         }
     }
@@ -166,6 +172,9 @@ impl TopicSettings {
             if let Some(found) = value.filter(|&value| value < 0) {
                 return Err(InvalidSetting { setting, range: "0 or more", found }.into());
             }
+        }
+        if let Some(found) = self.segment_ms.filter(|&value| value < 1) {
+            return Err(InvalidSetting { setting: "segment_ms", range: "1 or more", found }.into());
         }
         for (setting, is_zero) in [
             ("message_bytes_max", self.message_bytes_max == Some(0)),

@@ -47,7 +47,7 @@ fn produced(text: &str) -> ProducedBatch {
     builder.finish().unwrap()
 }
 
-fn options() -> BrokerOptions {
+pub(crate) fn options() -> BrokerOptions {
     BrokerOptions {
         data_dir: PathBuf::from("/data"),
         snapshot_dir: PathBuf::from("/snapshots"),

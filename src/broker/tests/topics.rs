@@ -141,6 +141,8 @@ fn settings_of_a_topic_go_before_the_defaults() {
     check_settings(TopicSettings { retention_bytes: Some(-1), ..none() }, Some(4_000), None, (1_000, 2_000));
     check_settings(TopicSettings { retention_bytes: Some(0), ..none() }, Some(4_000), Some(0), (1_000, 2_000));
     check_settings(TopicSettings { segment_bytes: Some(5), ..none() }, Some(4_000), Some(9_000), (5, 2_000));
+    check_settings(TopicSettings { segment_ms: Some(7), ..none() }, Some(4_000), Some(9_000), (1_000, 7));
+    check_settings(TopicSettings { segment_ms: Some(9_999), ..none() }, Some(4_000), Some(9_000), (1_000, 2_000));
     let huge = TopicSettings { segment_bytes: Some(u64::MAX), ..none() };
     check_settings(huge, Some(4_000), Some(9_000), (crate::log::SEGMENT_BYTES_MAX, 2_000));
 }

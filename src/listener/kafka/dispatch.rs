@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use kafka_protocol::messages::ApiVersionsRequest;
-use kafka_protocol::protocol::Encodable;
 
 use super::KafkaListener;
 use super::asked::Asked;
@@ -45,70 +44,57 @@ pub(super) fn unknown_api_versions(correlation_id: i32) -> Reply {
     Reply::written(|out| refuse_api_versions(out, correlation_id))
 }
 
-/// Does what any request but Produce asks for.
+/// Which of the listener's methods answers which request, where the crate encodes the answer.
+macro_rules! answer {
+    ($listener:ident, $asked:ident, $correlation_id:ident, $request:ident: $($api:ident => $method:ident,)*) => {
+        match $request {
+            Request::Fetch(request) => $listener.fetch($asked, $correlation_id, request).await,
+            Request::ApiVersions(request) => api_versions($asked, $correlation_id, &request),
+            Request::Produce(_) => Reply::Close("a Produce that was not appended"),
+            $(Request::$api(request) => {
+                let body = $listener.$method($asked, request).await;
+                Reply::written(|out| respond(out, Api::$api, $asked.version, $correlation_id, &body))
+            })*
+        }
+    };
+}
+
+/// Does what a request asks for. Produce is appended before anything is answered: see [`super::produce`].
 pub(super) async fn reply(
     listener: &Arc<KafkaListener>,
     asked: &Asked,
     correlation_id: i32,
     request: Request,
 ) -> Reply {
-    let as_asked = Answer { asked, correlation_id };
-    match request {
-        Request::Fetch(request) => listener.fetch(asked, correlation_id, request).await,
-        Request::ApiVersions(request) => api_versions(asked, correlation_id, &request),
-        Request::ListOffsets(request) => as_asked.of(Api::ListOffsets, &listener.list_offsets(asked, request).await),
-        Request::OffsetForLeaderEpoch(request) => {
-            as_asked.of(Api::OffsetForLeaderEpoch, &listener.offset_for_leader_epoch(asked, request).await)
-        }
-        Request::InitProducerId(request) => {
-            as_asked.of(Api::InitProducerId, &listener.init_producer_id(asked, request).await)
-        }
-        Request::DescribeProducers(request) => {
-            as_asked.of(Api::DescribeProducers, &listener.describe_producers(asked, request).await)
-        }
-        Request::DeleteRecords(request) => {
-            as_asked.of(Api::DeleteRecords, &listener.delete_records(asked, request).await)
-        }
-        Request::Metadata(request) => as_asked.of(Api::Metadata, &listener.metadata(asked, request).await),
-        Request::DescribeCluster(request) => {
-            as_asked.of(Api::DescribeCluster, &listener.describe_cluster(asked, request).await)
-        }
-        Request::DescribeLogDirs(request) => {
-            as_asked.of(Api::DescribeLogDirs, &listener.describe_log_dirs(asked, request).await)
-        }
-        Request::FindCoordinator(request) => {
-            as_asked.of(Api::FindCoordinator, &listener.find_coordinator(asked, request).await)
-        }
-        Request::JoinGroup(request) => as_asked.of(Api::JoinGroup, &listener.join_group(asked, request).await),
-        Request::SyncGroup(request) => as_asked.of(Api::SyncGroup, &listener.sync_group(asked, request).await),
-        Request::Heartbeat(request) => as_asked.of(Api::Heartbeat, &listener.heartbeat(asked, request).await),
-        Request::LeaveGroup(request) => as_asked.of(Api::LeaveGroup, &listener.leave_group(asked, request).await),
-        Request::DescribeGroups(request) => {
-            as_asked.of(Api::DescribeGroups, &listener.describe_groups(asked, request).await)
-        }
-        Request::ListGroups(request) => as_asked.of(Api::ListGroups, &listener.list_groups(asked, request).await),
-        Request::DeleteGroups(request) => as_asked.of(Api::DeleteGroups, &listener.delete_groups(asked, request).await),
-        Request::OffsetCommit(request) => as_asked.of(Api::OffsetCommit, &listener.offset_commit(asked, request).await),
-        Request::OffsetFetch(request) => as_asked.of(Api::OffsetFetch, &listener.offset_fetch(asked, request).await),
-        Request::OffsetDelete(request) => as_asked.of(Api::OffsetDelete, &listener.offset_delete(asked, request).await),
-        // Those that are appended are not answered here.
-        _ => as_asked.closed(),
-    }
-}
-
-/// How an answer is to be encoded.
-struct Answer<'a> {
-    asked: &'a Asked,
-    correlation_id: i32,
-}
-
-impl Answer<'_> {
-    fn of<T: Encodable>(&self, api: Api, body: &T) -> Reply {
-        Reply::written(|out| respond(out, api, self.asked.version, self.correlation_id, body))
-    }
-
-    fn closed(&self) -> Reply {
-        Reply::Close("a request that is not served")
+    answer! { listener, asked, correlation_id, request:
+        ListOffsets => list_offsets,
+        Metadata => metadata,
+        OffsetCommit => offset_commit,
+        OffsetFetch => offset_fetch,
+        FindCoordinator => find_coordinator,
+        JoinGroup => join_group,
+        Heartbeat => heartbeat,
+        LeaveGroup => leave_group,
+        SyncGroup => sync_group,
+        DescribeGroups => describe_groups,
+        ListGroups => list_groups,
+        CreateTopics => create_topics,
+        DeleteTopics => delete_topics,
+        DeleteRecords => delete_records,
+        InitProducerId => init_producer_id,
+        OffsetForLeaderEpoch => offset_for_leader_epoch,
+        DescribeAcls => describe_acls,
+        CreateAcls => create_acls,
+        DeleteAcls => delete_acls,
+        DescribeConfigs => describe_configs,
+        AlterConfigs => alter_configs,
+        DescribeLogDirs => describe_log_dirs,
+        CreatePartitions => create_partitions,
+        DeleteGroups => delete_groups,
+        IncrementalAlterConfigs => incremental_alter_configs,
+        OffsetDelete => offset_delete,
+        DescribeCluster => describe_cluster,
+        DescribeProducers => describe_producers,
     }
 }
 

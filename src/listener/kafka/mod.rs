@@ -10,8 +10,10 @@
 //! ```
 
 mod accept;
+mod acls;
 mod asked;
 mod cluster;
+mod configs;
 mod connection;
 mod dispatch;
 mod epochs;
@@ -27,6 +29,7 @@ mod producers;
 mod publish_errors;
 mod records;
 mod requests;
+mod topics;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -33,6 +33,9 @@ struct AppendedTopic {
     partitions: Vec<(i32, Result<Entry, Refused>)>,
 }
 
+/// What a request has for the partitions of a topic, by their indexes.
+type Batches = Vec<(i32, Option<Bytes>)>;
+
 /// A batch that was appended.
 struct Entry {
     /// Its number among those that are waited for.
@@ -72,7 +75,7 @@ pub(super) async fn append(listener: &Arc<KafkaListener>, mut request: ProduceRe
         acknowledged: Arc::clone(&appending.acknowledged),
     };
     let refused = refusal_of_all(&request);
-    let mut wanted: Vec<(Box<str>, Vec<(i32, Option<Bytes>)>)> = Vec::with_capacity(request.topic_count);
+    let mut wanted: Vec<(Box<str>, Batches)> = Vec::with_capacity(request.topic_count);
     for topic in request.topics() {
         let partitions = topic.partitions().map(|partition| (partition.index, partition.records));
         wanted.push((Box::from(topic.name), partitions.collect()));

@@ -203,6 +203,7 @@ fn described(description: &TopicDescription) -> Value {
     note("min_compaction_lag_ms", settings.min_compaction_lag_ms.map(Value::from));
     note("delete_retention_ms", settings.delete_retention_ms.map(Value::from));
     note("max_batch_size", settings.batch_bytes_max.map(Value::from));
+    note("segment_ms", settings.segment_ms.map(Value::from));
     note("timestamp_type", settings.timestamp_type.map(|kind| kind.as_str().into()));
     json!({
         "topic": topic.name.as_str(),
@@ -224,6 +225,7 @@ fn in_force(effective: &EffectiveSettings) -> Value {
         "min_compaction_lag_ms": effective.min_compaction_lag_ms,
         "delete_retention_ms": effective.delete_retention_ms,
         "max_batch_size": effective.batch_bytes_max,
+        "segment_ms": effective.segment_ms,
         "timestamp_type": effective.timestamp_type.as_str(),
     })
 }
