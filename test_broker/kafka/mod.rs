@@ -1,5 +1,6 @@
 //! Kafka's protocol, byte by byte and with the messages of a crate that others wrote.
 
+mod append_time;
 mod connection;
 mod list_offsets;
 mod produce_fetch;

@@ -10,7 +10,7 @@ use crate::harness::Setup;
 use crate::harness::kafka::KafkaPeer;
 
 /// Deletes before these offsets; error and log start of each partition.
-fn deleted(peer: &mut KafkaPeer, version: i16, topic: &str, before: &[(i32, i64)]) -> Vec<(i16, i64)> {
+pub(super) fn deleted(peer: &mut KafkaPeer, version: i16, topic: &str, before: &[(i32, i64)]) -> Vec<(i16, i64)> {
     let partition = |&(index, offset): &(i32, i64)| {
         DeleteRecordsPartition::default().with_partition_index(index).with_offset(offset)
     };
