@@ -22,9 +22,8 @@ fn list(topic: &str, asked: &[Asked]) -> ListOffsetsRequest {
             .with_current_leader_epoch(epoch)
             .with_timestamp(time)
     };
-    let topic = ListOffsetsTopic::default()
-        .with_name(name(topic))
-        .with_partitions(asked.iter().map(partition).collect());
+    let topic =
+        ListOffsetsTopic::default().with_name(name(topic)).with_partitions(asked.iter().map(partition).collect());
     ListOffsetsRequest::default().with_replica_id(BrokerId(-1)).with_topics(vec![topic])
 }
 
@@ -32,7 +31,11 @@ fn list(topic: &str, asked: &[Asked]) -> ListOffsetsRequest {
 pub(super) fn listed(peer: &mut KafkaPeer, version: i16, topic: &str, asked: &[Asked]) -> Vec<(i16, i64, i64, i32)> {
     let mut request = list(topic, asked);
     if version < 4 {
-        request.topics.iter_mut().flat_map(|topic| &mut topic.partitions).for_each(|asked| asked.current_leader_epoch = -1);
+        request
+            .topics
+            .iter_mut()
+            .flat_map(|topic| &mut topic.partitions)
+            .for_each(|asked| asked.current_leader_epoch = -1);
     }
     let answer = peer.call(version, &request);
     let partitions = answer.topics.into_iter().flat_map(|topic| topic.partitions);

@@ -11,7 +11,10 @@ use crate::harness::kafka::KafkaPeer;
 use crate::harness::{Server, Setup};
 
 fn nobody() -> InitProducerIdRequest {
-    InitProducerIdRequest::default().with_transactional_id(None).with_producer_id(ProducerId(-1)).with_producer_epoch(-1)
+    InitProducerIdRequest::default()
+        .with_transactional_id(None)
+        .with_producer_id(ProducerId(-1))
+        .with_producer_epoch(-1)
 }
 
 /// Error, id and epoch.

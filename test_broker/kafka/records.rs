@@ -14,9 +14,8 @@ pub(super) fn deleted(peer: &mut KafkaPeer, version: i16, topic: &str, before: &
     let partition = |&(index, offset): &(i32, i64)| {
         DeleteRecordsPartition::default().with_partition_index(index).with_offset(offset)
     };
-    let topic = DeleteRecordsTopic::default()
-        .with_name(name(topic))
-        .with_partitions(before.iter().map(partition).collect());
+    let topic =
+        DeleteRecordsTopic::default().with_name(name(topic)).with_partitions(before.iter().map(partition).collect());
     let request = DeleteRecordsRequest::default().with_timeout_ms(30_000).with_topics(vec![topic]);
     let partitions = peer.call(version, &request).topics.remove(0).partitions;
     partitions.into_iter().map(|result| (result.error_code, result.low_watermark)).collect()
