@@ -5,7 +5,7 @@ use Effect::{Noted, Only, Setting as Here, Syncs};
 use Kind::{Boolean, Double, Int, List, Long, Text};
 use Values::{AtLeast, Between, Flag, OneOf, Ratio, Replicas, SomeOf};
 
-use crate::log::BATCH_BYTES_MAX;
+use crate::broker::BATCH_BYTES_MAX;
 
 /// Kafka's "without end".
 const FOREVER: &str = "9223372036854775807";
