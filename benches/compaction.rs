@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use tempfile::TempDir;
+use wiber::broker::groups::classic::ClassicOptions;
 use wiber::broker::metadata::{MetadataLimits, TopicSettings};
 use wiber::broker::positions::PositionLimits;
 use wiber::broker::publish::PublishLimits;
@@ -149,6 +150,7 @@ fn options(dir: &Path, bytes_per_second: u64) -> BrokerOptions {
         limits: MetadataLimits { topics_max: 10, partitions_max: 10 },
         compaction: CompactionLimits { bytes_per_second, ..CompactionLimits::default() },
         positions: PositionLimits::default(),
+        classic_groups: ClassicOptions::default(),
     }
 }
 

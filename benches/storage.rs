@@ -22,6 +22,7 @@ use anyhow::{Context, Result, anyhow};
 use parking_lot::{Condvar, Mutex};
 use tempfile::TempDir;
 use wiber::broker::CompactionLimits;
+use wiber::broker::groups::classic::ClassicOptions;
 use wiber::broker::metadata::{MetadataLimits, TopicSettings};
 use wiber::broker::positions::PositionLimits;
 use wiber::broker::{Broker, BrokerOptions, BrokerStart, CommandReply, TopicDefaults};
@@ -124,6 +125,7 @@ fn options(dir: &Path, sync: SyncPolicy) -> BrokerOptions {
         limits: MetadataLimits { topics_max: 10, partitions_max: 10 },
         compaction: CompactionLimits::default(),
         positions: PositionLimits::default(),
+        classic_groups: ClassicOptions::default(),
     }
 }
 

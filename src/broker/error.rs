@@ -7,7 +7,7 @@ use super::groups::GroupError;
 use super::metadata::{DecodeError, MetadataError};
 use super::positions::CLIENT_ID_BYTES_MAX;
 use crate::log::{DirectoryError, LogError};
-use crate::replica::{AckFailure, AppendError, PartitionClosed, ReadFailure};
+use crate::replica::{AckFailure, AppendError, DeletionError, PartitionClosed, ReadFailure};
 use crate::types::{Offset, PartitionIndex, TopicName};
 
 /// Why a request failed.
@@ -73,6 +73,12 @@ pub enum BrokerError {
         /// The end of what consumers may see.
         high_watermark: Offset,
     },
+    /// The topic's records go only when a newer one has their key.
+    #[error("topic '{topic}' is compacted: its records cannot be deleted")]
+    NotDeletable {
+        /// Its name.
+        topic: TopicName,
+    },
     /// A group refuses it.
     #[error(transparent)]
     Group(#[from] GroupError),
@@ -121,6 +127,21 @@ impl From<AppendError> for BrokerError {
             }
             AppendError::StorageFailed(reason) => BrokerError::StorageFailed(reason),
             AppendError::Closed(PartitionClosed::TopicDeleted { topic }) => BrokerError::UnknownTopic { topic },
+        }
+    }
+}
+
+impl From<DeletionError> for BrokerError {
+    fn from(error: DeletionError) -> BrokerError {
+        match error {
+            DeletionError::OutOfRange { before, log_start, high_watermark } => {
+                BrokerError::OffsetOutOfRange { offset: before, log_start, high_watermark }
+            }
+            DeletionError::Overloaded => BrokerError::Overloaded,
+            DeletionError::NotLeader { hint } => BrokerError::NotLeader { hint },
+            DeletionError::StorageFull => BrokerError::StorageFull,
+            DeletionError::StorageFailed(reason) => BrokerError::StorageFailed(reason),
+            DeletionError::Closed(PartitionClosed::TopicDeleted { topic }) => BrokerError::UnknownTopic { topic },
         }
     }
 }

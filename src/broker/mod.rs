@@ -22,6 +22,7 @@ pub mod positions;
 mod producer_ids;
 pub mod publish;
 pub mod queues;
+mod records;
 mod settling;
 mod skew;
 pub mod snapshot;

@@ -91,7 +91,7 @@ impl Broker {
         let topics = opening.open_topics(topics, ids.as_ref());
         let positions = Arc::new(opening.open_positions(&topics));
         let summary = opening.summary;
-        let groups = Groups::new(options.positions.partitions, now);
+        let groups = Groups::new(options.positions.partitions, options.classic_groups, now);
         let schedule = SnapshotSchedule::new(now.plus_millis(options.snapshot_interval_ms));
         let broker = Broker {
             options,

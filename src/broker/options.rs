@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::compaction::CompactionLimits;
+use super::groups::classic::ClassicOptions;
 use super::metadata::{MetadataLimits, TopicSettings};
 use super::positions::PositionLimits;
 use super::publish::PublishLimits;
@@ -53,6 +54,8 @@ pub struct BrokerOptions {
     pub compaction: CompactionLimits,
     /// Bounds on positions that clients keep.
     pub positions: PositionLimits,
+    /// What groups of Kafka's classic protocol may do.
+    pub classic_groups: ClassicOptions,
 }
 
 /// What topics get that do not settle it themselves.

@@ -8,7 +8,7 @@ use super::error::BrokerError;
 use super::metadata::Topic;
 use super::skew::{Skew, TopicSkew};
 use crate::replica::Partition;
-use crate::types::{CleanupPolicy, PartitionIndex, Timestamp, partition_for_key};
+use crate::types::{CleanupPolicy, PartitionIndex, Timestamp, TimestampType, partition_for_key};
 
 /// One partition of a topic, or why it is not there.
 #[derive(Debug, Clone)]
@@ -51,6 +51,12 @@ impl TopicHandle {
     #[must_use]
     pub fn needs_keys(&self) -> bool {
         self.topic.settings.cleanup_policy.is_some_and(CleanupPolicy::compacts)
+    }
+
+    /// Whether its records have the time they are appended at, and not their publishers'.
+    #[must_use]
+    pub fn bears_append_time(&self) -> bool {
+        self.topic.settings.timestamp_type == Some(TimestampType::LogAppendTime)
     }
 
     /// How many partitions it has.

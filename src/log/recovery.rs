@@ -476,5 +476,5 @@ pub(crate) fn first_append(active: &ActiveSegment, end: LogPoint, now: Timestamp
     let mut bytes = [0; HEADER_BYTES];
     active.file.read_at(&mut bytes, 0).ok()?;
     let header = BatchHeader::decode(&bytes).ok()?;
-    Some(effective_timestamp(header.base_timestamp, now))
+    Some(effective_timestamp(header.first_timestamp(), now))
 }

@@ -101,6 +101,18 @@ impl ProducedBatch {
         ProducedBatch { bytes, header, largest_value_bytes: None }
     }
 
+    /// Gives all records one time, the one they are appended at, whatever their producer said. Their own times stay in
+    /// the bytes, where nobody looks any more.
+    pub fn set_append_time(&mut self, now: Timestamp) {
+        self.header.attributes = self.header.attributes.log_append();
+        self.header.max_timestamp = now;
+        if let Some(head) = self.bytes.first_chunk_mut::<HEADER_BYTES>() {
+            self.header.encode(head);
+        }
+        self.header.crc = checksum(&self.bytes);
+        write_crc(&mut self.bytes, self.header.crc);
+    }
+
     /// The header, as the producer sent it save for the max timestamp.
     #[must_use]
     pub fn header(&self) -> &BatchHeader {

@@ -166,6 +166,11 @@ impl Attributes {
         Attributes(self.0 & !(Self::COMPRESSION_MASK | Self::DELETE_HORIZON))
     }
 
+    /// These attributes, of a batch whose records have the time they were appended at.
+    pub(super) const fn log_append(self) -> Attributes {
+        Attributes(self.0 | Self::LOG_APPEND_TIME)
+    }
+
     /// Whether a bit is set that is a broker's to set, or nobody's; the control bit aside.
     pub(super) const fn has_foreign_bits(self) -> bool {
         self.0 & !(Self::PRODUCER_MAY_SET | Self::CONTROL) != 0
@@ -216,6 +221,15 @@ impl BatchHeader {
     #[must_use]
     pub fn next_offset(&self) -> Offset {
         self.base_offset.plus(u64::from(self.last_offset_delta) + 1)
+    }
+
+    /// The time of the first record, of a batch that compaction has not touched.
+    #[must_use]
+    pub fn first_timestamp(&self) -> Timestamp {
+        match self.attributes.timestamp_type() {
+            TimestampType::Create => self.base_timestamp,
+            TimestampType::LogAppend => self.max_timestamp,
+        }
     }
 
     /// Until when the tombstones of the batch are kept at least, once compaction has settled that.

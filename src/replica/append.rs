@@ -51,7 +51,8 @@ impl Partition {
         state.wait(&ticket, ack, waiter, &mut effects);
         let bytes = state.pending.bytes();
         let is_small = bytes > 0 && bytes <= state.options.inline_write_bytes_max && !state.is_writing;
-        let writes_here = is_small && !state.queued.write && self.log.appends_in_one_write(bytes, state.epoch, now);
+        let is_next = !state.queued.write && state.deletions.is_empty();
+        let writes_here = is_small && is_next && self.log.appends_in_one_write(bytes, state.epoch, now);
         let write = writes_here.then(|| state.begin_write());
         state.plan_work(&mut effects);
         drop(state);

@@ -3,14 +3,16 @@
 use std::task::Waker;
 
 use super::ack::{AckFailure, Waiting};
+use super::deletion::Settled;
 use super::options::Work;
 
-/// Answers to send, work to submit, and whether the high watermark may move.
+/// Answers to send, to publishers and to who deletes, work to submit, and whether the high watermark may move.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     pub(crate) answers: Vec<(Vec<Waiting>, Option<AckFailure>)>,
     pub(crate) submit: Vec<Work>,
     pub(crate) commits: bool,
+    pub(crate) deletions: Vec<Settled>,
     /// Who waits for space, or for records that will never come.
     pub(crate) wakers: Vec<Waker>,
 }

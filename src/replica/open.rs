@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::ack::AckQueue;
+use super::deletion::Deletions;
 use super::offsets::Offsets;
 use super::options::{PartitionOptions, ReplicaContext, SyncPolicy};
 use super::partition::{Partition, PartitionStatus, Queued, State};
@@ -143,6 +144,7 @@ fn assemble(
         queued: Queued::default(),
         sync_wanted: Offset::ZERO,
         last_sync: now,
+        deletions: Deletions::default(),
         compaction_floor: None,
         leader_acks: AckQueue::default(),
         durable_acks: AckQueue::default(),

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use super::ack::{AckFailure, AckQueue};
 use super::compaction::Compacting;
+use super::deletion::{Deletions, Settled};
 use super::effects::Effects;
 use super::error::PartitionClosed;
 use super::offsets::Offsets;
@@ -70,6 +71,8 @@ pub(crate) struct State {
     /// Somebody needs everything before this offset durable.
     pub(crate) sync_wanted: Offset,
     pub(crate) last_sync: Timestamp,
+    /// Who waits for records to be deleted.
+    pub(crate) deletions: Deletions,
     /// Compaction touches nothing from this offset on.
     pub(crate) compaction_floor: Option<Offset>,
     pub(crate) leader_acks: AckQueue,
@@ -199,7 +202,8 @@ impl Partition {
     pub fn is_idle(&self) -> bool {
         let state = self.state.lock();
         let failed = matches!(state.status, PartitionStatus::Failed(_));
-        let settled = state.pending.is_empty() && state.offsets.durable() >= state.sync_wanted;
+        let is_durable = state.offsets.durable() >= state.sync_wanted;
+        let settled = state.pending.is_empty() && is_durable && state.deletions.is_empty();
         (failed || settled) && !state.is_writing && !state.is_syncing
     }
 
@@ -236,13 +240,14 @@ impl Partition {
     /// Moves the high watermark to what is stable, then sends answers, then wakes readers: in this order, so that whoever
     /// holds an answer can read what it is about, and no reader that waits is told of a record before its publisher.
     pub(crate) fn carry_out(self: &Arc<Self>, effects: Effects) {
-        let Effects { answers, submit, commits, mut wakers } = effects;
+        let Effects { answers, submit, commits, deletions, mut wakers } = effects;
         if commits {
             wakers.append(&mut self.commit());
         }
         for (waiting, failure) in answers {
             super::ack::answer(waiting, failure.as_ref());
         }
+        deletions.into_iter().for_each(Settled::answer);
         wakers.append(&mut self.context.pending.take_ready());
         wakers.into_iter().for_each(Waker::wake);
         for work in submit {
@@ -276,6 +281,10 @@ impl State {
     pub(crate) fn plan_work(&mut self, effects: &mut Effects) {
         if matches!(self.status, PartitionStatus::Failed(_)) {
             return;
+        }
+        if !self.deletions.is_empty() && !self.is_writing && !self.queued.upkeep {
+            self.queued.upkeep = true;
+            effects.submit.push(Work::Upkeep);
         }
         if !self.pending.is_empty() && !self.is_writing && !self.queued.write {
             self.queued.write = true;
@@ -330,6 +339,7 @@ impl State {
         let failure = self.closed.clone().map_or(AckFailure::StorageFailed(reason), AckFailure::Closed);
         effects.answer(self.leader_acks.take_beyond(Offset::ZERO), Some(&failure));
         effects.answer(self.durable_acks.take_beyond(Offset::ZERO), Some(&failure));
+        self.refuse_deletions(&failure, effects);
         self.end_waiting_for_space(effects);
     }
 

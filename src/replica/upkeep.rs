@@ -73,7 +73,8 @@ impl Partition {
 
     /// Where the log should start.
     fn log_start_due(&self, state: &State, now: Timestamp) -> Offset {
-        self.log.log_start_by(state.options.retention, now).min(state.offsets.high_watermark())
+        let due = self.log.log_start_by(state.options.retention, now).max(state.deletions.log_start());
+        due.min(state.offsets.high_watermark())
     }
 
     /// Rolls and deletes what is due. Excludes writes meanwhile: they gather.
@@ -88,13 +89,16 @@ impl Partition {
 
         let rolled = if self.log.is_due_to_roll(now) { self.log.roll() } else { Ok(()) };
         let log_start = self.log_start_due(&self.state.lock(), now);
-        let deleted = rolled.and_then(|()| self.log.advance_log_start(log_start));
+        let deleted = rolled.and_then(|()| self.start_log_at(log_start));
 
         let mut effects = Effects::default();
         let mut state = self.state.lock();
         state.is_writing = false;
         let log_state = self.log.state();
         state.offsets.set_log_start(log_state.file.log_start);
+        state.tail.forget_below(log_state.file.log_start);
+        let is_full = deleted.as_ref().is_err_and(LogError::is_storage_full);
+        state.settle_deletions(is_full, &mut effects);
         if log_state.end.segment > state.written.segment && !matches!(state.status, PartitionStatus::Failed(_)) {
             state.written = log_state.end;
             state.unsynced_bytes = 0;

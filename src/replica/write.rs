@@ -19,7 +19,9 @@ impl Partition {
         let mut state = self.state.lock();
         state.queued.write = false;
         let failed = matches!(state.status, PartitionStatus::Failed(_));
-        if state.is_writing || state.pending.is_empty() || failed {
+        // A deletion comes first, or it might never: upkeep plans what it held up.
+        let is_held_up = state.queued.upkeep && !state.deletions.is_empty();
+        if state.is_writing || state.pending.is_empty() || failed || is_held_up {
             return;
         }
         let batches = state.begin_write();

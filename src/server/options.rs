@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::config::{Config, SyncMode};
+use crate::broker::groups::classic::ClassicOptions;
 use crate::broker::metadata::MetadataLimits;
 use crate::broker::positions::PositionLimits;
 use crate::broker::publish::PublishLimits;
@@ -73,6 +74,7 @@ pub(super) fn broker_options(config: &Config) -> BrokerOptions {
             dirty_percent_min: storage.compaction_dirty_percent,
         },
         positions: PositionLimits { expiry_ms: position_expiry_ms, ..PositionLimits::default() },
+        classic_groups: ClassicOptions::default(),
     }
 }
 

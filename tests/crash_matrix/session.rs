@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use uuid::Uuid;
 use wiber::broker::CompactionLimits;
+use wiber::broker::groups::classic::ClassicOptions;
 use wiber::broker::metadata::{MetadataLimits, TopicSettings};
 use wiber::broker::positions::PositionLimits;
 use wiber::broker::{
@@ -80,6 +81,7 @@ fn options(flavour: Flavour) -> BrokerOptions {
         limits: MetadataLimits { topics_max: 100, partitions_max: 16 },
         compaction: CompactionLimits::default(),
         positions: PositionLimits { partitions: 1, ..PositionLimits::default() },
+        classic_groups: ClassicOptions::default(),
     }
 }
 

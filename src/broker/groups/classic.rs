@@ -26,10 +26,12 @@ use bytes::Bytes;
 
 use super::group::MEMBERS_MAX;
 use super::member::{Generation, MemberId};
-use crate::types::Timestamp;
+use crate::types::{Timestamp, TopicName, TopicPartition};
 use member::Member;
 
-pub use member::{ClassicAnswer, ClassicError, ClassicJoin, ClassicProtocol, Joined, JoinedMember, Synced, Ticket};
+pub use member::{
+    ClassicAnswer, ClassicAssignment, ClassicError, ClassicJoin, ClassicProtocol, Joined, JoinedMember, Synced, Ticket,
+};
 
 /// Ways of dividing partitions that a member may name.
 pub const PROTOCOLS_MAX: usize = 16;
@@ -41,13 +43,30 @@ pub struct ClassicOptions {
     pub session_timeout_ms_min: i64,
     /// Longest session timeout, in milliseconds.
     pub session_timeout_ms_max: i64,
-    /// How long the first generation of a group waits for further members, in milliseconds.
+    /// How long the first generation of a group waits for further members, in milliseconds. Kafka's default is 3,000: whoever
+    /// starts a consumer waits for that. What it saves is a rebalance for members that start a moment after each other, and
+    /// for those far less is enough.
     pub first_delay_ms: i64,
 }
 
 impl Default for ClassicOptions {
     fn default() -> ClassicOptions {
-        ClassicOptions { session_timeout_ms_min: 6_000, session_timeout_ms_max: 1_800_000, first_delay_ms: 3_000 }
+        ClassicOptions { session_timeout_ms_min: 6_000, session_timeout_ms_max: 1_800_000, first_delay_ms: 250 }
+    }
+}
+
+impl ClassicOptions {
+    /// Whether a group could have such a member.
+    ///
+    /// # Errors
+    /// [`ClassicError::SessionTimeout`], [`ClassicError::InconsistentProtocol`].
+    pub fn check(&self, join: &ClassicJoin) -> Result<(), ClassicError> {
+        let allowed = self.session_timeout_ms_min..=self.session_timeout_ms_max;
+        if !allowed.contains(&join.session_timeout_ms) {
+            return Err(ClassicError::SessionTimeout);
+        }
+        let knows_some = (1..=PROTOCOLS_MAX).contains(&join.protocols.len());
+        if join.protocol_type.is_empty() || !knows_some { Err(ClassicError::InconsistentProtocol) } else { Ok(()) }
     }
 }
 
@@ -131,6 +150,12 @@ pub struct ClassicMemberView {
     pub metadata: Bytes,
     /// What it was assigned.
     pub assignment: Bytes,
+    /// The topics it says it reads, where that is known.
+    pub topics: Option<Arc<[TopicName]>>,
+    /// The partitions in `assignment`, as far as they are known.
+    pub assigned: Vec<TopicPartition>,
+    /// When it was last heard of.
+    pub heard_at: Timestamp,
 }
 
 /// A classic group.
@@ -205,7 +230,22 @@ impl ClassicGroup {
             host: member.host.clone(),
             metadata: self.protocol().and_then(|name| member.metadata(name)).cloned().unwrap_or_default(),
             assignment: member.assignment.clone(),
+            topics: member.topics.clone(),
+            assigned: member.assigned.clone(),
+            heard_at: member.heard_at,
         })
+    }
+
+    /// How many members it has.
+    #[must_use]
+    pub fn members_count(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether nobody is a member, and nobody who was given an id is waited for.
+    #[must_use]
+    pub fn is_deserted(&self) -> bool {
+        self.members.is_empty() && self.expected.is_empty()
     }
 
     /// What it takes to remember the members, in bytes, roughly.
@@ -233,10 +273,7 @@ impl ClassicGroup {
         if self.phase == Phase::Dead {
             return Err(ClassicError::Gone);
         }
-        let allowed = self.options.session_timeout_ms_min..=self.options.session_timeout_ms_max;
-        if !allowed.contains(&join.session_timeout_ms) {
-            return Err(ClassicError::SessionTimeout);
-        }
+        self.options.check(join)?;
         if !self.agrees_with(join) {
             return Err(ClassicError::InconsistentProtocol);
         }
@@ -279,7 +316,7 @@ impl ClassicGroup {
         &mut self,
         fence: ClassicFence<'_>,
         protocol: (Option<&str>, Option<&str>),
-        assignments: &[(MemberId, Bytes)],
+        assignments: Vec<ClassicAssignment>,
         ticket: Ticket,
         now: Timestamp,
         answers: &mut Vec<ClassicAnswer>,
@@ -295,7 +332,7 @@ impl ClassicGroup {
         &mut self,
         fence: ClassicFence<'_>,
         (protocol_type, protocol): (Option<&str>, Option<&str>),
-        assignments: &[(MemberId, Bytes)],
+        assignments: Vec<ClassicAssignment>,
         ticket: Ticket,
         now: Timestamp,
         answers: &mut Vec<ClassicAnswer>,
@@ -350,7 +387,7 @@ impl ClassicGroup {
     /// Why not.
     pub fn may_commit(&mut self, fence: Option<ClassicFence<'_>>, now: Timestamp) -> Result<(), ClassicError> {
         let Some(fence) = fence else {
-            return if self.phase == Phase::Empty { Ok(()) } else { Err(ClassicError::UnknownMember) };
+            return if self.members.is_empty() { Ok(()) } else { Err(ClassicError::UnknownMember) };
         };
         self.check(fence)?;
         self.hear(fence.member, now);

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::classic::ClassicMemberView;
+use super::classic_admin::{ClassicSummary, general_state};
 use super::error::GroupError;
 use super::kind::GroupKind;
 use super::member::{Generation, MemberId};
@@ -38,6 +40,9 @@ pub struct GroupSummary {
     pub members: usize,
     /// Its generation; 0 where it has no members.
     pub generation: Generation,
+    /// What tools of Kafka are told of a classic one.
+    #[serde(skip)]
+    pub classic: Option<ClassicSummary>,
 }
 
 /// A group, whole.
@@ -124,6 +129,7 @@ impl Broker {
                 state: if members == 0 { GroupState::Empty } else { GroupState::Stable },
                 members,
                 generation: Generation(0),
+                classic: (record.kind == GroupKind::Classic).then(|| ClassicSummary::empty(record)),
             };
             groups.insert(group, summary);
         }
@@ -135,6 +141,18 @@ impl Broker {
                     state: if live.group.is_rebalancing() { GroupState::Rebalancing } else { GroupState::Stable },
                     members: live.group.members().len(),
                     generation: live.group.generation(),
+                    classic: None,
+                };
+                groups.insert(Arc::clone(group), summary);
+            }
+            for (group, live) in coordinator.classics() {
+                let summary = GroupSummary {
+                    group: (**group).into(),
+                    kind: GroupKind::Classic,
+                    state: general_state(live.group.state()),
+                    members: live.group.members_count(),
+                    generation: live.group.generation(),
+                    classic: Some(ClassicSummary::of(&live.group)),
                 };
                 groups.insert(Arc::clone(group), summary);
             }
@@ -159,7 +177,16 @@ impl Broker {
             generation: Generation(0),
         };
         let (mut members, mut owners) = (Vec::new(), BTreeMap::new());
-        if let Some(live) = self.coordinator(group).get(group) {
+        let coordinator = self.coordinator(group);
+        if let Some(live) = coordinator.classic(group) {
+            summary.state = general_state(live.group.state());
+            summary.generation = live.group.generation();
+            for member in live.group.members() {
+                owners.extend(member.assigned.iter().map(|of| (of.clone(), Some(member.member.clone()))));
+                members.push(classic_member(member, now));
+            }
+        }
+        if let Some(live) = coordinator.get(group) {
             summary.state = if live.group.is_rebalancing() { GroupState::Rebalancing } else { GroupState::Stable };
             summary.generation = live.group.generation();
             owners.extend(live.group.owners().map(|(of, owner)| (of.clone(), owner.cloned())));
@@ -173,6 +200,7 @@ impl Broker {
                 heartbeat_age_ms: now.since(member.heard_at).max(0),
             }));
         }
+        drop(coordinator);
         let committed = self.committed_of(positions);
         for partition in committed.keys() {
             owners.entry(partition.clone()).or_default();
@@ -186,13 +214,15 @@ impl Broker {
 
     /// Positions in topics that are there, and not in earlier ones of the name.
     fn committed_of(&self, positions: Vec<OwnedPosition>) -> BTreeMap<TopicPartition, Offset> {
-        let is_there = |position: &OwnedPosition| {
-            self.topic(&position.topic).is_ok_and(|handle| handle.topic().id == position.topic_id)
-        };
-        let known = positions.into_iter().filter(is_there);
+        let known = positions.into_iter().filter(|position| self.is_of_today(position));
         known
             .map(|OwnedPosition { topic, partition, offset, .. }| (TopicPartition { topic, partition }, offset))
             .collect()
+    }
+
+    /// Whether a position is in a topic that is there, and not in an earlier one of the name.
+    pub(super) fn is_of_today(&self, position: &OwnedPosition) -> bool {
+        self.topic(&position.topic).is_ok_and(|handle| handle.topic().id == position.topic_id)
     }
 
     /// What a group has committed: topic, partition and the next record to be read.
@@ -201,6 +231,18 @@ impl Broker {
         let positions = self.positions.of_owner(&PositionOwner::Group(Arc::clone(group)));
         let committed = self.committed_of(positions).into_iter();
         committed.map(|(of, offset)| (of.topic, of.partition, offset)).collect()
+    }
+}
+
+fn classic_member(member: ClassicMemberView, now: Timestamp) -> MemberDescription {
+    let topics = member.topics.iter().flat_map(|topics| topics.iter());
+    MemberDescription {
+        member: member.member,
+        client_id: member.client_id,
+        host: member.host,
+        topics: topics.map(ToString::to_string).collect(),
+        assigned: member.assigned.iter().map(named).collect(),
+        heartbeat_age_ms: now.since(member.heard_at).max(0),
     }
 }
 

@@ -1,9 +1,11 @@
 //! What a group refuses.
 
+use super::classic::ClassicError;
 use super::group::MEMBERS_MAX;
 use super::kind::GroupKind;
 use super::member::MemberId;
 use super::registry::{GROUPS_MAX, MEMBERS_BYTES_MAX};
+use crate::broker::positions::{ALL_NOTES_BYTES_MAX, NOTE_BYTES_MAX};
 use crate::types::TopicPartition;
 
 /// Why a group refuses a request.
@@ -55,6 +57,12 @@ pub enum GroupError {
     /// All members together say as much of themselves as they may.
     #[error("the members of all groups take {MEMBERS_BYTES_MAX} bytes")]
     TooMuchOfMembers,
+    /// A classic group refuses it.
+    #[error(transparent)]
+    Classic(#[from] ClassicError),
+    /// What is said with a position is too long, or all of that together.
+    #[error("a note of a position has at most {NOTE_BYTES_MAX} bytes, and all together {ALL_NOTES_BYTES_MAX}")]
+    TooMuchOfNotes,
     /// There are as many groups as there may be.
     #[error("there are {GROUPS_MAX} groups; delete some")]
     TooManyGroups,

@@ -14,11 +14,14 @@
 
 mod assignment;
 pub mod classic;
+mod classic_admin;
+mod classic_members;
 mod describe;
 mod error;
 mod group;
 mod joining;
 mod kind;
+mod live_classic;
 mod member;
 mod registry;
 mod selection;
@@ -32,6 +35,8 @@ use std::sync::Arc;
 use parking_lot::MutexGuard;
 use uuid::Uuid;
 
+pub use classic_admin::{ClassicDescription, ClassicSummary};
+pub use classic_members::{ClassicCommitter, Leaving};
 pub use describe::{GroupDescription, GroupState, GroupSummary, MemberDescription, SharedPartition};
 pub use error::GroupError;
 pub use group::{GROUP_PARTITIONS_MAX, MEMBERS_MAX};
@@ -372,7 +377,7 @@ impl Broker {
     }
 
     fn check_empty(&self, coordinator: &Coordinator, group: &Arc<str>) -> Result<(), GroupError> {
-        let members = coordinator.get(group).map_or(0, |live| live.group.members().len());
+        let members = coordinator.members_count(group);
         if members == 0 { Ok(()) } else { Err(GroupError::NotEmpty { group: group.to_string(), members }) }
     }
 
@@ -406,10 +411,11 @@ impl Broker {
     pub(in crate::broker) fn step_groups(self: &Arc<Self>, now: Timestamp) {
         let changed = self.groups.changed_topics(self.seen_topics());
         for mut coordinator in self.groups.coordinators() {
-            let due = coordinator.step(changed.as_ref(), now);
+            let (due, told) = coordinator.step(changed.as_ref(), now);
             let answers: Vec<_> = due.into_iter().flat_map(|due| self.enter_record(Some(due), now)).collect();
             drop(coordinator);
             self.follow_up(answers);
+            told.into_iter().for_each(live_classic::Told::send);
         }
         for group in self.groups.unconfirmed(CONFIRMED_AFTER_MS, now) {
             self.positions.confirm(&PositionOwner::Group(group), now);
@@ -448,7 +454,7 @@ impl Broker {
         Some(self.positions.enter_group(&group, Some(record), AckLevel::Leader, now, written))
     }
 
-    fn follow_up(&self, entered: impl IntoIterator<Item = (usize, Answers)>) {
+    pub(in crate::broker) fn follow_up(&self, entered: impl IntoIterator<Item = (usize, Answers)>) {
         for (slot, answers) in entered {
             self.positions.follow_up(slot, answers);
         }

@@ -10,10 +10,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::classic::{ClassicAnswer, ClassicOptions};
+use super::classic_members::Following;
 use super::error::GroupError;
 use super::group::{Group, MEMBERS_MAX};
 use super::joining::WaitingJoin;
 use super::kind::{GroupKind, GroupRecord};
+use super::live_classic::{LiveClassic, Told, WaitingClassic};
 use super::member::{Generation, MemberDetails};
 use super::selection::{SeenTopic, TopicsView};
 use crate::types::{Timestamp, TopicName};
@@ -39,6 +42,8 @@ pub(in crate::broker) struct Groups {
     expired_at: Mutex<Option<Timestamp>>,
     /// When the broker was started.
     started_at: Timestamp,
+    /// What classic groups may do.
+    classic_options: ClassicOptions,
 }
 
 /// The groups of one partition of `__offsets`.
@@ -47,6 +52,9 @@ pub(in crate::broker) struct Coordinator {
     groups: BTreeMap<Arc<str>, Live>,
     /// Who waits for the record that lets a group begin.
     waiting: BTreeMap<Arc<str>, Vec<WaitingJoin>>,
+    classics: BTreeMap<Arc<str>, LiveClassic>,
+    /// Who waits for the record that lets a classic group begin.
+    waiting_classics: BTreeMap<Arc<str>, Vec<WaitingClassic>>,
     /// Bytes of the members of all groups, also those of other coordinators.
     pub(super) members_bytes: Arc<AtomicUsize>,
     stepped_at: Option<Timestamp>,
@@ -92,7 +100,7 @@ pub(super) type DueRecord = (Arc<str>, GroupRecord);
 
 impl Groups {
     /// No members anywhere; as many coordinators as `__offsets` has partitions at most.
-    pub(in crate::broker) fn new(coordinators: u32, started_at: Timestamp) -> Groups {
+    pub(in crate::broker) fn new(coordinators: u32, classic_options: ClassicOptions, started_at: Timestamp) -> Groups {
         let members_bytes = Arc::new(AtomicUsize::new(0));
         let coordinator = |_| {
             let members_bytes = Arc::clone(&members_bytes);
@@ -105,7 +113,13 @@ impl Groups {
             taking_turns: Mutex::default(),
             expired_at: Mutex::default(),
             started_at,
+            classic_options,
         }
+    }
+
+    /// What classic groups may do.
+    pub(super) fn classic_options(&self) -> ClassicOptions {
+        self.classic_options
     }
 
     pub(super) fn coordinator(&self, slot: usize) -> MutexGuard<'_, Coordinator> {
@@ -136,10 +150,12 @@ impl Groups {
     pub(super) fn unconfirmed(&self, after_ms: i64, now: Timestamp) -> Vec<Arc<str>> {
         let mut unconfirmed = Vec::new();
         for mut coordinator in self.coordinators() {
-            for (id, live) in &mut coordinator.groups {
-                let confirmed_at = *live.confirmed_at.get_or_insert(now);
-                if now.since(confirmed_at) >= after_ms {
-                    live.confirmed_at = Some(now);
+            let Coordinator { groups, classics, .. } = &mut *coordinator;
+            let native = groups.iter_mut().map(|(id, live)| (id, &mut live.confirmed_at));
+            let classic = classics.iter_mut().map(|(id, live)| (id, &mut live.confirmed_at));
+            for (id, confirmed_at) in native.chain(classic) {
+                if now.since(*confirmed_at.get_or_insert(now)) >= after_ms {
+                    *confirmed_at = Some(now);
                     unconfirmed.push(Arc::clone(id));
                 }
             }
@@ -245,6 +261,9 @@ impl Coordinator {
         if let Some(live) = self.groups.get_mut(group) {
             live.is_unwritten = true;
         }
+        if let Some(live) = self.classics.get_mut(group) {
+            live.is_unwritten = true;
+        }
     }
 
     /// The time, as far as anybody here knows it.
@@ -271,10 +290,36 @@ impl Coordinator {
         Ok((result, due))
     }
 
-    /// Does what time has made due in every group; answers with what is to be written.
-    pub(super) fn step(&mut self, topics: Option<&TopicsView>, now: Timestamp) -> Vec<DueRecord> {
+    /// Does what time has made due in every group; answers with what is to be written, and with answers to be given.
+    pub(super) fn step(&mut self, topics: Option<&TopicsView>, now: Timestamp) -> (Vec<DueRecord>, Vec<Told>) {
         let silence_ms = self.stepped_at.map_or(0, |before| now.since(before));
         self.stepped_at = Some(now);
+        let mut told = Vec::new();
+        let mut due = self.step_classics(silence_ms, now, &mut told);
+        due.extend(self.step_divided(topics, silence_ms, now));
+        (due, told)
+    }
+
+    fn step_classics(&mut self, silence_ms: i64, now: Timestamp, told: &mut Vec<Told>) -> Vec<DueRecord> {
+        let (mut due, members_bytes) = (Vec::new(), &self.members_bytes);
+        self.classics.retain(|id, live| {
+            if !(0..=SILENCE_MS).contains(&silence_ms) {
+                live.group.excuse(silence_ms);
+            }
+            let before = live.group.bytes();
+            let mut answers = Vec::new();
+            for member in live.group.step(now, &mut answers) {
+                tracing::info!(group = &**id, %member, "a member was removed from its group");
+            }
+            count(members_bytes, before, live.group.bytes());
+            told.extend(live.told(answers));
+            due.extend(live.due_record().map(|record| (Arc::clone(id), record)));
+            !live.group.is_deserted()
+        });
+        due
+    }
+
+    fn step_divided(&mut self, topics: Option<&TopicsView>, silence_ms: i64, now: Timestamp) -> Vec<DueRecord> {
         let (mut due, members_bytes) = (Vec::new(), &self.members_bytes);
         self.groups.retain(|id, live| {
             if !(0..=SILENCE_MS).contains(&silence_ms) {
@@ -293,6 +338,76 @@ impl Coordinator {
             !live.group.members().is_empty()
         });
         due
+    }
+}
+
+impl Coordinator {
+    pub(super) fn classic(&self, group: &str) -> Option<&LiveClassic> {
+        self.classics.get(group)
+    }
+
+    pub(super) fn classics(&self) -> impl Iterator<Item = (&Arc<str>, &LiveClassic)> {
+        self.classics.iter()
+    }
+
+    /// Members of a group that has some, of either kind.
+    pub(super) fn members_count(&self, group: &str) -> usize {
+        let classic = self.classics.get(group).map_or(0, |live| live.group.members_count());
+        classic + self.groups.get(group).map_or(0, |live| live.group.members().len())
+    }
+
+    /// Bytes of the members of all groups.
+    pub(super) fn members_bytes(&self) -> usize {
+        self.members_bytes.load(Ordering::Relaxed)
+    }
+
+    /// When time was last told.
+    pub(super) fn stepped_at(&self) -> Timestamp {
+        self.stepped_at.unwrap_or_default()
+    }
+
+    /// Whether the record is being written that lets a classic group begin.
+    pub(super) fn is_classic_beginning(&self, group: &str) -> bool {
+        self.waiting_classics.contains_key(group)
+    }
+
+    /// As [`Coordinator::wait_for_begin`].
+    pub(super) fn wait_for_classic(&mut self, group: &Arc<str>, waiting: WaitingClassic) -> Option<WaitingClassic> {
+        let others = self.waiting_classics.entry(Arc::clone(group)).or_default();
+        if others.len() >= MEMBERS_MAX {
+            return Some(waiting);
+        }
+        others.push(waiting);
+        None
+    }
+
+    /// Everybody who waits for a classic group to begin.
+    pub(super) fn end_waiting_classics(&mut self, group: &str) -> Vec<WaitingClassic> {
+        self.waiting_classics.remove(group).unwrap_or_default()
+    }
+
+    /// Lets a classic group have members, if it has none yet.
+    pub(super) fn begin_classic(&mut self, group: &Arc<str>, live: LiveClassic) {
+        self.classics.entry(Arc::clone(group)).or_insert(live);
+    }
+
+    /// Changes a classic group that has members; `None` where it has none. Once nobody is left it is nothing but its record.
+    pub(super) fn change_classic<R>(
+        &mut self,
+        id: &Arc<str>,
+        change: impl FnOnce(&mut LiveClassic, &mut Vec<ClassicAnswer>) -> R,
+    ) -> Option<(R, Following)> {
+        let live = self.classics.get_mut(id)?;
+        let before = live.group.bytes();
+        let mut answers = Vec::new();
+        let result = change(live, &mut answers);
+        count(&self.members_bytes, before, live.group.bytes());
+        let told = live.told(answers);
+        let due = live.due_record().map(|record| (Arc::clone(id), record));
+        if live.group.is_deserted() {
+            self.classics.remove(id);
+        }
+        Some((result, Following { told, due }))
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::classic::ClassicOptions;
 use super::group::{Group, Joining};
 use super::registry::Coordinator;
 use super::*;
@@ -257,7 +258,7 @@ fn what_members_say_of_themselves_is_counted() {
     let (group, topics): (Arc<str>, _) = ("g".into(), view(&[("t", 2)]));
     let count = Arc::clone(&coordinator.members_bytes);
     let counted = || count.load(std::sync::atomic::Ordering::Relaxed);
-    let beginning = Groups::new(1, at(0)).beginning(None, SESSION_MS, at(0));
+    let beginning = Groups::new(1, ClassicOptions::default(), at(0)).beginning(None, SESSION_MS, at(0));
     coordinator.begin(&group, beginning, &topics);
     let names: Vec<_> = (0..256).map(|number| format!("{}{number}", "x".repeat(200))).collect();
     let names: Vec<_> = names.iter().map(String::as_str).collect();
@@ -293,7 +294,7 @@ fn a_clock_that_is_set_back_keeps_no_dead_member() {
     let hour = 3_600_000;
     let mut coordinator = Coordinator::default();
     let (group, topics): (Arc<str>, _) = ("g".into(), view(&[("t", 2)]));
-    let beginning = Groups::new(1, at(0)).beginning(None, SESSION_MS, at(0));
+    let beginning = Groups::new(1, ClassicOptions::default(), at(0)).beginning(None, SESSION_MS, at(0));
     coordinator.begin(&group, beginning, &topics);
     let sink = Arc::new(Told::default());
     let joining = Joining { member: id("a"), details: details(&["t"]), claims: Vec::new(), sink };

@@ -8,14 +8,14 @@
 //! A group has a record of its own as well, `{"group":"g"}` with `{"version":1,"kind":"partitioned","generations":10000,
 //! "session_ms":10000}`: see [`GroupRecord`].
 //!
-//! A group's position has `group` in place of `client_id`; `resets` stands in the value where an operator has set the
-//! position anew. The last record of a key counts; one without a value drops the position.
+//! A group's position has `group` in place of `client_id`; `resets` stands in the value where the position was set anew,
+//! `note` and `leader_epoch` where the client said them with it. The last record of a key counts; one without a value drops the position.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::key::{Place, Position, PositionOwner};
+use super::key::{Place, Position, PositionNote, PositionOwner};
 use crate::broker::groups::GroupRecord;
 use crate::broker::metadata::topic_name;
 use crate::record::Record;
@@ -92,6 +92,20 @@ struct Value {
     time_ms: i64,
     #[serde(default, skip_serializing_if = "is_zero")]
     resets: u32,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    note: Box<str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    leader_epoch: Option<i32>,
+}
+
+/// A position's note as members of JSON objects, and back.
+pub(super) fn note_members(position: &Position) -> (Box<str>, Option<i32>) {
+    let note = position.note.as_ref();
+    note.map_or_else(Default::default, |note| (note.text.clone(), note.leader_epoch.map(Epoch::get)))
+}
+
+pub(super) fn read_note(text: Box<str>, leader_epoch: Option<i32>) -> Option<Arc<PositionNote>> {
+    PositionNote { text, leader_epoch: leader_epoch.and_then(Epoch::new) }.said()
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]
@@ -119,6 +133,7 @@ pub(super) fn encode_key(place: &Place) -> Vec<u8> {
 }
 
 pub(super) fn encode_value(position: &Position) -> Vec<u8> {
+    let (note, leader_epoch) = note_members(position);
     let value = Value {
         version: VERSION,
         topic: position.topic.clone(),
@@ -126,6 +141,8 @@ pub(super) fn encode_value(position: &Position) -> Vec<u8> {
         epoch: position.epoch.get(),
         time_ms: position.moved_at.millis(),
         resets: position.resets,
+        note,
+        leader_epoch,
     };
     serde_json::to_vec(&value).expect("structs of plain fields always serialize")
 }
@@ -161,8 +178,9 @@ fn decode_position(key: &[u8], value: Option<&[u8]>) -> Result<(Place, Option<Po
     let partition = PartitionIndex(key.partition);
     let place = Place { topic_id: key.topic_id, partition, owner: key.owner };
     let Some(value) = value else { return Ok((place, None)) };
-    let Value { version, topic, offset, epoch, time_ms, resets } = serde_json::from_slice(value)?;
+    let Value { version, topic, offset, epoch, time_ms, resets, note, leader_epoch } = serde_json::from_slice(value)?;
     check_version(version)?;
     let (offset, epoch) = Offset::new(offset).zip(Epoch::new(epoch)).ok_or(DecodeError::OutOfRange)?;
-    Ok((place, Some(Position { topic, offset, epoch, moved_at: Timestamp::from_millis(time_ms), resets })))
+    let (moved_at, note) = (Timestamp::from_millis(time_ms), read_note(note, leader_epoch));
+    Ok((place, Some(Position { topic, offset, epoch, moved_at, resets, note })))
 }

@@ -1,14 +1,15 @@
 //! Committing positions and asking for them: the broker's side of it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use super::key::{Place, Position, PositionKey};
-use super::shard::Waiting;
+use super::key::{Place, Position, PositionKey, PositionNote};
+use super::shard::{Course, Waiting};
 use crate::broker::groups::Fence;
-use crate::broker::{Broker, BrokerError};
+use crate::broker::{Broker, BrokerError, TopicHandle};
 use crate::replica::{AckLevel, Partition};
-use crate::types::{Offset, Timestamp};
+use crate::types::{Offset, Timestamp, TopicName};
 
 /// Called once with the position that is kept, on whichever thread finished the commit.
 pub(in crate::broker) struct PositionReply(Box<dyn FnOnce(Result<Offset, BrokerError>) + Send>);
@@ -35,7 +36,7 @@ struct Commit {
     key: PositionKey,
     offset: Offset,
     ack: AckLevel,
-    is_reset: bool,
+    course: Course,
     /// As which member of the group.
     fence: Option<Fence>,
 }
@@ -47,6 +48,14 @@ impl Broker {
     pub fn committed(&self, key: &PositionKey) -> Option<Offset> {
         let topic = self.topic(&key.topic).ok()?;
         self.positions.committed(&Place::new(key, topic.topic().id))
+    }
+
+    /// As [`Broker::committed`], with what was said of the position.
+    #[must_use]
+    pub fn committed_noted(&self, key: &PositionKey) -> Option<(Offset, PositionNote)> {
+        let topic = self.topic(&key.topic).ok()?;
+        let position = self.positions.known(&Place::new(key, topic.topic().id))?;
+        Some((position.offset, position.note.map_or_else(PositionNote::default, |note| (*note).clone())))
     }
 
     /// Where the next owner of a partition begins: as [`Broker::committed`], with what the owners before it have committed
@@ -74,7 +83,7 @@ impl Broker {
         now: Timestamp,
         reply: impl FnOnce(Result<Offset, BrokerError>) + Send + 'static,
     ) {
-        let commit = Commit { key, offset, ack, is_reset: false, fence: None };
+        let commit = Commit { key, offset, ack, course: Course::Onward, fence: None };
         self.commit_where(commit, now, PositionReply::new(reply), |_| true);
     }
 
@@ -90,7 +99,7 @@ impl Broker {
     ) {
         let is_same = |named: &Arc<Partition>| read.is_none_or(|read| Arc::ptr_eq(named, read));
         let (key, offset, ack) = commit;
-        let commit = Commit { key, offset, ack, is_reset: false, fence: Some(fence) };
+        let commit = Commit { key, offset, ack, course: Course::Onward, fence: Some(fence) };
         self.commit_where(commit, now, PositionReply::new(reply), is_same);
     }
 
@@ -103,7 +112,7 @@ impl Broker {
         now: Timestamp,
         reply: impl FnOnce(Result<Offset, BrokerError>) + Send + 'static,
     ) {
-        let commit = Commit { key, offset, ack: AckLevel::Durable, is_reset: true, fence: None };
+        let commit = Commit { key, offset, ack: AckLevel::Durable, course: Course::Reset, fence: None };
         self.commit_where(commit, now, PositionReply::new(reply), |_| true);
     }
 
@@ -119,7 +128,7 @@ impl Broker {
         reply: impl FnOnce(Result<Offset, BrokerError>) + Send + 'static,
     ) {
         let is_same = |named: &Arc<Partition>| Arc::ptr_eq(named, partition);
-        let commit = Commit { key, offset, ack, is_reset: false, fence: None };
+        let commit = Commit { key, offset, ack, course: Course::Onward, fence: None };
         self.commit_where(commit, now, PositionReply::new(reply), is_same);
     }
 
@@ -130,28 +139,10 @@ impl Broker {
         reply: PositionReply,
         is_wanted: impl FnOnce(&Arc<Partition>) -> bool,
     ) {
-        let Commit { key, offset, ack, is_reset, fence } = commit;
+        let Commit { key, offset, ack, course, fence } = commit;
         // Under this lock no topic goes: what is entered here is what its deletion will find.
         let topics = self.topics.read();
-        let entered = topics.get(&key.topic).ok_or_else(|| BrokerError::UnknownTopic { topic: key.topic.clone() });
-        let position = entered.and_then(|topic| {
-            key.check()?;
-            if key.topic.is_internal() {
-                return Err(BrokerError::InternalTopic { topic: key.topic.clone() });
-            }
-            let partition = topic.partition(key.partition)?;
-            if !is_wanted(&partition) {
-                return Err(BrokerError::UnknownTopic { topic: key.topic.clone() });
-            }
-            let offsets = partition.offsets();
-            let (log_start, high_watermark) = (offsets.log_start(), offsets.high_watermark());
-            if offset > high_watermark {
-                return Err(BrokerError::OffsetOutOfRange { offset, log_start, high_watermark });
-            }
-            let position =
-                Position { topic: key.topic.clone(), offset, epoch: partition.epoch(), moved_at: now, resets: 0 };
-            Ok((Place::new(&key, topic.topic().id), position))
-        });
+        let position = placed(&topics, &key, offset, now, is_wanted);
         // Under the group's lock nobody else becomes the owner: what is entered here is what the next one begins with.
         let of_group = position.and_then(|(place, position)| {
             let group = self.lock_for_commit((&key, place.topic_id), fence.as_ref(), now)?;
@@ -159,7 +150,7 @@ impl Broker {
         });
         match of_group {
             Ok(((place, position), group)) => {
-                let (slot, answers) = self.positions.enter(Waiting { place, position, level: ack, is_reset, reply });
+                let (slot, answers) = self.positions.enter(Waiting { place, position, level: ack, course, reply });
                 drop((group, topics));
                 self.positions.follow_up(slot, answers);
             }
@@ -175,4 +166,32 @@ impl Broker {
     pub fn positions_count(&self) -> usize {
         self.positions.count()
     }
+}
+
+/// The position that a commit asks for, and where it belongs.
+pub(super) fn placed(
+    topics: &BTreeMap<TopicName, Arc<TopicHandle>>,
+    key: &PositionKey,
+    offset: Offset,
+    now: Timestamp,
+    is_wanted: impl FnOnce(&Arc<Partition>) -> bool,
+) -> Result<(Place, Position), BrokerError> {
+    let unknown = || BrokerError::UnknownTopic { topic: key.topic.clone() };
+    let topic = topics.get(&key.topic).ok_or_else(unknown)?;
+    key.check()?;
+    if key.topic.is_internal() {
+        return Err(BrokerError::InternalTopic { topic: key.topic.clone() });
+    }
+    let partition = topic.partition(key.partition)?;
+    if !is_wanted(&partition) {
+        return Err(unknown());
+    }
+    let offsets = partition.offsets();
+    let (log_start, high_watermark) = (offsets.log_start(), offsets.high_watermark());
+    if offset > high_watermark {
+        return Err(BrokerError::OffsetOutOfRange { offset, log_start, high_watermark });
+    }
+    let (topic_name, epoch) = (key.topic.clone(), partition.epoch());
+    let position = Position { topic: topic_name, offset, epoch, moved_at: now, resets: 0, note: None };
+    Ok((Place::new(key, topic.topic().id), position))
 }

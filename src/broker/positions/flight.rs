@@ -123,11 +123,11 @@ impl Shard {
         Some(Launch { batch, level, now })
     }
 
-    /// Loads records of groups. One that forgets a group goes behind all its positions: a crash between the two must not
-    /// leave positions of a group whose end was acknowledged.
+    /// Loads records of groups. One that says that positions are dropped goes behind them: a crash between the two must not
+    /// leave positions whose end was acknowledged.
     fn load_groups(&mut self, loading: &mut Loading, level: &mut AckLevel) {
         while !loading.is_full()
-            && let Some(write) = self.group_writes.pop_front_if(|write| write.record.is_some() || self.due == 0)
+            && let Some(write) = self.group_writes.pop_front_if(|write| !write.is_behind_drops || self.due == 0)
         {
             if write.level == AckLevel::Durable {
                 *level = AckLevel::Durable;

@@ -81,6 +81,25 @@ impl Place {
     }
 }
 
+/// Longest text that a client may say with a position, in bytes.
+pub const NOTE_BYTES_MAX: usize = 4_096;
+
+/// What a client says with a position. It gets it back, and nobody else reads it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PositionNote {
+    /// A text of its own, of [`NOTE_BYTES_MAX`] bytes at most; may be empty.
+    pub text: Box<str>,
+    /// The epoch of the last record before the position, where it knows it.
+    pub leader_epoch: Option<Epoch>,
+}
+
+impl PositionNote {
+    /// The note, if it says anything.
+    pub(super) fn said(self) -> Option<Arc<PositionNote>> {
+        (self != PositionNote::default()).then(|| Arc::new(self))
+    }
+}
+
 /// Where the positions of a client or a group are kept.
 pub(super) fn shard_of(id: &str, shards: u32) -> usize {
     partition_for_key(id.as_bytes(), shards).0 as usize
@@ -97,8 +116,10 @@ pub(super) struct Position {
     pub(super) epoch: Epoch,
     /// When it was moved here.
     pub(super) moved_at: Timestamp,
-    /// How often an operator has set it anew, which alone moves it back.
+    /// How often it was set anew, which alone moves it back.
     pub(super) resets: u32,
+    /// What the client said with it.
+    pub(super) note: Option<Arc<PositionNote>>,
 }
 
 impl Position {
@@ -106,6 +127,11 @@ impl Position {
     pub(super) fn moves(&self, kept: &Position) -> bool {
         let confirms = self.reach() == kept.reach() && self.moved_at.since(kept.moved_at) >= CONFIRMED_AFTER_MS;
         self.reach() > kept.reach() || confirms
+    }
+
+    /// Bytes of its note's text.
+    pub(super) fn note_bytes(&self) -> usize {
+        self.note.as_ref().map_or(0, |note| note.text.len())
     }
 
     /// What never goes back: of two positions the one that reaches further counts.

@@ -19,15 +19,18 @@ mod flight;
 mod key;
 mod load;
 mod registry;
+mod several;
 mod shard;
 mod snapshot;
 mod start;
 #[cfg(test)]
 mod tests;
 
-pub use key::{CLIENT_ID_BYTES_MAX, PositionKey, PositionOwner};
-pub use registry::{OFFSETS_TOPIC, PositionLimits};
+pub use key::{CLIENT_ID_BYTES_MAX, NOTE_BYTES_MAX, PositionKey, PositionNote, PositionOwner};
+pub use registry::{ALL_NOTES_BYTES_MAX, OFFSETS_TOPIC, PositionLimits};
 pub use snapshot::{KeptGroup, KeptPosition, PositionsSnapshot};
+
+pub use several::{SeveralPositions, StatedPosition};
 
 pub(in crate::broker) use commit::PositionReply;
 pub(in crate::broker) use load::PositionsStart;

@@ -1,5 +1,6 @@
 //! All positions: the shards, and the batches between them and the partitions of `__offsets`.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -7,13 +8,13 @@ use parking_lot::Mutex;
 
 use super::commit::PositionReply;
 use super::flight::Launch;
-use super::key::{Place, PositionOwner, shard_of};
+use super::key::{Place, Position, PositionOwner, shard_of};
 use super::shard::{Answers, GroupWrite, OwnedPosition, Shard, Waiting};
 use super::snapshot::{KEPT_GROUP_BYTES, KeptGroup, KeptPosition, PositionsSnapshot, SNAPSHOT_POSITIONS_BYTES_MAX};
 use crate::broker::BrokerError;
 use crate::broker::groups::GroupRecord;
 use crate::replica::{AckLevel, AckSink, Completion, Partition, Waiter};
-use crate::types::{Offset, Timestamp, TopicId, TopicName};
+use crate::types::{Offset, PartitionIndex, Timestamp, TopicId, TopicName};
 
 /// The topic that keeps positions.
 pub const OFFSETS_TOPIC: &str = "__offsets";
@@ -24,6 +25,9 @@ pub(in crate::broker) fn offsets_topic() -> TopicName {
 
 /// Positions kept at most.
 const POSITIONS_MAX: usize = 1_000_000;
+
+/// Bytes of the notes of all positions that are kept at most.
+pub const ALL_NOTES_BYTES_MAX: usize = 64 << 20;
 
 /// How many positions are kept, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,7 +157,8 @@ impl Positions {
         let Some(Slot { shard, .. }) = self.slots().get(slot) else {
             return (slot, vec![(reply, Err(BrokerError::Overloaded))]);
         };
-        let write = GroupWrite { group: Arc::clone(group), record, level, reply };
+        let is_behind_drops = record.is_none();
+        let write = GroupWrite { group: Arc::clone(group), record, is_behind_drops, level, reply };
         (slot, shard.lock().enter_group(write, now))
     }
 
@@ -165,13 +170,37 @@ impl Positions {
         now: Timestamp,
         reply: PositionReply,
     ) -> (usize, Answers) {
+        self.enter_drop(group, None, |_| true, now, reply)
+    }
+
+    /// Enters that a group keeps no position in these partitions any more: as [`Positions::enter_deletion`].
+    pub(in crate::broker) fn enter_drops(
+        &self,
+        group: &Arc<str>,
+        partitions: &BTreeSet<(TopicId, PartitionIndex)>,
+        now: Timestamp,
+        reply: PositionReply,
+    ) -> (usize, Answers) {
+        let is_meant = |place: &Place| partitions.contains(&(place.topic_id, place.partition));
+        self.enter_drop(group, self.group(group), is_meant, now, reply)
+    }
+
+    fn enter_drop(
+        &self,
+        group: &Arc<str>,
+        record: Option<GroupRecord>,
+        is_meant: impl Fn(&Place) -> bool,
+        now: Timestamp,
+        reply: PositionReply,
+    ) -> (usize, Answers) {
         let slot = self.slot_of(group);
         if slot >= self.slots().len() {
             return (slot, vec![(reply, Err(BrokerError::Overloaded))]);
         }
-        let write = GroupWrite { group: Arc::clone(group), record: None, level: AckLevel::Durable, reply };
+        let (level, is_behind_drops) = (AckLevel::Durable, true);
+        let write = GroupWrite { group: Arc::clone(group), record, is_behind_drops, level, reply };
         let answers = self.change(slot, |shard| {
-            let mut answers = shard.drop_owner(&PositionOwner::Group(Arc::clone(group)));
+            let mut answers = shard.drop_of(&PositionOwner::Group(Arc::clone(group)), is_meant);
             shard.make_all_due();
             answers.extend(shard.enter_group(write, now));
             answers
@@ -196,6 +225,12 @@ impl Positions {
     pub(super) fn committed(&self, place: &Place) -> Option<Offset> {
         let slot = self.slots().get(self.slot_of(place.owner.id()))?;
         slot.shard.lock().committed(place)
+    }
+
+    /// The same, with all that is kept of it.
+    pub(super) fn known(&self, place: &Place) -> Option<Position> {
+        let slot = self.slots().get(self.slot_of(place.owner.id()))?;
+        slot.shard.lock().known(place).cloned()
     }
 
     /// The position as everything entered so far will leave it.
@@ -271,6 +306,11 @@ impl Positions {
     /// How many positions are kept.
     pub(in crate::broker) fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that the notes of all kept positions take.
+    pub(super) fn note_bytes(&self) -> usize {
+        self.slots().iter().map(|slot| slot.shard.lock().note_bytes).sum()
     }
 
     /// Forgets a topic that was deleted.

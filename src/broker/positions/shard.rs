@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::commit::PositionReply;
 use super::flight::Flight;
-use super::key::{Place, Position, PositionOwner};
+use super::key::{Place, Position, PositionNote, PositionOwner};
 use crate::broker::BrokerError;
 use crate::broker::groups::{GroupError, GroupRecord};
 use crate::replica::AckLevel;
@@ -25,6 +25,8 @@ pub(super) const CLAIMS_INTERVAL_MS: i64 = 100;
 pub(super) struct Shard {
     pub(super) kept: BTreeMap<Place, Kept>,
     order: BTreeSet<(Timestamp, Place)>,
+    /// Bytes of the notes in `kept`.
+    pub(super) note_bytes: usize,
     /// Of the log, everything before this offset is in `kept`.
     pub(super) applied: Offset,
     pub(super) claims: BTreeMap<Place, Claim>,
@@ -71,9 +73,19 @@ pub(super) struct Waiting {
     pub(super) place: Place,
     pub(super) position: Position,
     pub(super) level: AckLevel,
-    /// Whether it may move the position back.
-    pub(super) is_reset: bool,
+    pub(super) course: Course,
     pub(super) reply: PositionReply,
+}
+
+/// Where a commit moves a position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Course {
+    /// Further on, or nowhere.
+    Onward,
+    /// To where it says, be that back.
+    AsSaid,
+    /// To where it says, whatever was said before or is being said.
+    Reset,
 }
 
 /// One of the positions of an owner.
@@ -83,6 +95,7 @@ pub(in crate::broker) struct OwnedPosition {
     pub(in crate::broker) topic: TopicName,
     pub(in crate::broker) partition: PartitionIndex,
     pub(in crate::broker) offset: Offset,
+    pub(in crate::broker) note: Option<Arc<PositionNote>>,
 }
 
 /// A group's record, as the log holds it.
@@ -97,6 +110,8 @@ pub(super) struct NotedGroup {
 pub(super) struct GroupWrite {
     pub(super) group: Arc<str>,
     pub(super) record: Option<GroupRecord>,
+    /// Whether it goes behind everything that is dropped so far.
+    pub(super) is_behind_drops: bool,
     pub(super) level: AckLevel,
     pub(super) reply: PositionReply,
 }
@@ -126,7 +141,7 @@ impl Shard {
     }
 
     /// The position that counts of those that are kept and claimed.
-    fn known(&self, place: &Place) -> Option<&Position> {
+    pub(super) fn known(&self, place: &Place) -> Option<&Position> {
         let kept = self.kept.get(place).map(|kept| &kept.position);
         let claimed = self.claims.get(place).map(|claim| &claim.position);
         kept.into_iter().chain(claimed).max_by_key(|known| known.reach())
@@ -139,8 +154,17 @@ impl Shard {
             return vec![(commit.reply, Err(failure.clone()))];
         }
         let is_lazy = commit.level == AckLevel::None;
-        let resets = self.entered(&commit.place).map_or(0, |known| known.resets);
-        commit.position.resets = if commit.is_reset { resets.saturating_add(1) } else { resets };
+        let before = self.entered(&commit.place);
+        let (offset, note) = (commit.position.offset, &commit.position.note);
+        let sets_anew = match commit.course {
+            Course::Onward => false,
+            Course::AsSaid => {
+                before.is_some_and(|before| offset < before.offset || offset == before.offset && *note != before.note)
+            }
+            Course::Reset => true,
+        };
+        let resets = before.map_or(0, |before| before.resets);
+        commit.position.resets = if sets_anew { resets.saturating_add(1) } else { resets };
         let kept = self.kept.get(&commit.place);
         let claimed = self.claims.get(&commit.place).map(|claim| &claim.position);
         if let Some(kept) = kept.filter(|kept| !commit.position.moves(&kept.position))
@@ -199,8 +223,8 @@ impl Shard {
         let places: BTreeSet<&Place> = places.collect();
         let owned = places.into_iter().filter_map(|place| {
             let known = self.known(place)?;
-            let (topic, offset) = (known.topic.clone(), known.offset);
-            Some(OwnedPosition { topic_id: place.topic_id, topic, partition: place.partition, offset })
+            let Position { topic, offset, note, .. } = known.clone();
+            Some(OwnedPosition { topic_id: place.topic_id, topic, partition: place.partition, offset, note })
         });
         owned.collect()
     }
@@ -216,9 +240,10 @@ impl Shard {
         }
     }
 
-    /// Drops everything an owner keeps, and what is on its way to be kept; the log hears of it with what is written next.
-    pub(super) fn drop_owner(&mut self, owner: &PositionOwner) -> Answers {
-        let is_owners = |place: &Place| place.owner == *owner;
+    /// Drops what an owner keeps of what is meant, and what is on its way to be kept; the log hears of it with what is
+    /// written next.
+    pub(super) fn drop_of(&mut self, owner: &PositionOwner, is_meant: impl Fn(&Place) -> bool) -> Answers {
+        let is_owners = |place: &Place| place.owner == *owner && is_meant(place);
         let mut places: BTreeSet<_> = self.kept.keys().filter(|place| is_owners(place)).cloned().collect();
         self.claims.retain(|place, _| !is_owners(place));
         self.asked.retain(|place, _| !is_owners(place));
@@ -322,11 +347,13 @@ impl Shard {
     pub(super) fn keep(&mut self, place: Place, position: Position, end: Offset) {
         self.remove(&place);
         self.order.insert((position.moved_at, place.clone()));
+        self.note_bytes += position.note_bytes();
         self.kept.insert(place, Kept { position, end });
     }
 
     pub(super) fn remove(&mut self, place: &Place) -> bool {
         let Some(kept) = self.kept.remove(place) else { return false };
+        self.note_bytes -= kept.position.note_bytes();
         self.order.remove(&(kept.position.moved_at, place.clone()))
     }
 
@@ -337,8 +364,8 @@ impl Shard {
 
     /// Drops the position that was not moved for longest.
     pub(super) fn drop_oldest(&mut self) {
-        if let Some((_, place)) = self.order.pop_first() {
-            self.kept.remove(&place);
+        if let Some((_, place)) = self.order.first().cloned() {
+            self.remove(&place);
             self.dropped.push_back(place);
         }
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::codec::is_zero;
+use super::codec::{is_zero, note_members, read_note};
 use super::key::{Place, Position, PositionOwner};
 use super::registry::OFFSETS_TOPIC;
 use crate::broker::groups::GroupRecord;
@@ -76,10 +76,17 @@ pub struct KeptPosition {
     /// How often it was set anew.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub resets: u32,
+    /// What the client said with it.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub note: Box<str>,
+    /// The epoch of the last record before the position, where the client knew it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader_epoch: Option<i32>,
 }
 
 impl KeptPosition {
     pub(super) fn new(place: &Place, position: &Position) -> KeptPosition {
+        let (note, leader_epoch) = note_members(position);
         KeptPosition {
             owner: place.owner.clone(),
             topic_id: place.topic_id,
@@ -89,19 +96,24 @@ impl KeptPosition {
             epoch: position.epoch.get(),
             time_ms: position.moved_at.millis(),
             resets: position.resets,
+            note,
+            leader_epoch,
         }
     }
 
     /// Its length in the file, roughly.
     pub(super) fn bytes(&self) -> usize {
         // A control character takes six bytes in JSON.
-        self.owner.id().len() * 2 + self.topic.as_str().len() + POSITION_BYTES
+        let texts = self.owner.id().len() + self.note.len();
+        texts * 2 + self.topic.as_str().len() + POSITION_BYTES
     }
 
     pub(super) fn read(self) -> Option<(Place, Position)> {
-        let KeptPosition { owner, topic_id, topic, partition, offset, epoch, time_ms, resets } = self;
+        let KeptPosition { owner, topic_id, topic, partition, offset, epoch, time_ms, resets, note, leader_epoch } =
+            self;
         let place = Place { topic_id, partition: PartitionIndex(partition), owner };
         let (offset, epoch) = Offset::new(offset).zip(Epoch::new(epoch))?;
-        Some((place, Position { topic, offset, epoch, moved_at: Timestamp::from_millis(time_ms), resets }))
+        let (moved_at, note) = (Timestamp::from_millis(time_ms), read_note(note, leader_epoch));
+        Some((place, Position { topic, offset, epoch, moved_at, resets, note }))
     }
 }

@@ -12,7 +12,7 @@ use super::codec::{Entry, decode, encode_key, encode_value};
 use super::commit::PositionReply;
 use super::flight::Launch;
 use super::key::{Place, Position, PositionOwner};
-use super::shard::{Answers, CLAIMS_INTERVAL_MS, Shard, Waiting};
+use super::shard::{Answers, CLAIMS_INTERVAL_MS, Course, Shard, Waiting};
 use crate::broker::BrokerError;
 use crate::record::{Batch, Record};
 use crate::replica::AckLevel;
@@ -66,8 +66,10 @@ impl Rig {
         self.asked += 1;
         let reply = PositionReply::new(move |result| replies.lock().push((number, result.map(Offset::get))));
         let (offset, moved_at) = (offset(value), at(self.now));
-        let position = Position { topic: topic(topic_number).1, offset, epoch: Epoch::FIRST, moved_at, resets: 0 };
-        let commit = Waiting { place: place(client, topic_number), position, level, is_reset, reply };
+        let position =
+            Position { topic: topic(topic_number).1, offset, epoch: Epoch::FIRST, moved_at, resets: 0, note: None };
+        let course = if is_reset { Course::Reset } else { Course::Onward };
+        let commit = Waiting { place: place(client, topic_number), position, level, course, reply };
         let answers = self.shard.enter(commit, self.durable);
         self.answer(answers);
         number
@@ -155,8 +157,8 @@ impl Rig {
 #[test]
 fn records_as_bytes() {
     let client = "a \"client\"\n\u{1F980}";
-    let kept =
-        Position { topic: topic(1).1, offset: offset(42), epoch: Epoch::new(3).unwrap(), moved_at: at(7), resets: 0 };
+    let (offset, epoch, moved_at) = (offset(42), Epoch::new(3).unwrap(), at(7));
+    let kept = Position { topic: topic(1).1, offset, epoch, moved_at, resets: 0, note: None };
     let key = String::from_utf8(encode_key(&place("billing", 1))).unwrap();
     assert_eq!(key, r#"{"client_id":"billing","topic_id":"00000000-0000-0000-0000-000000000001","partition":0}"#);
     let value = String::from_utf8(encode_value(&kept)).unwrap();

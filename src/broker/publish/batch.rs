@@ -13,13 +13,16 @@ pub struct Appended {
     pub partition: PartitionIndex,
     /// Its offsets.
     pub ticket: Ticket,
+    /// The time of all its records, where the topic's have the time they are appended at; none of a repeated batch,
+    /// whose records have the time of the first attempt.
+    pub append_time: Option<Timestamp>,
 }
 
 impl Broker {
     /// Appends an admitted batch: to the partition named, else to the one whose turn it is. The waiter is answered as
     /// [`Partition::append`](crate::replica::Partition::append) says. Message ids in it are not deduplicated: a client
     /// that builds batches has sequence numbers for that. What is asked of it is
-    /// [`Broker::admission`].
+    /// [`Broker::admission_to`].
     ///
     /// # Errors
     /// [`PublishError`]; nothing of the batch is then kept, and the waiter is never called.
@@ -27,14 +30,15 @@ impl Broker {
         &self,
         topic: &TopicName,
         partition: Option<PartitionIndex>,
-        batch: ProducedBatch,
+        mut batch: ProducedBatch,
         ack: AckLevel,
         waiter: Option<Waiter>,
         now: Timestamp,
     ) -> Result<Appended, PublishError> {
         let handle = self.user_topic(topic)?;
-        let bytes_max = self.message_bytes_max(&handle);
-        if let Some(bytes) = batch.largest_value_bytes().filter(|&bytes| bytes > bytes_max) {
+        if let (Some(bytes), Some(bytes_max)) = (batch.largest_value_bytes(), self.value_bytes_max(&handle))
+            && bytes > bytes_max
+        {
             return Err(PublishError::MessageTooLarge { topic: topic.clone(), bytes, bytes_max });
         }
         if handle.needs_keys() {
@@ -46,8 +50,15 @@ impl Broker {
         }
         let index = partition.unwrap_or_else(|| handle.choose_partition(None));
         let partition = handle.partition(index)?;
+        let append_time = handle.bears_append_time().then_some(now);
+        if let Some(time) = append_time {
+            batch.set_append_time(time);
+        }
         match partition.append(batch, ack, waiter, now) {
-            Ok(ticket) => Ok(Appended { partition: index, ticket }),
+            Ok(ticket) => {
+                let append_time = append_time.filter(|_| !ticket.is_duplicate);
+                Ok(Appended { partition: index, ticket, append_time })
+            }
             Err(error) => Err(PublishError::append(error, &partition)),
         }
     }

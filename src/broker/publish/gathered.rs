@@ -28,6 +28,7 @@ pub struct GatheredBatch<P> {
     clock: Option<Arc<SharedClock>>,
     seen: Seen,
     skew: Arc<TopicSkew>,
+    bears_append_time: bool,
 }
 
 impl<P> GatheredBatch<P> {
@@ -49,6 +50,7 @@ impl<P> GatheredBatch<P> {
             clock,
             seen: Seen::default(),
             skew: Arc::clone(handle.skew()),
+            bears_append_time: handle.bears_append_time(),
         })
     }
 
@@ -116,13 +118,16 @@ impl<P> GatheredBatch<P> {
     /// # Errors
     /// [`PublishError`]; nothing was then kept, the waiter is never called, and the ids are released.
     pub fn append(&mut self, waiter: Option<Waiter>, now: Timestamp) -> Result<Option<Ticket>, PublishError> {
-        let batch = match self.finished.take() {
+        let mut batch = match self.finished.take() {
             Some(batch) => batch,
             None => {
                 self.stamp(now);
                 self.builder.finish().map_err(PublishError::Build)?
             }
         };
+        if self.bears_append_time {
+            batch.set_append_time(now);
+        }
         match self.partition.append(batch, self.ack, waiter, now) {
             Ok(ticket) => {
                 for (number, reservation) in self.reservations.drain(..) {

@@ -18,6 +18,7 @@ pub use run::{Added, Publish, PublishRun, TopicSlot};
 
 use super::skew::{SKEW_MS_MAX, Seen, TopicSkew};
 use super::{Broker, TopicHandle};
+use crate::log::BATCH_BYTES_MAX;
 use crate::record::{AdmissionLimits, ProducedBatch};
 use crate::types::{SharedClock, Stamp, Timestamp, TopicName};
 
@@ -58,6 +59,22 @@ impl Broker {
         let one_record = (options.topics.message_bytes_max as usize).saturating_add(RECORD_OVERHEAD_BYTES);
         let batch_bytes_max = options.publish.batch_bytes_max.max(one_record);
         AdmissionLimits { batch_bytes_max, ..AdmissionLimits::default() }
+    }
+
+    /// What admission is to ask of a batch for this topic: its own limit holds where it has one, whatever the broker's.
+    #[must_use]
+    pub fn admission_to(&self, topic: &TopicHandle) -> AdmissionLimits {
+        let limits = self.admission();
+        let own = topic.topic().settings.batch_bytes_max.map(|own| (own as usize).min(BATCH_BYTES_MAX));
+        AdmissionLimits { batch_bytes_max: own.unwrap_or(limits.batch_bytes_max), ..limits }
+    }
+
+    /// The largest value that a record in a batch a client built may have, in bytes; `None` where only the batch's size
+    /// counts, because that is what the topic limits.
+    pub(super) fn value_bytes_max(&self, topic: &TopicHandle) -> Option<usize> {
+        let settings = &topic.topic().settings;
+        let is_left_to_batches = settings.batch_bytes_max.is_some() && settings.message_bytes_max.is_none();
+        (!is_left_to_batches).then(|| self.message_bytes_max(topic))
     }
 
     /// The largest value a record of this topic may have, in bytes.

@@ -74,6 +74,8 @@ fn snapshot(meta_applied: u64) -> Snapshot {
                 epoch: 1,
                 time_ms: 9,
                 resets: 0,
+                note: "".into(),
+                leader_epoch: None,
             }],
             groups: Vec::new(),
         }],

@@ -77,6 +77,7 @@ pub(crate) fn options() -> BrokerOptions {
         limits: MetadataLimits { topics_max: 10, partitions_max: 8 },
         compaction: CompactionLimits::default(),
         positions: PositionLimits { partitions: 2, positions_max: 10, expiry_ms: 1_000_000 },
+        classic_groups: super::groups::classic::ClassicOptions::default(),
     }
 }
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use kafka_protocol::messages::ApiVersionsRequest;
-use kafka_protocol::protocol::Encodable;
 
 use super::KafkaListener;
 use super::asked::Asked;
@@ -45,57 +44,57 @@ pub(super) fn unknown_api_versions(correlation_id: i32) -> Reply {
     Reply::written(|out| refuse_api_versions(out, correlation_id))
 }
 
-/// Does what any request but Produce asks for.
+/// Which of the listener's methods answers which request, where the crate encodes the answer.
+macro_rules! answer {
+    ($listener:ident, $asked:ident, $correlation_id:ident, $request:ident: $($api:ident => $method:ident,)*) => {
+        match $request {
+            Request::Fetch(request) => $listener.fetch($asked, $correlation_id, request).await,
+            Request::ApiVersions(request) => api_versions($asked, $correlation_id, &request),
+            Request::Produce(_) => Reply::Close("a Produce that was not appended"),
+            $(Request::$api(request) => {
+                let body = $listener.$method($asked, request).await;
+                Reply::written(|out| respond(out, Api::$api, $asked.version, $correlation_id, &body))
+            })*
+        }
+    };
+}
+
+/// Does what a request asks for. Produce is appended before anything is answered: see [`super::produce`].
 pub(super) async fn reply(
     listener: &Arc<KafkaListener>,
     asked: &Asked,
     correlation_id: i32,
     request: Request,
 ) -> Reply {
-    let as_asked = Answer { asked, correlation_id };
-    match request {
-        Request::Fetch(request) => listener.fetch(asked, correlation_id, request).await,
-        Request::ApiVersions(request) => api_versions(asked, correlation_id, &request),
-        Request::Metadata(request) => as_asked.of(Api::Metadata, &listener.metadata(asked, request).await),
-        Request::DescribeCluster(request) => {
-            as_asked.of(Api::DescribeCluster, &listener.describe_cluster(asked, request).await)
-        }
-        Request::DescribeLogDirs(request) => {
-            as_asked.of(Api::DescribeLogDirs, &listener.describe_log_dirs(asked, request).await)
-        }
-        Request::CreateTopics(request) => as_asked.of(Api::CreateTopics, &listener.create_topics(asked, request).await),
-        Request::DeleteTopics(request) => as_asked.of(Api::DeleteTopics, &listener.delete_topics(asked, request).await),
-        Request::CreatePartitions(request) => {
-            as_asked.of(Api::CreatePartitions, &listener.create_partitions(asked, request).await)
-        }
-        Request::DescribeConfigs(request) => {
-            as_asked.of(Api::DescribeConfigs, &listener.describe_configs(asked, request).await)
-        }
-        Request::AlterConfigs(request) => as_asked.of(Api::AlterConfigs, &listener.alter_configs(asked, request).await),
-        Request::IncrementalAlterConfigs(request) => {
-            as_asked.of(Api::IncrementalAlterConfigs, &listener.incremental_alter_configs(asked, request).await)
-        }
-        Request::DescribeAcls(request) => as_asked.of(Api::DescribeAcls, &listener.describe_acls(asked, request).await),
-        Request::CreateAcls(request) => as_asked.of(Api::CreateAcls, &listener.create_acls(asked, request).await),
-        Request::DeleteAcls(request) => as_asked.of(Api::DeleteAcls, &listener.delete_acls(asked, request).await),
-        // Those that are appended are not answered here.
-        _ => as_asked.closed(),
-    }
-}
-
-/// How an answer is to be encoded.
-struct Answer<'a> {
-    asked: &'a Asked,
-    correlation_id: i32,
-}
-
-impl Answer<'_> {
-    fn of<T: Encodable>(&self, api: Api, body: &T) -> Reply {
-        Reply::written(|out| respond(out, api, self.asked.version, self.correlation_id, body))
-    }
-
-    fn closed(&self) -> Reply {
-        Reply::Close("a request that is not served")
+    answer! { listener, asked, correlation_id, request:
+        ListOffsets => list_offsets,
+        Metadata => metadata,
+        OffsetCommit => offset_commit,
+        OffsetFetch => offset_fetch,
+        FindCoordinator => find_coordinator,
+        JoinGroup => join_group,
+        Heartbeat => heartbeat,
+        LeaveGroup => leave_group,
+        SyncGroup => sync_group,
+        DescribeGroups => describe_groups,
+        ListGroups => list_groups,
+        CreateTopics => create_topics,
+        DeleteTopics => delete_topics,
+        DeleteRecords => delete_records,
+        InitProducerId => init_producer_id,
+        OffsetForLeaderEpoch => offset_for_leader_epoch,
+        DescribeAcls => describe_acls,
+        CreateAcls => create_acls,
+        DeleteAcls => delete_acls,
+        DescribeConfigs => describe_configs,
+        AlterConfigs => alter_configs,
+        DescribeLogDirs => describe_log_dirs,
+        CreatePartitions => create_partitions,
+        DeleteGroups => delete_groups,
+        IncrementalAlterConfigs => incremental_alter_configs,
+        OffsetDelete => offset_delete,
+        DescribeCluster => describe_cluster,
+        DescribeProducers => describe_producers,
     }
 }
 

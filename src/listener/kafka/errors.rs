@@ -18,6 +18,7 @@ impl From<&BrokerError> for KafkaError {
             }
             BrokerError::InternalTopic { .. } => KafkaError::InvalidTopicException,
             BrokerError::Metadata(error) => KafkaError::from(error),
+            BrokerError::NotDeletable { .. } => KafkaError::PolicyViolation,
             BrokerError::TopicBusy { .. } => KafkaError::RequestTimedOut,
             BrokerError::Overloaded => KafkaError::CoordinatorLoadInProgress,
             BrokerError::InvalidClientId { .. } => KafkaError::InvalidGroupId,
@@ -60,6 +61,8 @@ impl From<&GroupError> for KafkaError {
             GroupError::Fenced { .. } => KafkaError::IllegalGeneration,
             GroupError::Kind { .. } => KafkaError::InconsistentGroupProtocol,
             GroupError::NotEmpty { .. } => KafkaError::NonEmptyGroup,
+            GroupError::Classic(error) => KafkaError::from(error),
+            GroupError::TooMuchOfNotes => KafkaError::OffsetMetadataTooLarge,
             GroupError::TooManyMembers | GroupError::TooMuchOfMembers | GroupError::TooManyGroups => {
                 KafkaError::GroupMaxSizeReached
             }

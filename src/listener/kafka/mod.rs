@@ -16,12 +16,18 @@ mod cluster;
 mod configs;
 mod connection;
 mod dispatch;
+mod epochs;
 mod errors;
 mod fetch;
 mod fetch_sessions;
+mod groups;
+mod list_offsets;
 mod metadata;
+mod offsets;
 mod produce;
+mod producers;
 mod publish_errors;
+mod records;
 mod requests;
 mod topics;
 

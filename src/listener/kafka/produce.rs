@@ -33,6 +33,9 @@ struct AppendedTopic {
     partitions: Vec<(i32, Result<Entry, Refused>)>,
 }
 
+/// What a request has for the partitions of a topic, by their indexes.
+type Batches = Vec<(i32, Option<Bytes>)>;
+
 /// A batch that was appended.
 struct Entry {
     /// Its number among those that are waited for.
@@ -72,7 +75,7 @@ pub(super) async fn append(listener: &Arc<KafkaListener>, mut request: ProduceRe
         acknowledged: Arc::clone(&appending.acknowledged),
     };
     let refused = refusal_of_all(&request);
-    let mut wanted: Vec<(Box<str>, Vec<(i32, Option<Bytes>)>)> = Vec::with_capacity(request.topic_count);
+    let mut wanted: Vec<(Box<str>, Batches)> = Vec::with_capacity(request.topic_count);
     for topic in request.topics() {
         let partitions = topic.partitions().map(|partition| (partition.index, partition.records));
         wanted.push((Box::from(topic.name), partitions.collect()));
@@ -142,15 +145,15 @@ impl Appending<'_> {
         let partition = partition.map_err(|error| Refused::new(KafkaError::from(&error), error.to_string()))?;
         let Some(records) = records else { return Err(Refused::from(KafkaError::InvalidRecord)) };
         let broker = &self.listener.broker;
-        let admitted = ProducedBatch::admit(owned(records), &broker.admission(), self.now);
+        let admitted = ProducedBatch::admit(owned(records), &broker.admission_to(handle), self.now);
         let mut batch = admitted.map_err(|error| Refused::of_admission(&error))?;
         loop {
             let token = self.entered;
             let waiter = (self.level != AckLevel::None).then(|| self.acknowledged.enter(token));
-            match broker.append_batch(topic, Some(index), batch, self.level, waiter, self.now) {
-                Ok(_) => {
+            match broker.append_batch(topic, Some(index), batch, self.level, waiter, self.listener.now()) {
+                Ok(appended) => {
                     self.entered += 1;
-                    return Ok(Entry { token, partition, append_time: None });
+                    return Ok(Entry { token, partition, append_time: appended.append_time });
                 }
                 Err(PublishError::QueueFull { batch: back, partition }) => {
                     self.acknowledged.withdraw(token);

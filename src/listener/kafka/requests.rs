@@ -18,7 +18,7 @@ use bytes::Bytes;
 use super::KafkaListener;
 use super::asked::Asked;
 use super::dispatch::{self, Reply};
-use super::produce;
+use super::produce::{self, Appended};
 use crate::listener::memory::Loan;
 use crate::protocol::kafka::{Api, ProduceRequest, Request, RequestHeader};
 
@@ -30,7 +30,8 @@ const WAITING_BYTES_MAX: usize = 256 << 10;
 const OTHER_REQUEST_BYTES_MAX: usize = 8 << 20;
 
 type Replying = Pin<Box<dyn Future<Output = Reply> + Send>>;
-type Appending = Pin<Box<dyn Future<Output = Replying> + Send>>;
+/// A Produce that is appended, and its correlation id.
+type Appending = Pin<Box<dyn Future<Output = (Appended, i32)> + Send>>;
 
 /// A request that came, and was not begun.
 #[derive(Debug)]
@@ -105,9 +106,9 @@ impl Requests {
         loop {
             if let Some(appending) = &mut self.appending {
                 match appending.as_mut().poll(context) {
-                    Poll::Ready(replying) => {
+                    Poll::Ready((appended, correlation_id)) => {
                         self.appending = None;
-                        self.answering.push_back(replying);
+                        self.answering.push_back(Box::pin(appended.reply(correlation_id)));
                         continue;
                     }
                     Poll::Pending => {}
@@ -164,11 +165,10 @@ impl Requests {
     fn append(&mut self, correlation_id: i32, request: ProduceRequest, loan: Option<Loan>) {
         let listener = Arc::clone(&self.listener);
         self.appending = Some(Box::pin(async move {
-            let produced = produce::append(&listener, request).await;
+            let appended = produce::append(&listener, request).await;
             // What is appended counts among what waits to be written.
             drop(loan);
-            let replying: Replying = Box::pin(produced.reply(correlation_id));
-            replying
+            (appended, correlation_id)
         }));
     }
 

@@ -126,7 +126,7 @@ impl Connection<'_> {
         let topic =
             TopicName::new(request.topic).map_err(|error| Refusal::new(ErrorCode::InvalidTopic, error.to_string()))?;
         let handle = self.listener.user_topic(&topic).await?;
-        let limits = broker.admission();
+        let limits = broker.admission_to(&handle);
         let admitted = ProducedBatch::admit(owned(batch), &limits, self.listener.now());
         let batch = admitted.map_err(|error| Refusal::new(ErrorCode::InvalidBatch, error.to_string()))?;
         let index = request.partition.unwrap_or_else(|| handle.choose_partition(None));

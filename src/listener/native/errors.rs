@@ -39,7 +39,7 @@ impl From<&BrokerError> for Refusal {
             BrokerError::InternalTopic { .. } => ErrorCode::InvalidTopic,
             BrokerError::Metadata(error) => metadata_code(error),
             BrokerError::TopicBusy { .. } | BrokerError::Overloaded => ErrorCode::Overloaded,
-            BrokerError::InvalidClientId { .. } => ErrorCode::InvalidProperty,
+            BrokerError::InvalidClientId { .. } | BrokerError::NotDeletable { .. } => ErrorCode::InvalidProperty,
             BrokerError::OffsetOutOfRange { log_start, high_watermark, .. } => {
                 let details = vec![("log_start", log_start.to_string()), ("log_end", high_watermark.to_string())];
                 return Refusal { code: ErrorCode::OffsetOutOfRange, text: error.to_string(), details };
@@ -59,12 +59,15 @@ fn group_code(error: &GroupError) -> ErrorCode {
     match error {
         GroupError::UnknownGroup { .. } => ErrorCode::UnknownGroup,
         GroupError::UnknownMember { .. } => ErrorCode::UnknownMember,
+        // Members of classic groups speak another protocol.
+        GroupError::Classic(_) => ErrorCode::UnknownMember,
         GroupError::Fenced { .. } => ErrorCode::FencedMember,
         GroupError::Kind { .. } => ErrorCode::GroupKind,
         GroupError::NotEmpty { .. } => ErrorCode::GroupNotEmpty,
-        GroupError::TooManyMembers | GroupError::TooMuchOfMembers | GroupError::TooManyGroups => {
-            ErrorCode::LimitExceeded
-        }
+        GroupError::TooManyMembers
+        | GroupError::TooMuchOfMembers
+        | GroupError::TooMuchOfNotes
+        | GroupError::TooManyGroups => ErrorCode::LimitExceeded,
     }
 }
 

@@ -8,6 +8,7 @@
 //! No file here knows a socket or the broker.
 
 mod api;
+mod consumer;
 mod error;
 mod fetch;
 mod frame;
@@ -22,6 +23,7 @@ mod wire;
 mod writer;
 
 pub use api::{APIS, Api, ApiRow};
+pub use consumer::{CONSUMER, assigned_partitions, encode_assignment, encode_subscription, subscribed_topics};
 pub use error::{KafkaError, NO_ERROR};
 pub use fetch::{
     FetchPartition, FetchPieces, FetchRequest, FetchResponse, FetchSession, FetchTopic, Fetched, FetchedPartition,

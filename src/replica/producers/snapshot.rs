@@ -27,6 +27,24 @@ impl ProducerSnapshot {
         self.state.batches().iter().map(|batch| batch.base_offset)
     }
 
+    /// Its incarnation.
+    #[must_use]
+    pub fn epoch(&self) -> ProducerEpoch {
+        self.state.epoch()
+    }
+
+    /// The sequence of its last committed record.
+    #[must_use]
+    pub fn last_sequence(&self) -> Sequence {
+        self.state.last_batch().last_sequence()
+    }
+
+    /// When it was last heard of, by the broker's clock.
+    #[must_use]
+    pub fn last_timestamp(&self) -> Timestamp {
+        self.state.last_timestamp()
+    }
+
     /// The offset after its last committed batch.
     #[must_use]
     pub fn next_offset(&self) -> Offset {

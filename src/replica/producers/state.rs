@@ -30,6 +30,11 @@ impl RecentBatch {
         self.base_offset.plus(u64::from(self.records_count.saturating_sub(1)))
     }
 
+    /// The sequence of its last record.
+    pub(super) fn last_sequence(&self) -> Sequence {
+        self.base_sequence.plus(self.records_count.saturating_sub(1))
+    }
+
     /// The sequence of the record that comes after it.
     pub(super) fn next_sequence(&self) -> Sequence {
         self.base_sequence.plus(self.records_count)

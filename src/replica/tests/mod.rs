@@ -3,6 +3,7 @@
 mod acks;
 mod appending;
 mod compaction;
+mod deleting;
 mod following;
 mod full_disk;
 mod reading;

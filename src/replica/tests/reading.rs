@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::log::Gap;
+use crate::record::Compression;
 
 /// Appends batches to two partitions that differ in nothing but their tail, and reads both from everywhere.
 fn check(tail_bytes: usize, expects_disk: bool) {
@@ -96,6 +97,73 @@ fn offsets_by_time() {
     for (millis, expected) in [(0, Some(0)), (11, Some(1)), (31, Some(3)), (40, Some(3)), (41, None)] {
         assert_eq!(rig.partition.offset_at_time(at(millis)).unwrap().map(Offset::get), expected, "{millis}");
     }
+}
+
+/// Kafka's clients are told of the record itself, and of none where the log merely cannot say.
+#[test]
+fn records_by_their_own_time() {
+    for (segment_bytes, compression) in [(100, Compression::None), (1 << 20, Compression::Lz4)] {
+        let log = LogOptions { segment_bytes, ..options().log };
+        let rig = Rig::new(PartitionOptions { log, ..options() });
+        let none = -1 - START_MS;
+        let batches = [&[none][..], &[10, 30, 20], &[40, none, 40], &[none], &[35], &[none]];
+        for times in batches {
+            let mut builder = BatchBuilder::new(BuilderOptions { compression, ..BuilderOptions::default() });
+            for millis in times {
+                builder.append(at(*millis), None, None, &[]).unwrap();
+            }
+            rig.partition.append(builder.finish().unwrap(), AckLevel::None, None, at(0)).unwrap();
+        }
+        assert_eq!(
+            (rig.partition.record_at_time(at(0)).unwrap(), rig.partition.newest_record().unwrap()),
+            (None, None)
+        );
+        rig.settle();
+        let found = |found: Option<TimedRecord>| {
+            found.map(|found| (found.offset.get(), found.timestamp.millis() - START_MS, found.epoch))
+        };
+        let expected = [(0, (1, 10)), (11, (2, 30)), (21, (2, 30)), (31, (4, 40)), (36, (4, 40)), (40, (4, 40))];
+        for (millis, (offset, time)) in expected {
+            let record = rig.partition.record_at_time(at(millis)).unwrap();
+            assert_eq!(found(record), Some((offset, time, Some(epoch(1)))), "{millis}");
+        }
+        assert_eq!(rig.partition.record_at_time(at(41)).unwrap(), None);
+        assert_eq!(found(rig.partition.newest_record().unwrap()), Some((4, 40, Some(epoch(1)))), "the first of two");
+
+        // Within the batch that holds the newest record, and behind it.
+        for (before, by_time, newest) in [(5, (6, 40), (6, 40)), (7, (8, 35), (8, 35))] {
+            rig.partition.delete_before(Some(offset(before)), |_| ());
+            rig.settle();
+            let at_time = found(rig.partition.record_at_time(at(0)).unwrap()).unwrap();
+            assert_eq!((at_time.0, at_time.1), by_time, "from {before}");
+            let newest_now = found(rig.partition.newest_record().unwrap()).unwrap();
+            assert_eq!((newest_now.0, newest_now.1), newest, "from {before}");
+        }
+    }
+}
+
+#[test]
+fn epochs_end_where_the_next_begins() {
+    let mut rig = Rig::new(options());
+    let end = |rig: &Rig, asked| rig.partition.epoch_end(epoch(asked)).map(|(epoch, end)| (epoch.get(), end.get()));
+    assert_eq!((end(&rig, 1), end(&rig, 2)), (Some((1, 0)), None));
+    for _ in 0..2 {
+        rig.append(1, AckLevel::Durable).unwrap();
+        rig.settle();
+        rig = rig.reopen(rig.disk.kill(), None).0;
+    }
+    // Epoch 3 has begun and written nothing.
+    assert_eq!([1, 2, 3, 4].map(|asked| end(&rig, asked)), [Some((1, 1)), Some((2, 2)), Some((3, 2)), None]);
+    rig.partition.become_follower(epoch(5), None).unwrap();
+    rig.partition.become_leader(epoch(6)).unwrap();
+    assert_eq!([2, 4, 6].map(|asked| end(&rig, asked)), [Some((2, 2)), Some((2, 2)), Some((6, 2))]);
+    rig.append(1, AckLevel::Durable).unwrap();
+    rig.settle();
+    assert_eq!([2, 4, 6].map(|asked| end(&rig, asked)), [Some((2, 2)), Some((2, 2)), Some((6, 3))]);
+    assert_eq!(rig.partition.epoch_at(offset(1)), Some(epoch(2)));
+    rig.partition.delete_before(None, |_| ());
+    rig.settle();
+    assert_eq!([1, 2].map(|asked| end(&rig, asked)), [Some((1, 2)), Some((2, 2))], "all that is known is newer");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::broker::groups::member::{Generation, MemberId};
-use crate::types::Timestamp;
+use crate::types::{Timestamp, TopicName, TopicPartition};
 
 /// Whom an answer is for: a number that whoever asks gives out, and gets back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +45,41 @@ pub struct ClassicJoin {
     pub protocol_type: Arc<str>,
     /// Ways of dividing partitions that it knows, the best first.
     pub protocols: Vec<ClassicProtocol>,
+    /// The topics it says it reads, where whoever took its request could tell.
+    pub topics: Option<Arc<[TopicName]>>,
+}
+
+impl ClassicJoin {
+    /// What it takes to remember the member, in bytes, roughly.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let topics = self.topics.as_ref().map_or(0, |topics| topics.iter().map(topic_bytes).sum());
+        let protocols = self.protocols.iter().map(|known| PROTOCOL_BYTES + known.name.len() + known.metadata.len());
+        MEMBER_BYTES + self.client_id.len() + topics + protocols.sum::<usize>()
+    }
+}
+
+/// What the leader assigns to a member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClassicAssignment {
+    /// Which member.
+    pub member: MemberId,
+    /// What it is told; the broker does not read it.
+    pub bytes: Bytes,
+    /// The partitions in it, where whoever took the request could tell.
+    pub partitions: Vec<TopicPartition>,
+}
+
+impl ClassicAssignment {
+    /// What it takes to remember it, in bytes, roughly.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.bytes.len() + self.partitions.len() * ASSIGNED_BYTES
+    }
+}
+
+fn topic_bytes(topic: &TopicName) -> usize {
+    topic.as_str().len() + TOPIC_BYTES
 }
 
 /// The answer to a member that joined.
@@ -151,7 +186,10 @@ pub(super) struct Member {
     pub(super) session_timeout_ms: i64,
     pub(super) rebalance_timeout_ms: i64,
     pub(super) protocols: Vec<ClassicProtocol>,
+    pub(super) topics: Option<Arc<[TopicName]>>,
     pub(super) assignment: Bytes,
+    /// The partitions in `assignment`, as far as they are known.
+    pub(super) assigned: Vec<TopicPartition>,
     pub(super) heard_at: Timestamp,
     /// Whether it has not been in a generation yet.
     pub(super) is_new: bool,
@@ -167,6 +205,10 @@ pub(super) struct Member {
 const NEW_MEMBER_KEPT_MS: i64 = 300_000;
 /// Bytes of a member without what it says of itself, roughly.
 const MEMBER_BYTES: usize = 500;
+/// Bytes of a topic beside its name, roughly.
+const TOPIC_BYTES: usize = 40;
+/// Bytes of a partition that is assigned, roughly.
+const ASSIGNED_BYTES: usize = 24;
 /// Bytes of a protocol beside its name and metadata, roughly.
 const PROTOCOL_BYTES: usize = 80;
 
@@ -179,7 +221,9 @@ impl Member {
             session_timeout_ms: join.session_timeout_ms,
             rebalance_timeout_ms: join.rebalance_timeout_ms,
             protocols: join.protocols.clone(),
+            topics: join.topics.clone(),
             assignment: Bytes::new(),
+            assigned: Vec::new(),
             heard_at: now,
             is_new: true,
             joins: None,
@@ -195,11 +239,16 @@ impl Member {
         self.session_timeout_ms = join.session_timeout_ms;
         self.rebalance_timeout_ms = join.rebalance_timeout_ms;
         self.protocols.clone_from(&join.protocols);
+        self.topics.clone_from(&join.topics);
         self.hear(now);
     }
 
     pub(super) fn hear(&mut self, now: Timestamp) {
         self.heard_at = self.heard_at.max(now);
+    }
+
+    pub(super) fn unassign(&mut self) {
+        (self.assignment, self.assigned) = (Bytes::new(), Vec::new());
     }
 
     pub(super) fn metadata(&self, protocol: &str) -> Option<&Bytes> {
@@ -218,6 +267,8 @@ impl Member {
     /// What it takes to remember it, roughly.
     pub(super) fn bytes(&self) -> usize {
         let protocols = self.protocols.iter().map(|known| PROTOCOL_BYTES + known.name.len() + known.metadata.len());
-        MEMBER_BYTES + self.client_id.len() + self.assignment.len() + protocols.sum::<usize>()
+        let topics = self.topics.as_ref().map_or(0, |topics| topics.iter().map(topic_bytes).sum());
+        let assigned = self.assignment.len() + self.assigned.len() * ASSIGNED_BYTES;
+        MEMBER_BYTES + self.client_id.len() + topics + assigned + protocols.sum::<usize>()
     }
 }

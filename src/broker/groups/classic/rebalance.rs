@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::member::Member;
 use super::{
-    ClassicAnswer, ClassicError, ClassicGroup, ClassicJoin, FirstGeneration, Joined, JoinedMember, PROTOCOLS_MAX,
+    ClassicAnswer, ClassicAssignment, ClassicError, ClassicGroup, ClassicJoin, FirstGeneration, Joined, JoinedMember,
     Phase, Ticket, refuse,
 };
 use crate::broker::groups::member::MemberId;
@@ -61,9 +61,6 @@ impl ClassicGroup {
 
     /// Whether what the member knows goes with what the others know.
     pub(super) fn agrees_with(&self, join: &ClassicJoin) -> bool {
-        if join.protocol_type.is_empty() || join.protocols.is_empty() || join.protocols.len() > PROTOCOLS_MAX {
-            return false;
-        }
         self.members.is_empty()
             || join.protocol_type == self.protocol_type && join.protocols.iter().any(|known| self.all_know(&known.name))
     }
@@ -232,19 +229,20 @@ impl ClassicGroup {
     /// The leader has assigned.
     pub(super) fn assign(
         &mut self,
-        assignments: &[(MemberId, Bytes)],
+        assignments: Vec<ClassicAssignment>,
         now: Timestamp,
         answers: &mut Vec<ClassicAnswer>,
     ) {
         let Phase::Completing { until } = self.phase else { return };
         self.phase = Phase::Stable { until };
         for member in self.members.values_mut() {
-            member.assignment = Bytes::new();
+            member.unassign();
         }
-        for (id, assignment) in assignments {
-            if let Some(member) = self.members.get_mut(id) {
+        for ClassicAssignment { member, bytes, partitions } in assignments {
+            if let Some(member) = self.members.get_mut(&member) {
                 // It outlives the request it came in.
-                member.assignment = Bytes::copy_from_slice(assignment);
+                member.assignment = Bytes::copy_from_slice(&bytes);
+                member.assigned = partitions;
             }
         }
         let mut waiting = Vec::new();
@@ -270,7 +268,7 @@ impl ClassicGroup {
             }
             Phase::Completing { .. } => {
                 for member in self.members.values_mut() {
-                    member.assignment = Bytes::new();
+                    member.unassign();
                     if let Some(ticket) = member.syncs.take() {
                         member.hear(now);
                         let result = Err(ClassicError::RebalanceInProgress);

@@ -16,6 +16,11 @@ fn protocol(name: &str, metadata: &'static str) -> ClassicProtocol {
     ClassicProtocol { name: Arc::from(name), metadata: Bytes::from_static(metadata.as_bytes()) }
 }
 
+fn assignment(member: &MemberId, text: &str) -> ClassicAssignment {
+    let bytes = Bytes::copy_from_slice(text.as_bytes());
+    ClassicAssignment { member: member.clone(), bytes, partitions: Vec::new() }
+}
+
 /// A join as consumers send it; `fresh` is the id a member without one gets.
 fn join(member: Option<&str>, fresh: &str) -> ClassicJoin {
     ClassicJoin {
@@ -30,6 +35,7 @@ fn join(member: Option<&str>, fresh: &str) -> ClassicJoin {
         rebalance_timeout_ms: 30_000,
         protocol_type: Arc::from("consumer"),
         protocols: vec![protocol("range", "r"), protocol("sticky", "s")],
+        topics: None,
     }
 }
 
@@ -39,7 +45,8 @@ fn of_instance(instance: &str, fresh: &str) -> ClassicJoin {
 
 impl Rig {
     fn new() -> Rig {
-        let group = ClassicGroup::new(ClassicOptions::default(), Generation(0));
+        let group =
+            ClassicGroup::new(ClassicOptions { first_delay_ms: 3_000, ..ClassicOptions::default() }, Generation(0));
         Rig { group, now: Timestamp::from_millis(1_000_000), tickets: 0, answers: Vec::new() }
     }
 
@@ -56,11 +63,11 @@ impl Rig {
 
     fn sync(&mut self, member: &str, generation: u64, assignments: &[(&str, &'static str)]) -> Ticket {
         let ticket = self.ticket();
-        let assignments = assignments.iter().map(|(id, text)| (MemberId::new(id), Bytes::from_static(text.as_bytes())));
+        let assignments = assignments.iter().map(|(id, text)| assignment(&MemberId::new(id), text));
         let assignments: Vec<_> = assignments.collect();
         let id = MemberId::new(member);
         let fence = ClassicFence { member: &id, instance: None, generation: Generation(generation) };
-        self.group.sync(fence, (None, None), &assignments, ticket, self.now, &mut self.answers);
+        self.group.sync(fence, (None, None), assignments, ticket, self.now, &mut self.answers);
         ticket
     }
 

@@ -83,12 +83,12 @@ impl World {
             }
             Act::Sync(client) => {
                 let Client { id: Some(id), generation, members } = self.clients[client].clone() else { return };
-                let given = |member: &MemberId| (member.clone(), Bytes::from(format!("{generation} {member}")));
+                let given = |member: &MemberId| assignment(member, &format!("{generation} {member}"));
                 let assignments: Vec<_> = members.iter().map(given).collect();
                 let ticket = self.rig.ticket();
                 let fence = ClassicFence { member: &id, instance: None, generation: Generation(generation) };
                 let (now, answers) = (self.rig.now, &mut self.rig.answers);
-                self.rig.group.sync(fence, (Some("consumer"), None), &assignments, ticket, now, answers);
+                self.rig.group.sync(fence, (Some("consumer"), None), assignments, ticket, now, answers);
                 self.asked.insert(ticket, (client, generation));
             }
             Act::Beat(client) => {
