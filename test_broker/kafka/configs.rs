@@ -7,6 +7,7 @@ use kafka_protocol::messages::incremental_alter_configs_request as incremental;
 use kafka_protocol::messages::{AlterConfigsRequest, DescribeConfigsRequest, IncrementalAlterConfigsRequest};
 use tempfile::TempDir;
 
+use super::produce_fetch::{batch, produce, produced};
 use super::text;
 use crate::harness::kafka::KafkaPeer;
 use crate::harness::{Server, Setup};
@@ -183,5 +184,28 @@ fn settings_are_replaced_in_every_version() {
         assert_eq!(codes, [3, 42, 42, 42, 42, 42, 42]);
         assert_eq!(own(&mut peer), "retention.bytes=7");
     }
+    server.terminate();
+}
+
+/// Appends a batch of 2023: the error code, and whether it is given the time of appending.
+fn produce_old(peer: &mut KafkaPeer) -> (i16, bool) {
+    let result = &produced(peer, 9, &produce(-1, "t", &[(0, Some(batch(&["old"])))]))[0];
+    (result.error_code, result.log_append_time_ms >= 0)
+}
+
+#[test]
+fn what_is_set_holds_for_what_is_produced() {
+    let directory = TempDir::new().expect("a directory");
+    let (server, mut peer) = start(&directory);
+    assert_eq!(produce_old(&mut peer), (0, false));
+    change(&mut peer, 1, &[("message.timestamp.before.max.ms", 0, Some("1000"))]);
+    assert_eq!(produce_old(&mut peer), (32, false));
+    change(&mut peer, 1, &[("message.timestamp.type", 0, Some("LogAppendTime"))]);
+    assert_eq!(produce_old(&mut peer), (0, true));
+    change(&mut peer, 1, &[("max.message.bytes", 0, Some("60"))]);
+    assert_eq!(produce_old(&mut peer), (10, false));
+    change(&mut peer, 1, &[("max.message.bytes", 1, None)]);
+    change(&mut peer, 1, &[("cleanup.policy", 0, Some("compact"))]);
+    assert_eq!(produce_old(&mut peer), (87, false));
     server.terminate();
 }
