@@ -150,7 +150,7 @@ impl From<AlterTopicRequest> for TopicCommand {
 
 impl From<DeleteTopicRequest> for TopicCommand {
     fn from(request: DeleteTopicRequest) -> TopicCommand {
-        TopicCommand::Delete { topic: request.topic }
+        TopicCommand::Delete { topic: request.topic, topic_id: None }
     }
 }
 
