@@ -6,6 +6,7 @@ mod connection;
 mod metadata;
 mod produce_fetch;
 mod topics;
+mod versions;
 
 use kafka_protocol::messages::TopicName;
 use kafka_protocol::protocol::StrBytes;

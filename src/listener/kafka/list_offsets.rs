@@ -66,7 +66,7 @@ impl KafkaListener {
                 } else {
                     self.list(asked.version, &topic.name, wanted, is_consumer).await
                 };
-                partitions.push(response(wanted.partition_index, listed));
+                partitions.push(response(asked.version, wanted.partition_index, listed));
             }
             topics.push(ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(partitions));
         }
@@ -118,7 +118,7 @@ fn repeated(request: &ListOffsetsRequest) -> BTreeSet<(String, i32)> {
     repeated.map(|(topic, index)| (topic.to_owned(), index)).collect()
 }
 
-fn response(index: i32, listed: Result<Listed, KafkaError>) -> ListOffsetsPartitionResponse {
+fn response(version: i16, index: i32, listed: Result<Listed, KafkaError>) -> ListOffsetsPartitionResponse {
     let error_code = KafkaError::code_of(&listed);
     let (offset, time, epoch) = match listed.ok().flatten() {
         Some((offset, time, epoch)) => (offset.to_i64(), time.map_or(NONE, Timestamp::millis), epoch),
@@ -129,7 +129,7 @@ fn response(index: i32, listed: Result<Listed, KafkaError>) -> ListOffsetsPartit
         .with_error_code(error_code)
         .with_timestamp(time)
         .with_offset(offset)
-        .with_leader_epoch(epoch.map_or(-1, Epoch::get))
+        .with_leader_epoch(epoch.filter(|_| version >= 4).map_or(-1, Epoch::get))
 }
 
 #[cfg(test)]
