@@ -68,7 +68,7 @@ pub(super) fn values(data: &PartitionData) -> Vec<(i64, String)> {
 }
 
 fn start(directory: &TempDir) -> (Server, KafkaPeer) {
-    let mut server = crate::kafka::kept(&directory).set("QB_TOPICS__CREATE", r#"{"t": 2}"#).start();
+    let mut server = crate::kafka::kept(directory).set("QB_TOPICS__CREATE", r#"{"t": 2}"#).start();
     let peer = KafkaPeer::of(&mut server);
     (server, peer)
 }

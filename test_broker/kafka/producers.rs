@@ -24,7 +24,7 @@ fn initialized(peer: &mut KafkaPeer, version: i16, request: &InitProducerIdReque
 }
 
 fn start(directory: &TempDir) -> (Server, KafkaPeer) {
-    let mut server = crate::kafka::kept(&directory).set("QB_TOPICS__CREATE", r#"{"t": 1}"#).start();
+    let mut server = crate::kafka::kept(directory).set("QB_TOPICS__CREATE", r#"{"t": 1}"#).start();
     let peer = KafkaPeer::of(&mut server);
     (server, peer)
 }
