@@ -42,9 +42,9 @@ impl Broker {
             return Err(PublishError::MessageTooLarge { topic: topic.clone(), bytes, bytes_max });
         }
         if handle.needs_keys() {
-            match batch.has_keys() {
-                Some(true) => {}
-                Some(false) => return Err(PublishError::KeyMissing { topic: topic.clone() }),
+            match batch.keyless() {
+                Some(keyless) if keyless.is_empty() => {}
+                Some(records) => return Err(PublishError::KeyMissing { topic: topic.clone(), records }),
                 None => return Err(PublishError::Unreadable { topic: topic.clone() }),
             }
         }

@@ -31,6 +31,8 @@ pub enum PublishError {
     KeyMissing {
         /// The topic.
         topic: TopicName,
+        /// Which records of the batch: see [`ProducedBatch::keyless`].
+        records: Vec<u32>,
     },
     /// The topic keeps the newest record of each key, and the records of a compressed batch cannot be read.
     #[error("records that cannot be read, where topic '{topic}' keeps the newest record of each key")]

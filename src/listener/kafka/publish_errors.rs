@@ -63,10 +63,15 @@ impl From<&PublishError> for KafkaError {
     }
 }
 
+/// Which records of the batch are to blame, where some are: the others may be sent again without them.
+pub(super) fn records_to_blame(error: PublishError) -> Vec<u32> {
+    if let PublishError::KeyMissing { records, .. } = error { records } else { Vec::new() }
+}
+
 /// Which record of the batch is to blame, where one is.
-pub(super) fn record_to_blame(error: &AdmissionError) -> Option<i32> {
+pub(super) fn record_to_blame(error: &AdmissionError) -> Option<u32> {
     match error {
-        AdmissionError::Record { index, .. } => i32::try_from(*index).ok(),
+        AdmissionError::Record { index, .. } => Some(*index),
         AdmissionError::Batch(_)
         | AdmissionError::TooLarge { .. }
         | AdmissionError::RecordsCount { .. }
