@@ -1,6 +1,10 @@
 //! Kafka's protocol, byte by byte and with the messages of a crate that others wrote.
 
+mod append_time;
 mod connection;
 mod groups;
+mod list_offsets;
 mod produce_fetch;
+mod producers;
+mod records;
 mod versions;
