@@ -2,7 +2,9 @@
 
 mod append_time;
 mod connection;
+mod groups;
 mod list_offsets;
 mod produce_fetch;
 mod producers;
 mod records;
+mod versions;

@@ -27,21 +27,28 @@ pub(super) enum Reply {
 
 impl Reply {
     /// The response that is written here.
-    pub(super) fn written(write: impl FnOnce(&mut BytesMut) -> Result<(), Unencodable>) -> Reply {
+    pub(super) fn written(
+        api: Api,
+        version: i16,
+        write: impl FnOnce(&mut BytesMut) -> Result<(), Unencodable>,
+    ) -> Reply {
         let mut out = BytesMut::new();
         match write(&mut out) {
             Ok(()) => Reply::Bytes(out),
-            Err(error) => {
-                tracing::error!(%error, "a Kafka response cannot be encoded; its connection is closed");
-                Reply::Close("a response that cannot be encoded")
-            }
+            Err(error) => Reply::unencodable(api, version, &error),
         }
+    }
+
+    /// What goes out where a response cannot be written, which is our own mistake.
+    pub(super) fn unencodable(api: Api, version: i16, error: &Unencodable) -> Reply {
+        tracing::error!(?api, version, %error, "a Kafka response cannot be encoded; its connection is closed");
+        Reply::Close("a response that cannot be encoded")
     }
 }
 
 /// Answers ApiVersions in a version from the future.
 pub(super) fn unknown_api_versions(correlation_id: i32) -> Reply {
-    Reply::written(|out| refuse_api_versions(out, correlation_id))
+    Reply::written(Api::ApiVersions, 0, |out| refuse_api_versions(out, correlation_id))
 }
 
 /// Which of the listener's methods answers which request, where the crate encodes the answer.
@@ -53,7 +60,9 @@ macro_rules! answer {
             Request::Produce(_) => Reply::Close("a Produce that was not appended"),
             $(Request::$api(request) => {
                 let body = $listener.$method($asked, request).await;
-                Reply::written(|out| respond(out, Api::$api, $asked.version, $correlation_id, &body))
+                Reply::written(Api::$api, $asked.version, |out| {
+                    respond(out, Api::$api, $asked.version, $correlation_id, &body)
+                })
             })*
         }
     };
@@ -102,5 +111,7 @@ fn api_versions(asked: &Asked, correlation_id: i32, request: &ApiVersionsRequest
     let names = [&request.client_software_name, &request.client_software_version];
     let is_named = asked.version < 3 || names.iter().all(|name| is_software_name(name.as_str()));
     let refused = (!is_named).then_some(KafkaError::InvalidRequest);
-    Reply::written(|out| respond_api_versions(out, asked.version, correlation_id, refused))
+    Reply::written(Api::ApiVersions, asked.version, |out| {
+        respond_api_versions(out, asked.version, correlation_id, refused)
+    })
 }

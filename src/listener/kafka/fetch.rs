@@ -15,7 +15,9 @@ use super::fetch_sessions::{Fetching, SessionPartition, Told};
 use crate::listener::memory::Loan;
 use crate::listener::outgoing::Outgoing;
 use crate::listener::reading::{Beside, bytes_of, read};
-use crate::protocol::kafka::{FetchPieces, FetchRequest, FetchResponse, Fetched, FetchedPartition, KafkaError, Piece};
+use crate::protocol::kafka::{
+    Api, FetchPieces, FetchRequest, FetchResponse, Fetched, FetchedPartition, KafkaError, Piece,
+};
 use crate::replica::{Committed, Partition};
 use crate::types::{Offset, PartitionIndex, TopicName};
 
@@ -75,7 +77,9 @@ impl KafkaListener {
         let fetching = match begun {
             Ok(fetching) => fetching,
             Err(error) => {
-                return Reply::written(|out| FetchResponse::refuse(out, asked.version, correlation_id, error));
+                return Reply::written(Api::Fetch, asked.version, |out| {
+                    FetchResponse::refuse(out, asked.version, correlation_id, error)
+                });
             }
         };
         let mut wanted = self.wanted(&fetching.partitions);
@@ -248,9 +252,6 @@ fn respond(
     }
     match response.finish() {
         Ok(pieces) => Reply::Fetched(Box::new(FetchedReply { written, pieces, loan: read.loan })),
-        Err(error) => {
-            tracing::error!(%error, "a Kafka response cannot be encoded; its connection is closed");
-            Reply::Close("a response that cannot be encoded")
-        }
+        Err(error) => Reply::unencodable(Api::Fetch, version, &error),
     }
 }

@@ -14,7 +14,7 @@ use super::dispatch::Reply;
 use super::publish_errors::record_to_blame;
 use crate::broker::TopicHandle;
 use crate::broker::publish::PublishError;
-use crate::protocol::kafka::{Acks, KafkaError, ProduceFailure, ProduceRequest, ProduceResponse, Produced};
+use crate::protocol::kafka::{Acks, Api, KafkaError, ProduceFailure, ProduceRequest, ProduceResponse, Produced};
 use crate::record::{AdmissionError, Compression, ProducedBatch};
 use crate::replica::{AckFailure, AckLevel, AckSink, Acked, Completion, Partition, Waiter};
 use crate::types::{PartitionIndex, Timestamp, TopicName};
@@ -198,7 +198,7 @@ impl Appended {
         if !waited {
             tracing::debug!("a Produce was not durable within its timeout");
         }
-        Reply::written(|out| {
+        Reply::written(Api::Produce, self.version, |out| {
             let mut response = ProduceResponse::begin(out, self.version, correlation_id, self.topics.len());
             for topic in &self.topics {
                 response.topic(&topic.name, topic.partitions.len());
