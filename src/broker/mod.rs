@@ -48,6 +48,7 @@ pub use skew::Skew;
 pub use topic::{Slot, TopicHandle};
 pub use topic_commands::{CommandReply, CreatedTopic, TopicChange};
 
+pub use crate::log::BATCH_BYTES_MAX;
 use crate::log::{DataDirectory, SpaceReserve};
 use crate::replica::{AckLevel, Partition, ReplicaContext, SyncPolicy};
 use crate::types::{PartitionIndex, SharedClock, TopicId, TopicName};

@@ -118,9 +118,24 @@ impl Broker {
 
     /// Deletes a topic and all its records. The reply comes when that is durable. Blocks on files.
     pub fn delete_topic(self: &Arc<Self>, topic: &TopicName, now: Timestamp, reply: CommandReply) {
+        self.delete(topic, None, now, reply);
+    }
+
+    /// The same of a topic that has this id; one that was created anew under the name stays.
+    pub fn delete_topic_of_id(
+        self: &Arc<Self>,
+        topic: &TopicName,
+        topic_id: TopicId,
+        now: Timestamp,
+        reply: CommandReply,
+    ) {
+        self.delete(topic, Some(topic_id), now, reply);
+    }
+
+    fn delete(self: &Arc<Self>, topic: &TopicName, only: Option<TopicId>, now: Timestamp, reply: CommandReply) {
         let begun = refuse_internal(topic).and_then(|()| {
             self.begin_command(topic, |metadata| {
-                let topic_id = find(metadata, topic)?.id;
+                let topic_id = only.unwrap_or(find(metadata, topic)?.id);
                 Ok(Command::DeleteTopic(DeleteTopic { topic: topic.clone(), topic_id }))
             })
         });

@@ -18,9 +18,20 @@ const BUSY_PAUSE: Duration = Duration::from_millis(5);
 /// A command about a topic.
 #[derive(Debug, Clone)]
 pub(super) enum TopicCommand {
-    Create { topic: TopicName, partitions: Option<u32>, settings: TopicSettings },
-    Alter { topic: TopicName, change: TopicChange },
-    Delete { topic: TopicName },
+    Create {
+        topic: TopicName,
+        partitions: Option<u32>,
+        settings: TopicSettings,
+    },
+    Alter {
+        topic: TopicName,
+        change: TopicChange,
+    },
+    /// `topic_id`: only the topic that has this id, not one created anew under the name.
+    Delete {
+        topic: TopicName,
+        topic_id: Option<TopicId>,
+    },
 }
 
 /// Does a command, waiting a while for another one on the same topic.
@@ -82,7 +93,8 @@ async fn attempt_once(
             broker.create_topic(&topic, partitions, settings, topic_id, now, reply);
         }
         TopicCommand::Alter { topic, change } => broker.alter_topic(&topic, change, now, reply),
-        TopicCommand::Delete { topic } => broker.delete_topic(&topic, now, reply),
+        TopicCommand::Delete { topic, topic_id: None } => broker.delete_topic(&topic, now, reply),
+        TopicCommand::Delete { topic, topic_id: Some(id) } => broker.delete_topic_of_id(&topic, id, now, reply),
     });
     result.await.unwrap_or_else(|_| Err(BrokerError::StorageFailed("the server stops".into())))
 }

@@ -5,7 +5,8 @@
 //! its exact end, offset deltas 0, 1, 2, …. A compressed body is the producer's word: it is not decompressed here.
 //!
 //! Timestamps: every one is -1 ("none") or not negative, the type is the producer's clock, and the largest is not
-//! further ahead of the broker's clock than the limits say. The max timestamp field is the broker's to state, as in
+//! further ahead of the broker's clock than the limits say, the smallest not further behind (of a compressed batch the
+//! first record's is taken for it). The max timestamp field is the broker's to state, as in
 //! Kafka, whose broker writes it into every batch and whose older clients leave it at -1 or wrong: where it differs
 //! from the records' maximum (of an uncompressed batch) or lies below the base timestamp (of a compressed one, whose
 //! records are unseen), the right value is written and the checksum with it.
@@ -30,6 +31,8 @@ pub struct AdmissionLimits {
     /// How far the largest timestamp may lie ahead of the broker's clock, in milliseconds; `None`: any distance.
     /// Time index and retention bound what they believe by themselves.
     pub timestamp_after_max_ms: Option<i64>,
+    /// How far the smallest timestamp may lie behind the broker's clock, in milliseconds; `None`: any distance.
+    pub timestamp_before_max_ms: Option<i64>,
 }
 
 impl AdmissionLimits {
@@ -39,7 +42,8 @@ impl AdmissionLimits {
 
 impl Default for AdmissionLimits {
     fn default() -> Self {
-        AdmissionLimits { batch_bytes_max: Self::BATCH_BYTES_MAX, timestamp_after_max_ms: None }
+        let batch_bytes_max = Self::BATCH_BYTES_MAX;
+        AdmissionLimits { batch_bytes_max, timestamp_after_max_ms: None, timestamp_before_max_ms: None }
     }
 }
 
@@ -53,6 +57,8 @@ pub struct ProducedBatch {
 /// What a walk over uncompressed records found.
 struct Walked {
     max_timestamp: Timestamp,
+    /// Of the records that have one.
+    min_timestamp: Option<Timestamp>,
     has_keys: bool,
     largest_value_bytes: usize,
 }
@@ -74,18 +80,22 @@ impl ProducedBatch {
         let mut header = verify_exact(&bytes)?;
         check_attributes(&header)?;
         check_counts(&header)?;
-        let (max_timestamp, largest_value_bytes) = match header.attributes.compression() {
+        let (timestamps, largest_value_bytes) = match header.attributes.compression() {
             Some(Compression::None) => {
-                let Walked { max_timestamp, largest_value_bytes, .. } = walk(&bytes[HEADER_BYTES..], &header)?;
-                (max_timestamp, Some(largest_value_bytes))
+                let walked = walk(&bytes[HEADER_BYTES..], &header)?;
+                ((walked.min_timestamp, walked.max_timestamp), Some(walked.largest_value_bytes))
             }
-            Some(_) => (header.max_timestamp.max(header.base_timestamp), None),
+            Some(_) => {
+                let first = Some(header.base_timestamp).filter(|first| *first > Timestamp::NONE);
+                ((first, header.max_timestamp.max(header.base_timestamp)), None)
+            }
             None => {
                 let codec = header.attributes.codec();
                 return Err(AdmissionError::UnknownCompression { codec });
             }
         };
-        check_timestamps(&header, max_timestamp, limits, now)?;
+        check_timestamps(&header, timestamps, limits, now)?;
+        let (_, max_timestamp) = timestamps;
         if max_timestamp != header.max_timestamp {
             write_max_timestamp(&mut bytes, max_timestamp);
             header.max_timestamp = max_timestamp;
@@ -203,17 +213,21 @@ fn check_counts(header: &BatchHeader) -> Result<(), AdmissionError> {
 
 fn check_timestamps(
     header: &BatchHeader,
-    max_timestamp: Timestamp,
+    (min_timestamp, max_timestamp): (Option<Timestamp>, Timestamp),
     limits: &AdmissionLimits,
     now: Timestamp,
 ) -> Result<(), AdmissionError> {
     check_not_negative(header.base_timestamp)?;
-    match limits.timestamp_after_max_ms {
-        Some(after_max_ms) if max_timestamp.since(now) > after_max_ms => {
-            let millis = max_timestamp.millis();
-            Err(AdmissionError::FutureTimestamp { millis, after_max_ms })
+    if let Some(after_max_ms) = limits.timestamp_after_max_ms.filter(|most| max_timestamp.since(now) > *most) {
+        let millis = max_timestamp.millis();
+        return Err(AdmissionError::FutureTimestamp { millis, after_max_ms });
+    }
+    match (min_timestamp, limits.timestamp_before_max_ms) {
+        (Some(first), Some(before_max_ms)) if now.since(first) > before_max_ms => {
+            let millis = first.millis();
+            Err(AdmissionError::PastTimestamp { millis, before_max_ms })
         }
-        Some(_) | None => Ok(()),
+        _ => Ok(()),
     }
 }
 
@@ -228,7 +242,7 @@ fn check_not_negative(timestamp: Timestamp) -> Result<(), AdmissionError> {
 fn walk(body: &[u8], header: &BatchHeader) -> Result<Walked, AdmissionError> {
     let base = header.base_timestamp.millis();
     let mut rest = body;
-    let mut max_timestamp = Timestamp::NONE;
+    let (mut max_timestamp, mut min_timestamp) = (Timestamp::NONE, None::<Timestamp>);
     let (mut largest_value_bytes, mut has_keys) = (0, true);
     for index in 0..header.records_count {
         let defect = |defect| AdmissionError::Record { index, defect };
@@ -244,11 +258,14 @@ fn walk(body: &[u8], header: &BatchHeader) -> Result<Walked, AdmissionError> {
         let timestamp = Timestamp::from_millis(millis);
         check_not_negative(timestamp)?;
         max_timestamp = max_timestamp.max(timestamp);
+        if timestamp != Timestamp::NONE {
+            min_timestamp = Some(min_timestamp.map_or(timestamp, |least| least.min(timestamp)));
+        }
         has_keys &= record.key.is_some();
         largest_value_bytes = largest_value_bytes.max(record.value.map_or(0, <[u8]>::len));
     }
     match rest.len() {
-        0 => Ok(Walked { max_timestamp, has_keys, largest_value_bytes }),
+        0 => Ok(Walked { max_timestamp, min_timestamp, has_keys, largest_value_bytes }),
         bytes => Err(AdmissionError::Surplus { bytes }),
     }
 }

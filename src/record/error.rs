@@ -186,6 +186,14 @@ pub enum AdmissionError {
         /// The limit.
         after_max_ms: i64,
     },
+    /// The smallest timestamp is further behind the broker's clock than allowed.
+    #[error("timestamp {millis} is more than {before_max_ms} ms behind the broker's clock")]
+    PastTimestamp {
+        /// The timestamp.
+        millis: i64,
+        /// The limit.
+        before_max_ms: i64,
+    },
     /// One record of an uncompressed batch is malformed.
     #[error("record {index} of the batch is malformed: {defect}")]
     Record {

@@ -101,7 +101,7 @@ fn a_topic_is_described() {
         "effective": { "retention_ms": 5_000, "retention_bytes": -1, "max_message_size": 1_048_576,
             "cleanup_policy": "compact", "segment_bytes": 104_857_600, "min_compaction_lag_ms": 120_000,
             "delete_retention_ms": 86_400_000, "max_batch_size": 1_048_588,
-            "segment_ms": 604_800_000, "timestamp_type": "CreateTime" },
+            "segment_ms": 2_500, "timestamp_type": "CreateTime" },
     });
     assert_eq!(told, expected);
 }

@@ -42,10 +42,9 @@ impl NotedSettings {
     }
 
     pub(super) fn check(&self) -> Result<(), TooMuchNoted> {
-        let fits = |(name, value): (&Box<str>, &Box<str>)| {
-            name.len() <= NOTED_NAME_BYTES_MAX && value.len() <= NOTED_VALUE_BYTES_MAX
-        };
-        if self.0.len() <= NOTED_MAX && self.0.iter().all(fits) { Ok(()) } else { Err(TooMuchNoted) }
+        let names_fit = self.0.keys().all(|name| name.len() <= NOTED_NAME_BYTES_MAX);
+        let values_fit = self.0.values().all(|value| value.len() <= NOTED_VALUE_BYTES_MAX);
+        if self.0.len() <= NOTED_MAX && names_fit && values_fit { Ok(()) } else { Err(TooMuchNoted) }
     }
 }
 

@@ -190,6 +190,8 @@ fn settings() {
     check(TopicSettings { batch_bytes_max: Some(0), ..none() }, false);
     check(TopicSettings { segment_ms: Some(1), ..none() }, true);
     check(TopicSettings { segment_ms: Some(0), ..none() }, false);
+    check(TopicSettings { timestamp_after_max_ms: Some(-1), ..none() }, false);
+    check(TopicSettings { timestamp_before_max_ms: Some(-1), ..none() }, false);
 }
 
 #[test]
@@ -211,7 +213,7 @@ fn a_snapshot_that_contradicts_itself() {
     check(vec![topic("a", 1, 0)], false);
 }
 
-const CREATE: &str = r#"{"type":"create_topic","version":1,"topic":"events","topic_id":"00000000-0000-0000-0000-00000000002a","partitions":2,"created_at_ms":1700000000000,"settings":{"retention_ms":3600000,"retention_bytes":-1,"message_bytes_max":1048576,"cleanup_policy":"compact,delete","segment_bytes":104857600,"min_compaction_lag_ms":60000,"delete_retention_ms":0,"batch_bytes_max":1048588,"timestamp_type":"LogAppendTime","segment_ms":1000,"noted":{"preallocate":"true"}}}"#;
+const CREATE: &str = r#"{"type":"create_topic","version":1,"topic":"events","topic_id":"00000000-0000-0000-0000-00000000002a","partitions":2,"created_at_ms":1700000000000,"settings":{"retention_ms":3600000,"retention_bytes":-1,"message_bytes_max":1048576,"cleanup_policy":"compact,delete","segment_bytes":104857600,"min_compaction_lag_ms":60000,"delete_retention_ms":0,"batch_bytes_max":1048588,"timestamp_type":"LogAppendTime","timestamp_after_max_ms":3600000,"timestamp_before_max_ms":0,"segment_ms":1000,"noted":{"preallocate":"true"}}}"#;
 const DELETE: &str =
     r#"{"type":"delete_topic","version":1,"topic":"events","topic_id":"00000000-0000-0000-0000-00000000002a"}"#;
 const ALTER: &str = r#"{"type":"alter_topic","version":1,"topic":"events","topic_id":"00000000-0000-0000-0000-00000000002a","settings":{"cleanup_policy":"compact"}}"#;
@@ -232,6 +234,8 @@ fn golden_bytes() {
         delete_retention_ms: Some(0),
         batch_bytes_max: Some(1_048_588),
         timestamp_type: Some(TimestampType::LogAppendTime),
+        timestamp_after_max_ms: Some(3_600_000),
+        timestamp_before_max_ms: Some(0),
         segment_ms: Some(1_000),
         noted: noted.apply_to(&NotedSettings::default()),
     };

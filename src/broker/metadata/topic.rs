@@ -59,6 +59,12 @@ pub struct TopicSettings {
     /// Whose time records bear.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timestamp_type: Option<TimestampType>,
+    /// How far a record's time may lie ahead of the broker's, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp_after_max_ms: Option<i64>,
+    /// How far a record's time may lie behind the broker's, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp_before_max_ms: Option<i64>,
     /// How long a segment takes records at most, in milliseconds; at least 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub segment_ms: Option<i64>,
@@ -133,6 +139,10 @@ pub struct SettingsChange {
     pub batch_bytes_max: Option<Option<u32>>,
     /// [`TopicSettings::timestamp_type`]
     pub timestamp_type: Option<Option<TimestampType>>,
+    /// [`TopicSettings::timestamp_after_max_ms`]
+    pub timestamp_after_max_ms: Option<Option<i64>>,
+    /// [`TopicSettings::timestamp_before_max_ms`]
+    pub timestamp_before_max_ms: Option<Option<i64>>,
     /// [`TopicSettings::segment_ms`]
     pub segment_ms: Option<Option<i64>>,
     /// [`TopicSettings::noted`]
@@ -153,6 +163,8 @@ impl SettingsChange {
             delete_retention_ms: self.delete_retention_ms.unwrap_or(settings.delete_retention_ms),
             batch_bytes_max: self.batch_bytes_max.unwrap_or(settings.batch_bytes_max),
             timestamp_type: self.timestamp_type.unwrap_or(settings.timestamp_type),
+            timestamp_after_max_ms: self.timestamp_after_max_ms.unwrap_or(settings.timestamp_after_max_ms),
+            timestamp_before_max_ms: self.timestamp_before_max_ms.unwrap_or(settings.timestamp_before_max_ms),
             segment_ms: self.segment_ms.unwrap_or(settings.segment_ms),
             noted: self.noted.apply_to(&settings.noted),
         }
@@ -167,8 +179,12 @@ impl TopicSettings {
                 return Err(InvalidSetting { setting, range, found }.into());
             }
         }
-        let (lag, kept) = (self.min_compaction_lag_ms, self.delete_retention_ms);
-        for (setting, value) in [("min_compaction_lag_ms", lag), ("delete_retention_ms", kept)] {
+        for (setting, value) in [
+            ("min_compaction_lag_ms", self.min_compaction_lag_ms),
+            ("delete_retention_ms", self.delete_retention_ms),
+            ("timestamp_after_max_ms", self.timestamp_after_max_ms),
+            ("timestamp_before_max_ms", self.timestamp_before_max_ms),
+        ] {
             if let Some(found) = value.filter(|&value| value < 0) {
                 return Err(InvalidSetting { setting, range: "0 or more", found }.into());
             }

@@ -20,7 +20,7 @@ use super::skew::{SKEW_MS_MAX, Seen, TopicSkew};
 use super::{Broker, TopicHandle};
 use crate::log::BATCH_BYTES_MAX;
 use crate::record::{AdmissionLimits, ProducedBatch};
-use crate::types::{SharedClock, Stamp, Timestamp, TopicName};
+use crate::types::{SharedClock, Stamp, Timestamp, TimestampType, TopicName};
 
 /// What a record may have beside its value, in bytes: key, headers, and the batch around it.
 const RECORD_OVERHEAD_BYTES: usize = 72 << 10;
@@ -65,8 +65,15 @@ impl Broker {
     #[must_use]
     pub fn admission_to(&self, topic: &TopicHandle) -> AdmissionLimits {
         let limits = self.admission();
-        let own = topic.topic().settings.batch_bytes_max.map(|own| (own as usize).min(BATCH_BYTES_MAX));
-        AdmissionLimits { batch_bytes_max: own.unwrap_or(limits.batch_bytes_max), ..limits }
+        let settings = &topic.topic().settings;
+        let own = settings.batch_bytes_max.map(|own| (own as usize).min(BATCH_BYTES_MAX));
+        // Where records bear the broker's time nobody looks at their own.
+        let are_producers = settings.timestamp_type != Some(TimestampType::LogAppendTime);
+        AdmissionLimits {
+            batch_bytes_max: own.unwrap_or(limits.batch_bytes_max),
+            timestamp_after_max_ms: settings.timestamp_after_max_ms.filter(|_| are_producers),
+            timestamp_before_max_ms: settings.timestamp_before_max_ms.filter(|_| are_producers),
+        }
     }
 
     /// The largest value that a record in a batch a client built may have, in bytes; `None` where only the batch's size

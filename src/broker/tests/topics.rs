@@ -40,6 +40,24 @@ fn creating_what_is_there() {
     assert_eq!(rig.reply_of_one(), "create: default with 3");
 }
 
+/// Whoever asks for a topic by its id does not mean the one that bears its name by now.
+#[test]
+fn a_topic_of_another_id_is_not_deleted() {
+    let rig = Rig::new();
+    rig.create("events", 1, 10);
+    let delete = |id| {
+        let id = TopicId::new(Uuid::from_u128(id));
+        rig.broker.delete_topic_of_id(&name("events"), id, at(0), rig.reply("delete"));
+        rig.settle();
+        rig.reply_of_one()
+    };
+    assert!(delete(9).starts_with("delete: topic 'events' has the id "));
+    assert_eq!(rig.topics(), ["events"]);
+    assert_eq!(delete(10), "delete: events with 1");
+    assert!(rig.topics().is_empty());
+    assert_eq!(delete(10), "delete: topic 'events' does not exist");
+}
+
 #[test]
 fn what_cannot_be_created_leaves_nothing() {
     let rig = Rig::new();

@@ -20,9 +20,9 @@ impl From<&AdmissionError> for KafkaError {
                 TimestampType::LogAppend => KafkaError::InvalidTimestamp,
                 TimestampType::Create => KafkaError::InvalidRecord,
             },
-            AdmissionError::NegativeTimestamp { .. } | AdmissionError::FutureTimestamp { .. } => {
-                KafkaError::InvalidTimestamp
-            }
+            AdmissionError::NegativeTimestamp { .. }
+            | AdmissionError::FutureTimestamp { .. }
+            | AdmissionError::PastTimestamp { .. } => KafkaError::InvalidTimestamp,
             AdmissionError::RecordsCount { .. }
             | AdmissionError::Control
             | AdmissionError::SequenceMissing
@@ -77,6 +77,7 @@ pub(super) fn record_to_blame(error: &AdmissionError) -> Option<i32> {
         | AdmissionError::SequenceMissing
         | AdmissionError::NegativeTimestamp { .. }
         | AdmissionError::FutureTimestamp { .. }
+        | AdmissionError::PastTimestamp { .. }
         | AdmissionError::Surplus { .. } => None,
     }
 }

@@ -23,7 +23,7 @@ use super::KafkaListener;
 use super::asked::Asked;
 use super::cluster::wire_name;
 use super::configs::{Refused, TopicConfig, configs_of, settings_of_new_topic};
-use crate::broker::metadata::SettingsChange;
+use crate::broker::metadata::{MetadataError, SettingsChange};
 use crate::broker::{BrokerError, TopicChange, TopicHandle};
 use crate::listener::topic_commands::{TopicCommand, command_topic, create_new_topic};
 use crate::protocol::kafka::KafkaError;
@@ -86,10 +86,10 @@ impl KafkaListener {
             return Ok(created(&name, None, partitions, &configs_of(options, &settings)));
         }
         let made = create_new_topic(&self.broker, &self.surroundings, &name, Some(partitions), settings).await;
-        let topic = made.map_err(|error| match KafkaError::from(&error) {
-            KafkaError::TopicAlreadyExists => already_exists(&name),
-            _ => error.into(),
-        })?;
+        if let Err(BrokerError::Metadata(MetadataError::TopicExists { .. })) = made {
+            return Err(already_exists(&name));
+        }
+        let topic = made?;
         let settings = &topic.topic().settings;
         Ok(created(&name, Some(topic.topic().id), topic.partitions_count(), &configs_of(options, settings)))
     }
@@ -110,7 +110,7 @@ impl KafkaListener {
             let listener = Arc::clone(self);
             async move {
                 let found = topic.topic();
-                let command = TopicCommand::Delete { topic: found.name.clone() };
+                let command = TopicCommand::Delete { topic: found.name.clone(), topic_id: Some(found.id) };
                 let done = command_topic(&listener.broker, &listener.surroundings, &command).await;
                 let shown = deletable(Some(wire_name(&found.name)), found.id.get());
                 match done {

@@ -150,7 +150,7 @@ impl From<AlterTopicRequest> for TopicCommand {
 
 impl From<DeleteTopicRequest> for TopicCommand {
     fn from(request: DeleteTopicRequest) -> TopicCommand {
-        TopicCommand::Delete { topic: request.topic }
+        TopicCommand::Delete { topic: request.topic, topic_id: None }
     }
 }
 
@@ -203,6 +203,8 @@ fn described(description: &TopicDescription) -> Value {
     note("min_compaction_lag_ms", settings.min_compaction_lag_ms.map(Value::from));
     note("delete_retention_ms", settings.delete_retention_ms.map(Value::from));
     note("max_batch_size", settings.batch_bytes_max.map(Value::from));
+    note("timestamp_after_max_ms", settings.timestamp_after_max_ms.map(Value::from));
+    note("timestamp_before_max_ms", settings.timestamp_before_max_ms.map(Value::from));
     note("segment_ms", settings.segment_ms.map(Value::from));
     note("timestamp_type", settings.timestamp_type.map(|kind| kind.as_str().into()));
     json!({

@@ -91,6 +91,22 @@ fn sizes() {
 }
 
 #[test]
+fn timestamps_behind_the_clock_are_refused_where_the_limits_say_so() {
+    let limits = |max| AdmissionLimits { timestamp_before_max_ms: max, ..Default::default() };
+    let now = Timestamp::from_millis(2 * NOW.millis() + 10_000_000_000);
+    for compression in Compression::ALL {
+        let batch = build(&golden_samples(), compression, None);
+        // The first record is not the oldest; of a compressed batch it is the one that is seen.
+        let first = if compression == Compression::None { 1_699_999_999_930 } else { 1_700_000_000_000 };
+        let (bytes, behind) = (batch.into_bytes(), now.millis() - first);
+        let admit = |limits: &AdmissionLimits| ProducedBatch::admit(bytes.clone(), limits, now).map(drop);
+        assert_eq!((admit(&limits(None)), admit(&limits(Some(behind)))), (Ok(()), Ok(())));
+        let (millis, before_max_ms) = (first, behind - 1);
+        assert_eq!(admit(&limits(Some(before_max_ms))), Err(AdmissionError::PastTimestamp { millis, before_max_ms }));
+    }
+}
+
+#[test]
 fn timestamps_ahead_of_the_clock_are_refused_where_the_limits_say_so() {
     let limits = |max| AdmissionLimits { timestamp_after_max_ms: max, ..Default::default() };
     for compression in Compression::ALL {

@@ -5,7 +5,7 @@ use Effect::{Noted, Only, Setting as Here, Syncs};
 use Kind::{Boolean, Double, Int, List, Long, Text};
 use Values::{AtLeast, Between, Flag, OneOf, Ratio, Replicas, SomeOf};
 
-use crate::log::BATCH_BYTES_MAX;
+use crate::broker::BATCH_BYTES_MAX;
 
 /// Kafka's "without end".
 const FOREVER: &str = "9223372036854775807";
@@ -47,6 +47,8 @@ pub(super) enum Setting {
     DeleteRetentionMs,
     BatchBytesMax,
     TimestampType,
+    TimestampAfterMaxMs,
+    TimestampBeforeMaxMs,
     MinCompactionLagMs,
     RetentionBytes,
     RetentionMs,
@@ -95,7 +97,6 @@ const fn key(
 
 const ONE_COPY: &str = "a partition has one replica";
 const NO_REMOTE: &str = "there is no remote storage";
-const NO_TIME_CHECK: &str = "records of any time are taken";
 const NO_LAG_PROMISE: &str = "when a record is compacted is not promised";
 
 const CODECS: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
@@ -140,10 +141,10 @@ pub(super) const TOPIC_KEYS: &[TopicKey] = &[
         "How long a record may stay uncompacted, in milliseconds: without a limit."),
     key("max.message.bytes", (Int, Between(1, BATCH_MAX)), "1048588", Here(Setting::BatchBytesMax), "message.max.bytes",
         "The largest batch of records, in bytes as the producer compressed it."),
-    key("message.timestamp.after.max.ms", (Long, AtLeast(0)), FOREVER, Only(NO_TIME_CHECK), "log.message.timestamp.after.max.ms",
-        "How far a record's time may lie ahead of the broker's, in milliseconds: as far as it likes."),
-    key("message.timestamp.before.max.ms", (Long, AtLeast(0)), FOREVER, Only(NO_TIME_CHECK), "log.message.timestamp.before.max.ms",
-        "How far a record's time may lie behind the broker's, in milliseconds: as far as it likes."),
+    key("message.timestamp.after.max.ms", (Long, AtLeast(0)), FOREVER, Here(Setting::TimestampAfterMaxMs), "log.message.timestamp.after.max.ms",
+        "How far a record's time may lie ahead of the broker's, in milliseconds, where it is its producer's."),
+    key("message.timestamp.before.max.ms", (Long, AtLeast(0)), FOREVER, Here(Setting::TimestampBeforeMaxMs), "log.message.timestamp.before.max.ms",
+        "How far a record's time may lie behind the broker's, in milliseconds, where it is its producer's."),
     key("message.timestamp.type", (Text, OneOf(&["CreateTime", "LogAppendTime"])), "CreateTime", Here(Setting::TimestampType), "log.message.timestamp.type",
         "Whose time records bear: their producer's, or the broker's when it appended them."),
     key("min.cleanable.dirty.ratio", (Double, Ratio), "0.5", Noted, "log.cleaner.min.cleanable.ratio",
