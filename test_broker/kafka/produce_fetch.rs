@@ -19,7 +19,7 @@ pub(super) fn batch(values: &[&str]) -> Bytes {
     batches::batch(NOBODY, 1_700_000_000_000, &records).into()
 }
 
-fn name(topic: &str) -> TopicName {
+pub(super) fn name(topic: &str) -> TopicName {
     TopicName(StrBytes::from_string(topic.to_owned()))
 }
 
@@ -59,7 +59,7 @@ pub(super) fn fetched(peer: &mut KafkaPeer, version: i16, request: &FetchRequest
     response.responses.into_iter().flat_map(|topic| topic.partitions).collect()
 }
 
-fn values(data: &PartitionData) -> Vec<(i64, String)> {
+pub(super) fn values(data: &PartitionData) -> Vec<(i64, String)> {
     let mut bytes = data.records.clone().unwrap_or_default();
     let sets = RecordBatchDecoder::decode_all(&mut bytes).expect("batches");
     let records = sets.into_iter().flat_map(|set| set.records);

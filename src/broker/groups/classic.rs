@@ -36,6 +36,9 @@ pub use member::{
 /// Ways of dividing partitions that a member may name.
 pub const PROTOCOLS_MAX: usize = 16;
 
+/// Bytes of an id that was given out and not used yet, roughly.
+const EXPECTED_BYTES: usize = 200;
+
 /// What classic groups may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClassicOptions {
@@ -251,7 +254,7 @@ impl ClassicGroup {
     /// What it takes to remember the members, in bytes, roughly.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.members.values().map(Member::bytes).sum()
+        self.members.values().map(Member::bytes).sum::<usize>() + self.expected.len() * EXPECTED_BYTES
     }
 
     /// A member joins, or stays for the next generation. The answer comes with `ticket`, now or later.

@@ -24,6 +24,9 @@ pub struct ClassicCommitter {
     pub generation: Option<Generation>,
 }
 
+/// The coordinator of a group, locked, and what follows from the group's record once it is not.
+pub(in crate::broker) type LockedGroup<'a> = (MutexGuard<'a, Coordinator>, Vec<(usize, Answers)>);
+
 /// Members that leave, by their ids, their instances or both.
 pub type Leaving<'a> = (Option<&'a MemberId>, Option<&'a str>);
 
@@ -222,7 +225,10 @@ impl Broker {
     /// Does what time has made due in one group.
     pub fn step_classic_group(self: &Arc<Self>, group: &Arc<str>, now: Timestamp) {
         let mut coordinator = self.coordinator(group);
-        if coordinator.classic(group).is_some_and(|live| live.group.next_due().is_some_and(|due| due <= now)) {
+        // A broker that was stopped for a while first forgives its members, which is for its own step.
+        let is_awake = coordinator.is_awake(now);
+        let due = coordinator.classic(group).and_then(|live| live.group.next_due());
+        if is_awake && due.is_some_and(|due| due <= now) {
             let stepped = coordinator.change_classic(group, |live, answers| live.group.step(now, answers));
             let following = stepped.map(|(_, following)| following).unwrap_or_default();
             self.let_follow(coordinator, following);
@@ -236,7 +242,7 @@ impl Broker {
         group: &Arc<str>,
         committer: &ClassicCommitter,
         now: Timestamp,
-    ) -> Result<(MutexGuard<'a, Coordinator>, Vec<(usize, Answers)>), BrokerError> {
+    ) -> Result<LockedGroup<'a>, BrokerError> {
         check_group_id(group)?;
         let mut coordinator = self.coordinator(group);
         let ClassicCommitter { member, instance, generation } = committer;

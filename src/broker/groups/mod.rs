@@ -356,15 +356,17 @@ impl Broker {
         reply: impl FnOnce(Result<(), BrokerError>) + Send + 'static,
     ) {
         // Under this lock nobody joins: who does later finds no group.
-        let coordinator = self.coordinator(group);
+        let mut coordinator = self.coordinator(group);
         if let Err(error) = self.check_deletable(&coordinator, group) {
             drop(coordinator);
             return reply(Err(error.into()));
         }
         let written = PositionReply::new(move |written| reply(written.map(|_| ())));
         let (slot, answers) = self.positions.enter_deletion(group, now, written);
+        let told = coordinator.delete_classic(group);
         drop(coordinator);
         self.positions.follow_up(slot, answers);
+        told.into_iter().for_each(live_classic::Told::send);
     }
 
     fn check_deletable(&self, coordinator: &Coordinator, group: &Arc<str>) -> Result<(), GroupError> {

@@ -126,7 +126,7 @@ impl Groups {
         self.coordinators[slot % self.coordinators.len()].lock()
     }
 
-    pub(super) fn coordinators(&self) -> impl Iterator<Item = MutexGuard<'_, Coordinator>> {
+    pub(in crate::broker) fn coordinators(&self) -> impl Iterator<Item = MutexGuard<'_, Coordinator>> {
         self.coordinators.iter().map(Mutex::lock)
     }
 
@@ -357,13 +357,18 @@ impl Coordinator {
     }
 
     /// Bytes of the members of all groups.
-    pub(super) fn members_bytes(&self) -> usize {
+    pub(in crate::broker) fn members_bytes(&self) -> usize {
         self.members_bytes.load(Ordering::Relaxed)
     }
 
     /// When time was last told.
     pub(super) fn stepped_at(&self) -> Timestamp {
         self.stepped_at.unwrap_or_default()
+    }
+
+    /// Whether the last step is no longer ago than steps are.
+    pub(super) fn is_awake(&self, now: Timestamp) -> bool {
+        self.stepped_at.is_none_or(|before| (0..=SILENCE_MS).contains(&now.since(before)))
     }
 
     /// Whether the record is being written that lets a classic group begin.
@@ -389,6 +394,15 @@ impl Coordinator {
     /// Lets a classic group have members, if it has none yet.
     pub(super) fn begin_classic(&mut self, group: &Arc<str>, live: LiveClassic) {
         self.classics.entry(Arc::clone(group)).or_insert(live);
+    }
+
+    /// Forgets a classic group that has no members; answers to be given.
+    pub(super) fn delete_classic(&mut self, id: &str) -> Vec<Told> {
+        let Some(mut live) = self.classics.remove(id) else { return Vec::new() };
+        let (before, mut answers) = (live.group.bytes(), Vec::new());
+        live.group.delete(&mut answers);
+        count(&self.members_bytes, before, live.group.bytes());
+        live.told(answers)
     }
 
     /// Changes a classic group that has members; `None` where it has none. Once nobody is left it is nothing but its record.

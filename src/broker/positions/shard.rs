@@ -364,8 +364,8 @@ impl Shard {
 
     /// Drops the position that was not moved for longest.
     pub(super) fn drop_oldest(&mut self) {
-        if let Some((_, place)) = self.order.first().cloned() {
-            self.remove(&place);
+        if let Some((_, place)) = self.order.pop_first() {
+            self.note_bytes -= self.kept.remove(&place).map_or(0, |kept| kept.position.note_bytes());
             self.dropped.push_back(place);
         }
     }

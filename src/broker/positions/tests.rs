@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::codec::{Entry, decode, encode_key, encode_value};
 use super::commit::PositionReply;
 use super::flight::Launch;
-use super::key::{Place, Position, PositionOwner};
+use super::key::{Place, Position, PositionNote, PositionOwner};
 use super::shard::{Answers, CLAIMS_INTERVAL_MS, Course, Shard, Waiting};
 use crate::broker::BrokerError;
 use crate::record::{Batch, Record};
@@ -171,11 +171,24 @@ fn records_as_bytes() {
         headers: Vec::new(),
     };
     let place = place(client, 1);
-    let decoded = |value| decode(&record(Some(encode_key(&place)), value));
-    assert_eq!(decoded(Some(&value)).unwrap(), Entry::Position(place.clone(), Some(kept)));
+    let decoded = |value: Option<&str>| decode(&record(Some(encode_key(&place)), value));
+    assert_eq!(decoded(Some(&value)).unwrap(), Entry::Position(place.clone(), Some(kept.clone())));
     assert_eq!(decoded(None).unwrap(), Entry::Position(place.clone(), None));
     for bad in ["", "{}", &value.replace(":1,", ":2,"), &value.replace("42", "-1"), &value.replace(":3", ":0")] {
         assert!(decoded(Some(bad)).is_err(), "{bad}");
+    }
+    // What a client says with a position stands behind the rest, and is read where it is there.
+    for (text, leader_epoch, members) in [
+        ("m \"1\"", Some(2), r#","note":"m \"1\"","leader_epoch":2}"#),
+        ("m", None, r#","note":"m"}"#),
+        ("", Some(7), r#","leader_epoch":7}"#),
+    ] {
+        let note = PositionNote { text: text.into(), leader_epoch: leader_epoch.and_then(Epoch::new) };
+        let noted = Position { note: note.said(), ..kept.clone() };
+        let written = String::from_utf8(encode_value(&noted)).unwrap();
+        assert_eq!(written, value.replace('}', members));
+        assert_eq!(decoded(Some(&written)).unwrap(), Entry::Position(place.clone(), Some(noted.clone())));
+        assert_eq!(super::KeptPosition::new(&place, &noted).read(), Some((place.clone(), noted)));
     }
     assert!(decode(&record(None, Some(&value))).is_err());
     assert!(decode(&record(Some(b"x".to_vec()), None)).is_err());

@@ -1,5 +1,6 @@
 //! Groups of a whole broker: what is on its way to the log when members come and go, and what a restart finds.
 
+mod classic;
 mod generations;
 mod threads;
 

@@ -1,5 +1,6 @@
 //! Publishing without a listener: a [`Publisher`] does what one does, and says instead of waiting.
 
+mod append_time;
 mod batches;
 mod repeats;
 mod restarts;

@@ -54,11 +54,12 @@ pub(super) fn generation(id: i32) -> Option<Generation> {
 
 /// What a coordinator says of an error: a broker that cannot write is, to clients, one that does not coordinate.
 pub(super) fn coordinator_error(error: &BrokerError) -> KafkaError {
-    match KafkaError::from(error) {
-        KafkaError::RequestTimedOut => KafkaError::CoordinatorNotAvailable,
-        KafkaError::KafkaStorageError | KafkaError::NotLeaderOrFollower => KafkaError::NotCoordinator,
-        error => error,
+    let error = KafkaError::from(error);
+    if error == KafkaError::RequestTimedOut {
+        return KafkaError::CoordinatorNotAvailable;
     }
+    let is_elsewhere = [KafkaError::KafkaStorageError, KafkaError::NotLeaderOrFollower].contains(&error);
+    if is_elsewhere { KafkaError::NotCoordinator } else { error }
 }
 
 impl From<&ClassicError> for KafkaError {

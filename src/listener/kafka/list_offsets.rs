@@ -16,6 +16,8 @@ use crate::types::{Epoch, Offset, Timestamp};
 
 /// "None", of offsets, times and epochs.
 const NONE: i64 = -1;
+/// The first version that tells epochs.
+const EPOCHS_SINCE: i16 = 4;
 /// A client that is no replica.
 const CONSUMER: i32 = -1;
 
@@ -129,7 +131,7 @@ fn response(version: i16, index: i32, listed: Result<Listed, KafkaError>) -> Lis
         .with_error_code(error_code)
         .with_timestamp(time)
         .with_offset(offset)
-        .with_leader_epoch(epoch.filter(|_| version >= 4).map_or(-1, Epoch::get))
+        .with_leader_epoch(epoch.filter(|_| version >= EPOCHS_SINCE).map_or(-1, Epoch::get))
 }
 
 #[cfg(test)]

@@ -15,9 +15,12 @@ use super::publish_errors::record_to_blame;
 use crate::broker::TopicHandle;
 use crate::broker::publish::PublishError;
 use crate::protocol::kafka::{Acks, Api, KafkaError, ProduceFailure, ProduceRequest, ProduceResponse, Produced};
-use crate::record::{AdmissionError, ProducedBatch};
+use crate::record::{AdmissionError, Compression, ProducedBatch};
 use crate::replica::{AckFailure, AckLevel, AckSink, Acked, Completion, Partition, Waiter};
 use crate::types::{PartitionIndex, Timestamp, TopicName};
+
+/// The first version whose clients know Zstandard (KIP-110).
+const ZSTD_SINCE: i16 = 7;
 
 /// What became of a Produce request so far.
 pub(super) struct Appended {
@@ -58,6 +61,7 @@ pub(super) async fn append(listener: &Arc<KafkaListener>, mut request: ProduceRe
     let acks = request.acks;
     let mut appending = Appending {
         listener,
+        version: request.version,
         level: match acks {
             Some(Acks::None) => AckLevel::None,
             Some(Acks::Leader) | None => AckLevel::Leader,
@@ -116,6 +120,7 @@ fn refusal_of_all(request: &ProduceRequest) -> Option<KafkaError> {
 /// The appending of one request.
 struct Appending<'a> {
     listener: &'a Arc<KafkaListener>,
+    version: i16,
     level: AckLevel,
     now: Timestamp,
     acknowledged: Arc<Acknowledged>,
@@ -147,6 +152,9 @@ impl Appending<'_> {
         let broker = &self.listener.broker;
         let admitted = ProducedBatch::admit(owned(records), &broker.admission_to(handle), self.now);
         let mut batch = admitted.map_err(|error| Refused::of_admission(&error))?;
+        if self.version < ZSTD_SINCE && batch.header().attributes.compression() == Some(Compression::Zstd) {
+            return Err(Refused::from(KafkaError::UnsupportedCompressionType));
+        }
         loop {
             let token = self.entered;
             let waiter = (self.level != AckLevel::None).then(|| self.acknowledged.enter(token));

@@ -36,13 +36,12 @@ impl From<&AdmissionError> for KafkaError {
 impl From<&BatchError> for KafkaError {
     fn from(error: &BatchError) -> KafkaError {
         match error {
-            BatchError::Truncated { .. } | BatchError::Length { .. } | BatchError::Crc { .. } => {
-                KafkaError::CorruptMessage
-            }
-            // A second batch, an older format: Produce from version 3 on takes one batch of format 2.
-            BatchError::Surplus { .. } | BatchError::Magic { .. } | BatchError::Field { .. } => {
-                KafkaError::InvalidRecord
-            }
+            BatchError::Length { .. } | BatchError::Crc { .. } => KafkaError::CorruptMessage,
+            // None, half of one, two, an older format: Produce from version 3 on takes one whole batch of format 2.
+            BatchError::Truncated { .. }
+            | BatchError::Surplus { .. }
+            | BatchError::Magic { .. }
+            | BatchError::Field { .. } => KafkaError::InvalidRecord,
         }
     }
 }

@@ -168,3 +168,36 @@ fn a_wrong_max_timestamp_is_set_right() {
         check(Compression::Zstd, sent, sent.max(base));
     }
 }
+
+#[test]
+fn the_append_time_is_every_record_s_time() {
+    for compression in Compression::ALL {
+        let produced = build(&golden_samples(), compression, Some(stamp(1, 2, 3)));
+        let (before, keys) = (*produced.header(), |batch: &Batch| {
+            batch.records().unwrap().map(|record| record.unwrap().key).collect::<Vec<_>>()
+        });
+        let mut admitted = admit(produced.bytes(), &AdmissionLimits::default()).unwrap();
+        // Twice, as where there was no space for the first attempt.
+        for millis in [NOW.millis(), NOW.millis() + 5] {
+            let now = Timestamp::from_millis(millis);
+            admitted.set_append_time(now);
+            let header = *admitted.header();
+            assert_eq!(verify(admitted.bytes()), Ok(header), "{compression}: the checksum fits");
+            assert_eq!((header.max_timestamp, header.first_timestamp()), (now, now));
+            assert_eq!((header.base_timestamp, header.producer), (before.base_timestamp, before.producer));
+            let numbered = admit_again(&admitted).number(Offset::new(7).unwrap(), Epoch::FIRST);
+            assert!(numbered.records().unwrap().all(|record| record.unwrap().timestamp == now));
+            assert_eq!(keys(&numbered), keys(&produced_batch(compression)));
+        }
+        assert_eq!(before.first_timestamp(), before.base_timestamp);
+    }
+}
+
+/// The same batch once more, as it is.
+fn admit_again(batch: &ProducedBatch) -> ProducedBatch {
+    ProducedBatch::from_builder(BytesMut::from(batch.bytes()), *batch.header())
+}
+
+fn produced_batch(compression: Compression) -> Batch {
+    build(&golden_samples(), compression, None).number(Offset::ZERO, Epoch::FIRST)
+}

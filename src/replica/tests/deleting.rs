@@ -132,10 +132,10 @@ fn who_waits_is_told_why_not() {
 /// What is written and not synced may go with the power. A log that starts behind its end would take nothing more.
 #[test]
 fn a_power_cut_leaves_a_log_that_starts_before_its_end() {
-    for sync in SYNCS {
+    for (sync, segment_bytes) in SYNCS.into_iter().flat_map(|sync| [(sync, 400), (sync, 1 << 20)]) {
         for before in [Some(3), Some(8), None] {
             for point in 0..14 {
-                let log = LogOptions { segment_bytes: 400, ..options().log };
+                let log = LogOptions { segment_bytes, ..options().log };
                 let rig = Rig::new(PartitionOptions { sync, log, ..options() });
                 rig.grow(6);
                 rig.disk.cut_within(rig.disk.points() + point, point);
@@ -143,21 +143,26 @@ fn a_power_cut_leaves_a_log_that_starts_before_its_end() {
                 rig.settle_somehow();
                 let answered = rig.events.take().iter().any(|event| event.starts_with("from"));
                 for seed in 0..6 {
-                    let (again, report) = rig.reopen(rig.disk.power_cut(seed), None);
-                    let context = format!("{sync:?} {before:?} {point} {seed}");
-                    assert_eq!(report.damage, None, "{context}");
-                    let [log_start, high_watermark, ..] = again.offsets();
-                    assert!(log_start == 0 || log_start == before.unwrap_or(12), "{context}: {log_start}");
-                    assert!(!answered || log_start > 0, "{context}: what was answered is durable");
-                    assert!(log_start <= high_watermark, "{context}");
-                    again.grow(1);
-                    let (last, _) = again.reopen(again.disk.kill(), None);
-                    assert_eq!(last.offsets()[1], high_watermark + 2, "{context}");
-                    assert_eq!(last.read_all().last().unwrap().header().base_offset.get(), high_watermark, "{context}");
+                    let again = rig.reopen(rig.disk.power_cut(seed), None);
+                    let context = format!("{sync:?} {segment_bytes} {before:?} {point} {seed}");
+                    check_cut(again, before.unwrap_or(12), answered, &context);
                 }
             }
         }
     }
+}
+
+fn check_cut((again, report): (Rig, OpenReport), before: u64, answered: bool, context: &str) {
+    assert_eq!(report.damage, None, "{context}");
+    let [log_start, high_watermark, _, _, log_end] = again.offsets();
+    assert!(log_start == 0 || log_start == before, "{context}: {log_start}");
+    assert!(!answered || log_start > 0, "{context}: what was answered is durable");
+    let end = again.partition.log().state().end.next_offset.get();
+    assert_eq!((high_watermark, log_end), (end, end), "{context}: the log goes on where it ends");
+    again.grow(1);
+    let (last, _) = again.reopen(again.disk.kill(), None);
+    assert_eq!(last.offsets()[1], high_watermark + 2, "{context}");
+    assert_eq!(last.read_all().last().unwrap().header().base_offset.get(), high_watermark, "{context}");
 }
 
 impl Rig {

@@ -54,8 +54,9 @@ impl ClassicJoin {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let topics = self.topics.as_ref().map_or(0, |topics| topics.iter().map(topic_bytes).sum());
+        let instance = self.instance.as_ref().map_or(0, |instance| instance.len());
         let protocols = self.protocols.iter().map(|known| PROTOCOL_BYTES + known.name.len() + known.metadata.len());
-        MEMBER_BYTES + self.client_id.len() + topics + protocols.sum::<usize>()
+        MEMBER_BYTES + self.client_id.len() + instance + topics + protocols.sum::<usize>()
     }
 }
 
@@ -266,9 +267,10 @@ impl Member {
 
     /// What it takes to remember it, roughly.
     pub(super) fn bytes(&self) -> usize {
+        let instance = self.instance.as_ref().map_or(0, |instance| instance.len());
         let protocols = self.protocols.iter().map(|known| PROTOCOL_BYTES + known.name.len() + known.metadata.len());
         let topics = self.topics.as_ref().map_or(0, |topics| topics.iter().map(topic_bytes).sum());
         let assigned = self.assignment.len() + self.assigned.len() * ASSIGNED_BYTES;
-        MEMBER_BYTES + self.client_id.len() + topics + assigned + protocols.sum::<usize>()
+        MEMBER_BYTES + self.client_id.len() + instance + topics + assigned + protocols.sum::<usize>()
     }
 }
