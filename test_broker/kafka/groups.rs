@@ -16,8 +16,8 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use tempfile::TempDir;
 
+use crate::harness::Server;
 use crate::harness::kafka::{KafkaPeer, kafka_address};
-use crate::harness::{Server, Setup};
 
 const INVALID_GROUP_ID: i16 = 24;
 const INCONSISTENT_GROUP_PROTOCOL: i16 = 23;
@@ -41,7 +41,7 @@ const SUBSCRIPTION: &[u8] = b"\x00\x00\x00\x00\x00\x01\x00\x01t\xff\xff\xff\xff"
 const ASSIGNMENT: &[u8] = b"\x00\x00\x00\x00\x00\x01\x00\x01t\x00\x00\x00\x01\x00\x00\x00\x00\xff\xff\xff\xff";
 
 fn start(directory: &TempDir) -> Server {
-    Setup::new(directory.path()).set("QB_TOPICS__CREATE", r#"{"t": 2, "u": 1}"#).start()
+    crate::kafka::kept(directory).set("QB_TOPICS__CREATE", r#"{"t": 2, "u": 1}"#).start()
 }
 
 fn join(member: &str) -> JoinGroupRequest {

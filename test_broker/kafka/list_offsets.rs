@@ -6,7 +6,6 @@ use kafka_protocol::messages::{BrokerId, ListOffsetsRequest, OffsetForLeaderEpoc
 use tempfile::TempDir;
 
 use super::produce_fetch::{name, produce, produced};
-use crate::harness::Setup;
 use crate::harness::batches::{self, NOBODY, rec};
 use crate::harness::kafka::KafkaPeer;
 
@@ -65,7 +64,7 @@ fn publish_at(peer: &mut KafkaPeer, index: i32, time: i64) {
 #[test]
 fn ends_and_times_in_every_version() {
     let directory = TempDir::new().expect("a directory");
-    let mut server = Setup::new(directory.path()).set("QB_TOPICS__CREATE", r#"{"t": 2}"#).start();
+    let mut server = crate::kafka::kept(&directory).set("QB_TOPICS__CREATE", r#"{"t": 2}"#).start();
     let mut peer = KafkaPeer::of(&mut server);
     for time in [1_000, 3_000, 2_000] {
         publish_at(&mut peer, 0, time);
@@ -96,7 +95,7 @@ fn ends_and_times_in_every_version() {
 #[test]
 fn who_asks_for_what_is_not_there_is_told_what() {
     let directory = TempDir::new().expect("a directory");
-    let mut server = Setup::new(directory.path()).set("QB_TOPICS__CREATE", r#"{"t": 1}"#).start();
+    let mut server = crate::kafka::kept(&directory).set("QB_TOPICS__CREATE", r#"{"t": 1}"#).start();
     let mut peer = KafkaPeer::of(&mut server);
     let codes = |peer: &mut KafkaPeer, topic, asked: &[Asked]| {
         listed(peer, 8, topic, asked).into_iter().map(|answer| answer.0).collect::<Vec<_>>()
@@ -115,7 +114,7 @@ fn who_asks_for_what_is_not_there_is_told_what() {
 fn epochs_end_where_the_next_begins() {
     let directory = TempDir::new().expect("a directory");
     // The records are old, and a restart finds their segment so.
-    let setup = Setup::new(directory.path()).set("QB_TOPICS__CREATE", r#"{"t": 1}"#);
+    let setup = crate::kafka::kept(&directory).set("QB_TOPICS__CREATE", r#"{"t": 1}"#);
     let setup = setup.set("QB_TOPICS__RETENTION_HOURS", "0");
     let mut server = setup.start();
     let mut peer = KafkaPeer::of(&mut server);

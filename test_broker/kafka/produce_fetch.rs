@@ -10,9 +10,9 @@ use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records::RecordBatchDecoder;
 use tempfile::TempDir;
 
+use crate::harness::Server;
 use crate::harness::batches::{self, NOBODY, Rec, rec};
 use crate::harness::kafka::KafkaPeer;
-use crate::harness::{Server, Setup};
 
 pub(super) fn batch(values: &[&str]) -> Bytes {
     let records: Vec<Rec> = values.iter().map(|value| rec(value.as_bytes())).collect();
@@ -68,7 +68,7 @@ pub(super) fn values(data: &PartitionData) -> Vec<(i64, String)> {
 }
 
 fn start(directory: &TempDir) -> (Server, KafkaPeer) {
-    let mut server = Setup::new(directory.path()).set("QB_TOPICS__CREATE", r#"{"t": 2}"#).start();
+    let mut server = crate::kafka::kept(&directory).set("QB_TOPICS__CREATE", r#"{"t": 2}"#).start();
     let peer = KafkaPeer::of(&mut server);
     (server, peer)
 }

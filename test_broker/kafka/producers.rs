@@ -6,9 +6,9 @@ use kafka_protocol::protocol::StrBytes;
 use tempfile::TempDir;
 
 use super::produce_fetch::{name, produce, produced};
+use crate::harness::Server;
 use crate::harness::batches::{self, Made, rec};
 use crate::harness::kafka::KafkaPeer;
-use crate::harness::{Server, Setup};
 
 fn nobody() -> InitProducerIdRequest {
     InitProducerIdRequest::default()
@@ -24,7 +24,7 @@ fn initialized(peer: &mut KafkaPeer, version: i16, request: &InitProducerIdReque
 }
 
 fn start(directory: &TempDir) -> (Server, KafkaPeer) {
-    let mut server = Setup::new(directory.path()).set("QB_TOPICS__CREATE", r#"{"t": 1}"#).start();
+    let mut server = crate::kafka::kept(&directory).set("QB_TOPICS__CREATE", r#"{"t": 1}"#).start();
     let peer = KafkaPeer::of(&mut server);
     (server, peer)
 }

@@ -6,7 +6,6 @@ use tempfile::TempDir;
 
 use super::list_offsets::listed;
 use super::produce_fetch::{batch, fetch, fetched, name, produce, produced, values};
-use crate::harness::Setup;
 use crate::harness::kafka::KafkaPeer;
 
 /// Deletes before these offsets; error and log start of each partition.
@@ -25,7 +24,7 @@ pub(super) fn deleted(peer: &mut KafkaPeer, version: i16, topic: &str, before: &
 fn what_is_deleted_is_gone_for_good() {
     let directory = TempDir::new().expect("a directory");
     // The records are old, and a restart finds their segment so.
-    let setup = Setup::new(directory.path()).set("QB_TOPICS__CREATE", r#"{"t": 3}"#);
+    let setup = crate::kafka::kept(&directory).set("QB_TOPICS__CREATE", r#"{"t": 3}"#);
     let setup = setup.set("QB_TOPICS__RETENTION_HOURS", "0");
     let mut server = setup.start();
     let mut peer = KafkaPeer::of(&mut server);
