@@ -142,7 +142,7 @@ impl Broker {
         let Commit { key, offset, ack, course, fence } = commit;
         // Under this lock no topic goes: what is entered here is what its deletion will find.
         let topics = self.topics.read();
-        let position = placed(&topics, &key, offset, now, is_wanted);
+        let position = placed(&topics, &key, offset, now, Reach::HighWatermark, is_wanted);
         // Under the group's lock nobody else becomes the owner: what is entered here is what the next one begins with.
         let of_group = position.and_then(|(place, position)| {
             let group = self.lock_for_commit((&key, place.topic_id), fence.as_ref(), now)?;
@@ -168,12 +168,22 @@ impl Broker {
     }
 }
 
+/// How far a position may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// No further than what can be read.
+    HighWatermark,
+    /// Wherever it is said, as in Kafka, whose commits are not compared with the log.
+    Anywhere,
+}
+
 /// The position that a commit asks for, and where it belongs.
 pub(super) fn placed(
     topics: &BTreeMap<TopicName, Arc<TopicHandle>>,
     key: &PositionKey,
     offset: Offset,
     now: Timestamp,
+    reach: Reach,
     is_wanted: impl FnOnce(&Arc<Partition>) -> bool,
 ) -> Result<(Place, Position), BrokerError> {
     let unknown = || BrokerError::UnknownTopic { topic: key.topic.clone() };
@@ -188,7 +198,7 @@ pub(super) fn placed(
     }
     let offsets = partition.offsets();
     let (log_start, high_watermark) = (offsets.log_start(), offsets.high_watermark());
-    if offset > high_watermark {
+    if reach == Reach::HighWatermark && offset > high_watermark {
         return Err(BrokerError::OffsetOutOfRange { offset, log_start, high_watermark });
     }
     let (topic_name, epoch) = (key.topic.clone(), partition.epoch());

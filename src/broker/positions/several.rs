@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::commit::{PositionReply, placed};
+use super::commit::{PositionReply, Reach, placed};
 use super::key::{NOTE_BYTES_MAX, PositionKey, PositionNote, PositionOwner};
 use super::registry::ALL_NOTES_BYTES_MAX;
 use super::shard::{Course, Waiting};
@@ -78,7 +78,7 @@ impl Broker {
     /// result for each, once all are as safe as is asked; or why none was taken.
     ///
     /// None is taken with [`BrokerError::InvalidClientId`] or [`BrokerError::Group`]; single results are as those of
-    /// [`Broker::commit`].
+    /// [`Broker::commit`], but for positions above the high watermark, which are taken.
     pub fn commit_several(
         self: &Arc<Self>,
         commit: SeveralPositions,
@@ -105,7 +105,8 @@ impl Broker {
         for (at, StatedPosition { partition, offset, note }) in positions.into_iter().enumerate() {
             let owner = PositionOwner::Group(Arc::clone(&group));
             let key = PositionKey { owner, topic: partition.topic, partition: partition.partition };
-            let placed = self.check_note(&note).and_then(|()| placed(&topics, &key, offset, now, |_| true));
+            let placed =
+                self.check_note(&note).and_then(|()| placed(&topics, &key, offset, now, Reach::Anywhere, |_| true));
             match placed {
                 Ok((place, mut position)) => {
                     position.note = note.said();
