@@ -146,14 +146,27 @@ impl ProducedBatch {
     /// Decompresses what is compressed.
     #[must_use]
     pub fn has_keys(&self) -> Option<bool> {
-        let body = &self.bytes[HEADER_BYTES..];
-        let compression = self.header.attributes.compression()?;
-        let walked = if compression == Compression::None {
-            walk(body, &self.header)
-        } else {
-            walk(&decompress(compression, body, &DecodeLimits::default()).ok()?, &self.header)
-        };
+        let walked = self.plainly(|body| walk(body, &self.header))?;
         walked.ok().map(|walked| walked.has_keys)
+    }
+
+    /// Which records have no key, so many at most; none where they cannot be read. Decompresses what is compressed.
+    #[must_use]
+    pub fn records_without_key(&self, most: usize) -> Vec<u32> {
+        let numbers = self.plainly(|mut body| {
+            let has_none = |_: &u32| next_record(&mut body).is_ok_and(|record| record.key.is_none());
+            (0..self.header.records_count).filter(has_none).take(most).collect()
+        });
+        numbers.unwrap_or_default()
+    }
+
+    /// Hands out the records uncompressed, where they can be decompressed.
+    fn plainly<T>(&self, read: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        let body = &self.bytes[HEADER_BYTES..];
+        match self.header.attributes.compression()? {
+            Compression::None => Some(read(body)),
+            codec => Some(read(&decompress(codec, body, &DecodeLimits::default()).ok()?)),
+        }
     }
 
     /// The whole batch.

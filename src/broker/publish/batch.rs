@@ -6,6 +6,9 @@ use crate::record::ProducedBatch;
 use crate::replica::{AckLevel, Ticket, Waiter};
 use crate::types::{PartitionIndex, Timestamp, TopicName};
 
+/// Records without a key that are named at most where a batch is refused for them.
+const KEYLESS_NAMED_MAX: usize = 1_000;
+
 /// What a published batch got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
@@ -44,7 +47,10 @@ impl Broker {
         if handle.needs_keys() {
             match batch.has_keys() {
                 Some(true) => {}
-                Some(false) => return Err(PublishError::KeyMissing { topic: topic.clone() }),
+                Some(false) => {
+                    let records = batch.records_without_key(KEYLESS_NAMED_MAX);
+                    return Err(PublishError::KeyMissing { topic: topic.clone(), records });
+                }
                 None => return Err(PublishError::Unreadable { topic: topic.clone() }),
             }
         }

@@ -31,6 +31,8 @@ pub enum PublishError {
     KeyMissing {
         /// The topic.
         topic: TopicName,
+        /// Which records of a client's batch have none, by their numbers in it; the first of many.
+        records: Vec<u32>,
     },
     /// The topic keeps the newest record of each key, and the records of a compressed batch cannot be read.
     #[error("records that cannot be read, where topic '{topic}' keeps the newest record of each key")]

@@ -169,7 +169,7 @@ fn check(handle: &TopicHandle, bytes_max: usize, publish: &Publish<'_>) -> Resul
         return Err(PublishError::MessageTooLarge { topic, bytes, bytes_max });
     }
     if publish.key.is_none() && handle.needs_keys() {
-        return Err(PublishError::KeyMissing { topic: handle.topic().name.clone() });
+        return Err(PublishError::KeyMissing { topic: handle.topic().name.clone(), records: Vec::new() });
     }
     match publish.partition {
         Some(index) if index.0 >= handle.partitions_count() => {

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::KafkaListener;
 use super::dispatch::Reply;
-use super::publish_errors::record_to_blame;
+use super::publish_errors::{record_to_blame, records_to_blame};
 use crate::broker::TopicHandle;
 use crate::broker::publish::PublishError;
 use crate::protocol::kafka::{Acks, Api, KafkaError, ProduceFailure, ProduceRequest, ProduceResponse, Produced};
@@ -52,8 +52,8 @@ struct Entry {
 struct Refused {
     error: KafkaError,
     message: String,
-    /// A record is to blame, this one.
-    record: Option<i32>,
+    /// Records that are to blame, where some are.
+    records: Vec<i32>,
 }
 
 /// Appends what a request holds; returns once all of it is appended or refused. Waits where a partition's queue is full.
@@ -239,25 +239,25 @@ impl Appended {
 
 impl Refused {
     fn new(error: KafkaError, message: String) -> Refused {
-        Refused { error, message, record: None }
+        Refused { error, message, records: Vec::new() }
     }
 
     fn of_admission(error: &AdmissionError) -> Refused {
-        let record = record_to_blame(error);
-        Refused { error: KafkaError::from(error), message: error.to_string(), record }
+        let records = record_to_blame(error).into_iter().collect();
+        Refused { error: KafkaError::from(error), message: error.to_string(), records }
     }
 
     fn of_publishing(error: &PublishError) -> Refused {
-        Refused::new(KafkaError::from(error), error.to_string())
+        Refused { error: KafkaError::from(error), message: error.to_string(), records: records_to_blame(error) }
     }
 
     fn again(&self) -> Refused {
-        Refused { error: self.error, message: self.message.clone(), record: self.record }
+        Refused { error: self.error, message: self.message.clone(), records: self.records.clone() }
     }
 
     fn failure(&self) -> ProduceFailure<'_> {
         let message = Some(self.message.as_str()).filter(|message| !message.is_empty());
-        ProduceFailure { error: self.error, message, record: self.record }
+        ProduceFailure { error: self.error, message, records: &self.records }
     }
 }
 

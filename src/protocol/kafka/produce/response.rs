@@ -36,13 +36,13 @@ pub struct ProduceFailure<'a> {
     pub error: KafkaError,
     /// What to tell of it; clients learn it from version 8 on.
     pub message: Option<&'a str>,
-    /// Which record of the batch is to blame, where one is.
-    pub record: Option<i32>,
+    /// Which records of the batch are to blame, where some are: clients may send the others again.
+    pub records: &'a [i32],
 }
 
 impl From<KafkaError> for ProduceFailure<'_> {
     fn from(error: KafkaError) -> Self {
-        ProduceFailure { error, message: None, record: None }
+        ProduceFailure { error, message: None, records: &[] }
     }
 }
 
@@ -97,10 +97,10 @@ impl<'a> ProduceResponse<'a> {
         if self.version >= 8 {
             let failure = result.err();
             let message = failure.and_then(|failure| failure.message);
-            let record = failure.and_then(|failure| failure.record);
-            writer.count(Some(usize::from(record.is_some())));
-            if let Some(record) = record {
-                writer.i32(record);
+            let records = failure.map_or(&[][..], |failure| failure.records);
+            writer.count(Some(records.len()));
+            for record in records {
+                writer.i32(*record);
                 writer.text(message);
                 writer.end_of_structure();
             }
