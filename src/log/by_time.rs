@@ -23,6 +23,16 @@ impl PartitionLog {
         self.look_up(|file| self.batch_at_time_in(file, time, from, upto))
     }
 
+    /// The first batch from `from` on that has a record of this time or later by its own account. `None` where no batch below
+    /// `upto` has. What has no time is passed over; what lies more than an hour ahead of its append may be, too.
+    ///
+    /// # Errors
+    /// As [`PartitionLog::read`].
+    pub fn batch_of_time(&self, time: Timestamp, from: Offset, upto: Offset) -> Result<Option<Batch>, ReadError> {
+        let is_wanted = |header: &BatchHeader| has_time(header) && header.max_timestamp >= time;
+        self.look_up(|file| self.first_since(file, time, from, upto, is_wanted))
+    }
+
     /// The batch of the largest time its records have themselves, the first where several have it. `None` where none below
     /// `upto` has one.
     ///
@@ -54,6 +64,18 @@ impl PartitionLog {
         from: Offset,
         upto: Offset,
     ) -> Result<Option<Batch>, ReadError> {
+        self.first_since(file, time, from, upto, |header| reaches(header, time))
+    }
+
+    /// The first batch from `from` on that is wanted, of which none lies before the index says that `time` is reached.
+    fn first_since(
+        &self,
+        file: &PartitionFile,
+        time: Timestamp,
+        from: Offset,
+        upto: Offset,
+        is_wanted: impl Fn(&BatchHeader) -> bool,
+    ) -> Result<Option<Batch>, ReadError> {
         for record in &file.segments {
             if record.max_timestamp().is_some_and(|max| max < time) {
                 continue;
@@ -63,7 +85,7 @@ impl PartitionLog {
                 continue;
             }
             let first = begin_at(&source, time).max(file.log_start).max(from);
-            let found = self.scan(first, upto.min(source.end_offset), |batch| reaches(batch.header(), time))?;
+            let found = self.scan(first, upto.min(source.end_offset), |batch| is_wanted(batch.header()))?;
             if found.is_some() {
                 return Ok(found);
             }

@@ -23,6 +23,9 @@ use super::stamp::stamp_of;
 use super::walk::next_record;
 use crate::types::{Epoch, Offset, Stamp, Timestamp};
 
+/// Records without a key that are named of one batch.
+const KEYLESS_MAX: usize = 1_000;
+
 /// What a client's batch may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AdmissionLimits {
@@ -59,7 +62,6 @@ struct Walked {
     max_timestamp: Timestamp,
     /// Of the records that have one.
     min_timestamp: Option<Timestamp>,
-    has_keys: bool,
     largest_value_bytes: usize,
 }
 
@@ -142,31 +144,17 @@ impl ProducedBatch {
         if is_plain { stamp_of(&self.bytes[HEADER_BYTES..]) } else { None }
     }
 
-    /// Whether every record has a key, which a topic that is compacted asks for; `None` where the records cannot be read.
-    /// Decompresses what is compressed.
+    /// Which records have no key, the first of them at most 1,000: a topic that is compacted takes none. `None` where the
+    /// records cannot be read. Decompresses what is compressed.
     #[must_use]
-    pub fn has_keys(&self) -> Option<bool> {
-        let walked = self.plainly(|body| walk(body, &self.header))?;
-        walked.ok().map(|walked| walked.has_keys)
-    }
-
-    /// Which records have no key, so many at most; none where they cannot be read. Decompresses what is compressed.
-    #[must_use]
-    pub fn records_without_key(&self, most: usize) -> Vec<u32> {
-        let numbers = self.plainly(|mut body| {
-            let has_none = |_: &u32| next_record(&mut body).is_ok_and(|record| record.key.is_none());
-            (0..self.header.records_count).filter(has_none).take(most).collect()
-        });
-        numbers.unwrap_or_default()
-    }
-
-    /// Hands out the records uncompressed, where they can be decompressed.
-    fn plainly<T>(&self, read: impl FnOnce(&[u8]) -> T) -> Option<T> {
+    pub fn keyless(&self) -> Option<Vec<u32>> {
         let body = &self.bytes[HEADER_BYTES..];
-        match self.header.attributes.compression()? {
-            Compression::None => Some(read(body)),
-            codec => Some(read(&decompress(codec, body, &DecodeLimits::default()).ok()?)),
+        let compression = self.header.attributes.compression()?;
+        if compression == Compression::None {
+            return Some(keyless(body, &self.header));
         }
+        let body = decompress(compression, body, &DecodeLimits::default()).ok()?;
+        walk(&body, &self.header).ok().map(|_| keyless(&body, &self.header))
     }
 
     /// The whole batch.
@@ -256,7 +244,7 @@ fn walk(body: &[u8], header: &BatchHeader) -> Result<Walked, AdmissionError> {
     let base = header.base_timestamp.millis();
     let mut rest = body;
     let (mut max_timestamp, mut min_timestamp) = (Timestamp::NONE, None::<Timestamp>);
-    let (mut largest_value_bytes, mut has_keys) = (0, true);
+    let mut largest_value_bytes = 0;
     for index in 0..header.records_count {
         let defect = |defect| AdmissionError::Record { index, defect };
         let record = next_record(&mut rest).map_err(defect)?;
@@ -274,13 +262,19 @@ fn walk(body: &[u8], header: &BatchHeader) -> Result<Walked, AdmissionError> {
         if timestamp != Timestamp::NONE {
             min_timestamp = Some(min_timestamp.map_or(timestamp, |least| least.min(timestamp)));
         }
-        has_keys &= record.key.is_some();
         largest_value_bytes = largest_value_bytes.max(record.value.map_or(0, <[u8]>::len));
     }
     match rest.len() {
-        0 => Ok(Walked { max_timestamp, min_timestamp, has_keys, largest_value_bytes }),
+        0 => Ok(Walked { max_timestamp, min_timestamp, largest_value_bytes }),
         bytes => Err(AdmissionError::Surplus { bytes }),
     }
+}
+
+/// The records without a key of a body that was walked before.
+fn keyless(body: &[u8], header: &BatchHeader) -> Vec<u32> {
+    let mut rest = body;
+    let records = (0..header.records_count).map_while(|index| Some((index, next_record(&mut rest).ok()?)));
+    records.filter(|(_, record)| record.key.is_none()).map(|(index, _)| index).take(KEYLESS_MAX).collect()
 }
 
 #[cfg(test)]

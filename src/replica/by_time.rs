@@ -23,7 +23,9 @@ impl Partition {
     /// # Errors
     /// [`ReadFailure::Log`], [`ReadFailure::Closed`].
     pub fn offset_at_time(&self, time: Timestamp) -> Result<Option<Offset>, ReadFailure> {
-        let Some(batch) = self.batch_at_time(time, Offset::ZERO)? else { return Ok(None) };
+        let found = self.log.batch_at_time(time, Offset::ZERO, self.offsets().high_watermark());
+        self.check_open()?;
+        let Some(batch) = found? else { return Ok(None) };
         let base = self.first_of(&batch);
         let found = records(&batch).and_then(|mut records| records.find(|record| reaches(record, time, base)));
         Ok(Some(found.map_or(base, |record| record.offset)))
@@ -36,7 +38,10 @@ impl Partition {
     /// As [`Partition::offset_at_time`].
     pub fn record_at_time(&self, time: Timestamp) -> Result<Option<TimedRecord>, ReadFailure> {
         let mut from = Offset::ZERO;
-        while let Some(batch) = self.batch_at_time(time, from)? {
+        loop {
+            let found = self.log.batch_of_time(time, from, self.offsets().high_watermark());
+            self.check_open()?;
+            let Some(batch) = found? else { return Ok(None) };
             let base = self.first_of(&batch);
             let found = match records(&batch) {
                 Some(mut records) => {
@@ -49,7 +54,6 @@ impl Partition {
             }
             from = batch.header().next_offset();
         }
-        Ok(None)
     }
 
     /// The first of the committed records that have the largest time. `None` where none has one. Blocks on files.
@@ -90,12 +94,6 @@ impl Partition {
     #[must_use]
     pub fn epoch_at(&self, offset: Offset) -> Option<Epoch> {
         self.log.state().file.history.epochs.epoch_at(offset)
-    }
-
-    fn batch_at_time(&self, time: Timestamp, from: Offset) -> Result<Option<Batch>, ReadFailure> {
-        let found = self.log.batch_at_time(time, from, self.offsets().high_watermark());
-        self.check_open()?;
-        Ok(found?)
     }
 
     /// The first offset of a batch that is kept: the log may begin within one.

@@ -61,8 +61,13 @@ fn partitions_are_as_large_as_what_is_in_them() {
         };
         let all = [("a".to_owned(), 0, 0), ("b".to_owned(), 0, 0), ("b".to_owned(), 1, bytes)];
         assert_eq!(sizes(None), all);
-        let some =
-            vec![wanted("b", vec![1, 5]), wanted("c", vec![0]), wanted("__meta", vec![0]), wanted("a b", vec![])];
+        let some = vec![
+            wanted("b", vec![1, 5]),
+            wanted("b", vec![1, 1]),
+            wanted("c", vec![0]),
+            wanted("__meta", vec![0]),
+            wanted("a b", vec![]),
+        ];
         assert_eq!(sizes(Some(some)), all[2..]);
         assert_eq!(sizes(Some(Vec::new())), []);
     }

@@ -83,6 +83,8 @@ fn every_version_describes_a_topic_and_the_broker() {
         two.configs.iter().map(|config| config.name.as_str()).collect::<Vec<_>>(),
         ["retention.ms", "segment.ms"]
     );
+    let repeated = DescribeConfigsRequest::default().with_resources(vec![resource(TOPIC, "t", None); 100]);
+    assert_eq!(peer.call(4, &repeated).results.len(), 1);
     for (kind, name, code) in [
         (TOPIC, "nothing", 3),
         (TOPIC, "__offsets", 3),

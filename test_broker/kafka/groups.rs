@@ -118,7 +118,7 @@ fn every_version_finds_joins_and_leaves() {
     let address = kafka_address(&mut server);
     let mut peer = KafkaPeer::connect(address);
     for version in 0..=6 {
-        for (key_type, error) in [(0, 0), (1, 15), (7, 42)] {
+        for (key_type, error) in [(0, 0), (1, 53), (7, 42)] {
             let key_type = if version == 0 { 0 } else { key_type };
             let expected = if version == 0 { 0 } else { error };
             let request = if version < 4 {

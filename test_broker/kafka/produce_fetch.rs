@@ -10,9 +10,9 @@ use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records::RecordBatchDecoder;
 use tempfile::TempDir;
 
-use crate::harness::Server;
 use crate::harness::batches::{self, NOBODY, Rec, rec};
 use crate::harness::kafka::KafkaPeer;
+use crate::harness::{Server, client};
 
 pub(super) fn batch(values: &[&str]) -> Bytes {
     let records: Vec<Rec> = values.iter().map(|value| rec(value.as_bytes())).collect();
@@ -173,5 +173,26 @@ fn a_fetch_waits_for_what_is_produced() {
         let answer = consumer.receive::<FetchRequest>(11);
         assert_eq!(values(&answer.responses[0].partitions[0])[0], (0, "x".to_owned()));
     }
+    server.terminate();
+}
+
+/// The records that are to blame are named, so that a client can send the others again.
+#[test]
+fn a_compacted_topic_takes_no_record_without_a_key() {
+    let directory = TempDir::new().expect("a directory");
+    let (server, mut peer) = start(&directory);
+    let made = client(&server, &["topics", "create", "latest", "--cleanup-policy", "compact"]);
+    made.expect_text();
+    let with_key = Rec { key: Some(b"k".to_vec()), ..rec(b"v") };
+    let records = [with_key.clone(), rec(b"x"), with_key.clone(), rec(b"y")];
+    let mixed = Bytes::from(batches::batch(NOBODY, 1_700_000_000_000, &records));
+    for version in 3..=12 {
+        let answers = produced(&mut peer, version, &produce(-1, "latest", &[(0, Some(mixed.clone()))]));
+        let blamed: Vec<i32> = answers[0].record_errors.iter().map(|error| error.batch_index).collect();
+        assert_eq!((answers[0].error_code, answers[0].base_offset), (87, -1));
+        assert_eq!(blamed, if version >= 8 { vec![1, 3] } else { vec![] });
+    }
+    let keyed = Bytes::from(batches::batch(NOBODY, 1_700_000_000_000, &[with_key]));
+    assert_eq!(produced(&mut peer, 9, &produce(-1, "latest", &[(0, Some(keyed))]))[0].error_code, 0);
     server.terminate();
 }

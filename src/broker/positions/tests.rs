@@ -75,6 +75,20 @@ impl Rig {
         number
     }
 
+    /// Commits a position that may go back; returns the number its reply comes under.
+    fn say(&mut self, client: &str, topic_number: u128, value: u64, note: Option<Arc<PositionNote>>) -> usize {
+        let (number, replies) = (self.asked, Arc::clone(&self.replies));
+        self.asked += 1;
+        let reply = PositionReply::new(move |result| replies.lock().push((number, result.map(Offset::get))));
+        let (offset, moved_at) = (offset(value), at(self.now));
+        let position =
+            Position { topic: topic(topic_number).1, offset, epoch: Epoch::FIRST, moved_at, resets: 0, note };
+        let (place, level, course) = (place(client, topic_number), AckLevel::Durable, Course::AsSaid);
+        let answers = self.shard.enter(Waiting { place, position, level, course, reply }, self.durable);
+        self.answer(answers);
+        number
+    }
+
     fn answer(&self, answers: Answers) {
         answers.into_iter().for_each(|(reply, result)| reply.send(result));
     }

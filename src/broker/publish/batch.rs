@@ -6,9 +6,6 @@ use crate::record::ProducedBatch;
 use crate::replica::{AckLevel, Ticket, Waiter};
 use crate::types::{PartitionIndex, Timestamp, TopicName};
 
-/// Records without a key that are named at most where a batch is refused for them.
-const KEYLESS_NAMED_MAX: usize = 1_000;
-
 /// What a published batch got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
@@ -45,12 +42,9 @@ impl Broker {
             return Err(PublishError::MessageTooLarge { topic: topic.clone(), bytes, bytes_max });
         }
         if handle.needs_keys() {
-            match batch.has_keys() {
-                Some(true) => {}
-                Some(false) => {
-                    let records = batch.records_without_key(KEYLESS_NAMED_MAX);
-                    return Err(PublishError::KeyMissing { topic: topic.clone(), records });
-                }
+            match batch.keyless() {
+                Some(keyless) if keyless.is_empty() => {}
+                Some(records) => return Err(PublishError::KeyMissing { topic: topic.clone(), records }),
                 None => return Err(PublishError::Unreadable { topic: topic.clone() }),
             }
         }

@@ -31,7 +31,7 @@ pub enum PublishError {
     KeyMissing {
         /// The topic.
         topic: TopicName,
-        /// Which records of a client's batch have none, by their numbers in it; the first of many.
+        /// Which records of the batch: see [`ProducedBatch::keyless`].
         records: Vec<u32>,
     },
     /// The topic keeps the newest record of each key, and the records of a compressed batch cannot be read.

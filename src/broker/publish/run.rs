@@ -169,7 +169,8 @@ fn check(handle: &TopicHandle, bytes_max: usize, publish: &Publish<'_>) -> Resul
         return Err(PublishError::MessageTooLarge { topic, bytes, bytes_max });
     }
     if publish.key.is_none() && handle.needs_keys() {
-        return Err(PublishError::KeyMissing { topic: handle.topic().name.clone(), records: Vec::new() });
+        let (topic, records) = (handle.topic().name.clone(), vec![0]);
+        return Err(PublishError::KeyMissing { topic, records });
     }
     match publish.partition {
         Some(index) if index.0 >= handle.partitions_count() => {

@@ -1,5 +1,6 @@
 //! What there is of a cluster: one broker, who it is and where, and where it keeps what.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
@@ -83,7 +84,7 @@ impl KafkaListener {
     ) -> DescribeLogDirsResponse {
         let topics = match request.topics {
             None => self.broker.topics().iter().map(|topic| sizes_of(topic, |_| true)).collect(),
-            Some(topics) => topics.iter().filter_map(|wanted| self.sizes_of_wanted(wanted)).collect(),
+            Some(topics) => self.sizes_of_wanted(&topics),
         };
         let path = self.broker.directory().path().to_string_lossy().into_owned();
         let directory = DescribeLogDirsResult::default()
@@ -94,11 +95,17 @@ impl KafkaListener {
         DescribeLogDirsResponse::default().with_results(vec![directory])
     }
 
-    fn sizes_of_wanted(&self, wanted: &DescribableLogDirTopic) -> Option<DescribeLogDirsTopic> {
-        let name = TopicName::new(&wanted.topic.0).ok()?;
-        let topic = self.broker.user_topic(&name).ok()?;
-        let sizes = sizes_of(&topic, |partition| wanted.partitions.contains(&partition));
-        (!sizes.partitions.is_empty()).then_some(sizes)
+    /// Of the partitions that were asked for, each once. What is not there is not told of.
+    fn sizes_of_wanted(&self, wanted: &[DescribableLogDirTopic]) -> Vec<DescribeLogDirsTopic> {
+        let mut partitions: BTreeMap<&str, BTreeSet<i32>> = BTreeMap::new();
+        for DescribableLogDirTopic { topic, partitions: wanted, .. } in wanted {
+            partitions.entry(topic.0.as_str()).or_default().extend(wanted);
+        }
+        let sizes = partitions.into_iter().filter_map(|(topic, wanted)| {
+            let topic = self.broker.user_topic(&TopicName::new(topic).ok()?).ok()?;
+            Some(sizes_of(&topic, |partition| wanted.contains(&partition)))
+        });
+        sizes.filter(|sizes| !sizes.partitions.is_empty()).collect()
     }
 }
 

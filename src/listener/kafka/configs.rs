@@ -6,7 +6,7 @@ mod table;
 mod topic;
 mod value;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
@@ -59,7 +59,10 @@ impl KafkaListener {
         request: DescribeConfigsRequest,
     ) -> DescribeConfigsResponse {
         let (synonyms, documentation) = (request.include_synonyms, request.include_documentation);
-        let results = request.resources.iter().map(|resource| {
+        // Each once: what is told of one is many times as long as its name.
+        let mut seen = BTreeSet::new();
+        let once = request.resources.iter().filter(|one| seen.insert((one.resource_type, one.resource_name.as_str())));
+        let results = once.map(|resource| {
             let result = DescribeConfigsResult::default()
                 .with_resource_type(resource.resource_type)
                 .with_resource_name(copied(&resource.resource_name));

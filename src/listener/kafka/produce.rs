@@ -52,8 +52,8 @@ struct Entry {
 struct Refused {
     error: KafkaError,
     message: String,
-    /// Records that are to blame, where some are.
-    records: Vec<i32>,
+    /// The records that are to blame, where some are.
+    records: Vec<u32>,
 }
 
 /// Appends what a request holds; returns once all of it is appended or refused. Waits where a partition's queue is full.
@@ -170,7 +170,7 @@ impl Appending<'_> {
                 }
                 Err(error) => {
                     self.acknowledged.withdraw(token);
-                    return Err(Refused::of_publishing(&error));
+                    return Err(Refused::of_publishing(error));
                 }
             }
         }
@@ -247,8 +247,10 @@ impl Refused {
         Refused { error: KafkaError::from(error), message: error.to_string(), records }
     }
 
-    fn of_publishing(error: &PublishError) -> Refused {
-        Refused { error: KafkaError::from(error), message: error.to_string(), records: records_to_blame(error) }
+    fn of_publishing(error: PublishError) -> Refused {
+        let (code, message) = (KafkaError::from(&error), error.to_string());
+        let records = records_to_blame(error);
+        Refused { error: code, message, records }
     }
 
     fn again(&self) -> Refused {

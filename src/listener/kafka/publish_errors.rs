@@ -63,24 +63,15 @@ impl From<&PublishError> for KafkaError {
     }
 }
 
-/// Which records of a batch are to blame for its refusal by a topic, where some are.
-pub(super) fn records_to_blame(error: &PublishError) -> Vec<i32> {
-    match error {
-        PublishError::KeyMissing { records, .. } => records.iter().filter_map(|at| i32::try_from(*at).ok()).collect(),
-        PublishError::Broker(_)
-        | PublishError::MessageTooLarge { .. }
-        | PublishError::Build(_)
-        | PublishError::Unreadable { .. }
-        | PublishError::IdTooLong { .. }
-        | PublishError::QueueFull { .. }
-        | PublishError::Append(_) => Vec::new(),
-    }
+/// Which records of the batch are to blame, where some are: the others may be sent again without them.
+pub(super) fn records_to_blame(error: PublishError) -> Vec<u32> {
+    if let PublishError::KeyMissing { records, .. } = error { records } else { Vec::new() }
 }
 
 /// Which record of the batch is to blame, where one is.
-pub(super) fn record_to_blame(error: &AdmissionError) -> Option<i32> {
+pub(super) fn record_to_blame(error: &AdmissionError) -> Option<u32> {
     match error {
-        AdmissionError::Record { index, .. } => i32::try_from(*index).ok(),
+        AdmissionError::Record { index, .. } => Some(*index),
         AdmissionError::Batch(_)
         | AdmissionError::TooLarge { .. }
         | AdmissionError::RecordsCount { .. }

@@ -82,21 +82,6 @@ fn record_rules() {
 }
 
 #[test]
-fn records_without_a_key_are_counted_out() {
-    for compression in Compression::ALL {
-        let mut builder = BatchBuilder::new(BuilderOptions { compression, ..BuilderOptions::default() });
-        for key in [Some(&b"a"[..]), None, Some(b""), None, None] {
-            builder.append(NOW, key, Some(b"value"), &[]).unwrap();
-        }
-        let bytes = builder.finish().unwrap().into_bytes();
-        let batch = admit(&bytes, &AdmissionLimits::default()).unwrap();
-        assert_eq!(batch.has_keys(), Some(false), "{compression}");
-        assert_eq!(batch.records_without_key(9), [1, 3, 4], "{compression}");
-        assert_eq!(batch.records_without_key(2), [1, 3], "{compression}");
-    }
-}
-
-#[test]
 fn sizes() {
     let whole = build(&golden_samples(), Compression::None, None).into_bytes();
     let limits = |batch_bytes_max| AdmissionLimits { batch_bytes_max, ..Default::default() };

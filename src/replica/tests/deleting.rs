@@ -86,6 +86,30 @@ fn only_what_is_committed_is_deleted() {
     assert_eq!(rig.log_start(), 2);
 }
 
+/// What was the end of a segment is a place in none once that is gone.
+#[test]
+fn a_checkpoint_after_a_deletion_is_good_or_passed_over() {
+    for before in [Some(3), Some(4), None] {
+        for segment_bytes in [100, 1 << 20] {
+            let log = LogOptions { segment_bytes, ..options().log };
+            let rig = Rig::new(PartitionOptions { log, ..options() });
+            rig.publish(1, 2, (7, 0, 0)).unwrap();
+            rig.settle();
+            rig.grow(2);
+            let earlier = rig.partition.checkpoint();
+            rig.delete(before);
+            rig.settle();
+            for checkpoint in [earlier, rig.partition.checkpoint()] {
+                let (again, report) = rig.reopen(rig.disk.fork(), Some(checkpoint));
+                assert_eq!((report.damage, again.offsets()), (None, rig.offsets()), "{before:?} {segment_bytes}");
+                again.grow(1);
+                let (last, report) = again.reopen(again.disk.kill(), Some(again.partition.checkpoint()));
+                assert_eq!((report.damage, last.offsets()[4]), (None, 8));
+            }
+        }
+    }
+}
+
 /// Appends never end, and each write is followed by the next.
 #[test]
 fn a_deletion_comes_before_the_next_write() {

@@ -1,4 +1,5 @@
-//! Random histories: positions never go back, the log says what is kept, nobody is answered falsely or never.
+//! Random histories: positions never go back unless that is said, the log says what is kept, nobody is answered falsely or
+//! never.
 
 use proptest::prelude::*;
 
@@ -104,9 +105,54 @@ fn run(acts: Vec<Act>) {
     assert!(asked.keys().all(|number| rig.reply(*number).is_some()), "somebody was not answered");
 }
 
+/// Histories of clients that say where their positions are to be: once all is written, the last word of each counts, and it is
+/// in the log.
+fn run_as_said(acts: Vec<(Act, Option<u8>)>) {
+    let mut rig = Rig::default();
+    let mut said: BTreeMap<Place, (Offset, Option<Arc<PositionNote>>)> = BTreeMap::new();
+    let (mut is_flying, mut asked) = (false, Vec::new());
+    for (act, note) in acts {
+        match act {
+            Act::Commit { client, topic, value, .. } => {
+                let note = PositionNote {
+                    text: note.map(|note| note.to_string()).unwrap_or_default().into(),
+                    ..PositionNote::default()
+                };
+                let note = note.said();
+                asked.push(rig.say(CLIENTS[client], topic, value, note.clone()));
+                said.insert(place(CLIENTS[client], topic), (offset(value), note));
+            }
+            Act::Launch => is_flying |= rig.launch().is_some(),
+            Act::Land { is_synced } if is_flying => {
+                rig.land(is_synced);
+                is_flying = false;
+            }
+            Act::Step(millis) => rig.step(millis),
+            Act::Compact => rig.compact(),
+            Act::Land { .. } | Act::Full | Act::DropOldest | Act::Drain => {}
+        }
+    }
+    if is_flying {
+        rig.land(true);
+    }
+    while rig.launch().is_some() {
+        rig.land(true);
+    }
+    let kept = rig.kept().into_iter().map(|(place, position)| (place, (position.offset, position.note)));
+    assert_eq!(kept.collect::<BTreeMap<_, _>>(), said);
+    assert_eq!(rig.replayed(), rig.kept());
+    assert_eq!(rig.shard.note_bytes, rig.kept().values().map(Position::note_bytes).sum::<usize>());
+    assert!(asked.iter().all(|number| matches!(rig.reply(*number), Some(Ok(_)))), "somebody was not answered");
+}
+
 proptest! {
     #[test]
     fn random_histories(acts in acts()) {
         run(acts);
+    }
+
+    #[test]
+    fn the_last_word_counts(acts in acts(), notes in proptest::collection::vec(proptest::option::of(0..3_u8), 120)) {
+        run_as_said(acts.into_iter().zip(notes).collect());
     }
 }

@@ -27,7 +27,8 @@ impl KafkaListener {
     ) -> FindCoordinatorResponse {
         let refused = match request.key_type {
             GROUP => None,
-            TRANSACTION => Some((KafkaError::CoordinatorNotAvailable, "Transactions are not served.")),
+            // The one code after which clients give up at once.
+            TRANSACTION => Some((KafkaError::TransactionalIdAuthorizationFailed, "Transactions are not served.")),
             _ => Some((KafkaError::InvalidRequest, "Unknown coordinator type.")),
         };
         let (id, (host, port), code, message) = match refused {

@@ -36,8 +36,8 @@ pub struct ProduceFailure<'a> {
     pub error: KafkaError,
     /// What to tell of it; clients learn it from version 8 on.
     pub message: Option<&'a str>,
-    /// Which records of the batch are to blame, where some are: clients may send the others again.
-    pub records: &'a [i32],
+    /// Which records of the batch are to blame, where some are.
+    pub records: &'a [u32],
 }
 
 impl From<KafkaError> for ProduceFailure<'_> {
@@ -97,10 +97,10 @@ impl<'a> ProduceResponse<'a> {
         if self.version >= 8 {
             let failure = result.err();
             let message = failure.and_then(|failure| failure.message);
-            let records = failure.map_or(&[][..], |failure| failure.records);
+            let records = failure.map_or(&[] as &[u32], |failure| failure.records);
             writer.count(Some(records.len()));
             for record in records {
-                writer.i32(*record);
+                writer.i32(record.cast_signed());
                 writer.text(message);
                 writer.end_of_structure();
             }
