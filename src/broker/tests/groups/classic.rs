@@ -263,7 +263,7 @@ fn who_commits_what() {
     let long = "x".repeat(NOTE_BYTES_MAX + 1);
     let results =
         rig.commit_all(nobody(), vec![stated(0, 1, &long), stated(1, 9, ""), stated(9, 0, ""), stated(0, 2, "")]);
-    // Beyond the end of the log as well: Kafka's coordinator does not look at it.
+    // Kafka compares no commit with the log.
     let [Err(note), Ok(()), Err(unknown), Ok(())] = &results.unwrap()[..] else { panic!("not as expected") };
     assert_eq!(*note, BrokerError::Group(GroupError::TooMuchOfNotes));
     assert!(matches!(unknown, BrokerError::UnknownPartition { .. }), "{unknown}");
