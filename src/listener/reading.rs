@@ -58,6 +58,28 @@ pub(super) async fn read(
     }
 }
 
+/// As [`read`], for who holds memory already and so waits for none: `None` where there is too little, or the first batch
+/// has more than `room` bytes.
+pub(super) async fn read_in(
+    memory: &Arc<PeerMemory>,
+    partition: &Arc<Partition>,
+    from: Offset,
+    bytes_max: usize,
+    room: usize,
+) -> Option<Result<(Vec<Batch>, Loan), ReadFailure>> {
+    let mut loan = memory.try_take(bytes_max)?;
+    let batches = match read_unlent(memory, partition, from, bytes_max).await {
+        Ok(batches) => batches,
+        Err(failure) => return Some(Err(failure)),
+    };
+    let bytes = bytes_of(&batches);
+    if bytes > room || !loan.reach(bytes) {
+        return None;
+    }
+    loan.keep_only(bytes);
+    Some(Ok((batches, loan)))
+}
+
 async fn read_unlent(
     memory: &PeerMemory,
     partition: &Arc<Partition>,

@@ -16,6 +16,19 @@ pub(crate) fn kafka_address(server: &mut Server) -> SocketAddr {
     address.unwrap_or_else(|| panic!("an address in {line:?}"))
 }
 
+/// A request with its header, without its length.
+pub(crate) fn frame<R: Request>(version: i16, request: &R, correlation: i32) -> BytesMut {
+    let header = RequestHeader::default()
+        .with_request_api_key(R::KEY)
+        .with_request_api_version(version)
+        .with_correlation_id(correlation)
+        .with_client_id(Some(StrBytes::from_static_str("peer")));
+    let mut bytes = BytesMut::new();
+    header.encode(&mut bytes, R::header_version(version)).expect("a header");
+    request.encode(&mut bytes, version).expect("a request");
+    bytes
+}
+
 /// A connection.
 #[derive(Debug)]
 pub(crate) struct KafkaPeer {
@@ -46,15 +59,7 @@ impl KafkaPeer {
     /// Sends a request.
     pub(crate) fn send<R: Request>(&mut self, version: i16, request: &R) {
         self.correlation += 1;
-        let header = RequestHeader::default()
-            .with_request_api_key(R::KEY)
-            .with_request_api_version(version)
-            .with_correlation_id(self.correlation)
-            .with_client_id(Some(StrBytes::from_static_str("peer")));
-        let mut bytes = BytesMut::new();
-        header.encode(&mut bytes, R::header_version(version)).expect("a header");
-        request.encode(&mut bytes, version).expect("a request");
-        self.send_frame(&bytes);
+        self.send_frame(&frame(version, request, self.correlation));
     }
 
     /// Sends bytes behind their length.

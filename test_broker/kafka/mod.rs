@@ -1,10 +1,12 @@
 //! Kafka's protocol, byte by byte and with the messages of a crate that others wrote.
 
 mod append_time;
+mod bounds;
 mod cluster;
 mod configs;
 mod connection;
 mod groups;
+mod hostile;
 mod list_offsets;
 mod metadata;
 mod produce_fetch;

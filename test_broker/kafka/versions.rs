@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 
+use bytes::BytesMut;
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Request, StrBytes};
 use tempfile::TempDir;
 
 use super::produce_fetch::{batch, fetch, produce};
 use crate::harness::Setup;
-use crate::harness::kafka::KafkaPeer;
+use crate::harness::kafka::{KafkaPeer, frame};
 
 fn text(text: &'static str) -> StrBytes {
     StrBytes::from_static_str(text)
@@ -27,13 +28,16 @@ fn group(name: &'static str) -> GroupId {
 struct Asked {
     peer: KafkaPeer,
     seen: BTreeSet<(i16, i16)>,
+    frames: Vec<BytesMut>,
 }
 
 impl Asked {
     /// Asks in each of these versions.
     fn ask<R: Request>(&mut self, versions: impl IntoIterator<Item = i16>, request: impl Fn(i16) -> R) {
         for version in versions {
-            let _answer = self.peer.call(version, &request(version));
+            let request = request(version);
+            self.frames.push(frame(version, &request, 1));
+            let _answer = self.peer.call(version, &request);
             self.seen.insert((R::KEY, version));
         }
     }
@@ -205,18 +209,29 @@ fn groups(asked: &mut Asked) {
     asked.ask(0..=2, |_| DeleteGroupsRequest::default().with_groups_names(vec![group("alone"), group("none")]));
 }
 
-#[test]
-fn every_version_that_is_advertised_is_answered() {
-    let directory = TempDir::new().expect("a directory");
-    let mut server = Setup::new(directory.path()).set("QB_TOPICS__CREATE", r#"{"t": 2}"#).start();
-    let mut asked = Asked { peer: KafkaPeer::of(&mut server), seen: BTreeSet::new() };
-    let advertised = asked.peer.call(0, &ApiVersionsRequest::default()).api_keys;
+/// Asks for everything, of a broker that has the topic `t`.
+fn everything(peer: KafkaPeer) -> Asked {
+    let mut asked = Asked { peer, seen: BTreeSet::new(), frames: Vec::new() };
     records(&mut asked);
     topics(&mut asked);
     settings(&mut asked);
     groups(&mut asked);
     let named = || ApiVersionsRequest::default().with_client_software_name(text("a"));
     asked.ask(0..=4, |_| named().with_client_software_version(text("1")));
+    asked
+}
+
+/// Requests of every kind and version, each of which is answered, without their lengths.
+pub(super) fn corpus(peer: KafkaPeer) -> Vec<BytesMut> {
+    everything(peer).frames
+}
+
+#[test]
+fn every_version_that_is_advertised_is_answered() {
+    let directory = TempDir::new().expect("a directory");
+    let mut server = Setup::new(directory.path()).set("QB_TOPICS__CREATE", r#"{"t": 2}"#).start();
+    let mut asked = everything(KafkaPeer::of(&mut server));
+    let advertised = asked.peer.call(0, &ApiVersionsRequest::default()).api_keys;
     for row in advertised {
         // Produce is advertised from 0 and served from 3.
         let first = if row.api_key == 0 { 3 } else { row.min_version };

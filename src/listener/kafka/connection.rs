@@ -241,6 +241,10 @@ impl Writer {
         match reply {
             Reply::Nothing => {}
             Reply::Bytes(bytes) => self.outgoing.push(&bytes.freeze()),
+            Reply::Lent(bytes, loan) => {
+                self.outgoing.push(&bytes.freeze());
+                self.loan.join(loan);
+            }
             Reply::Fetched(fetched) => {
                 self.loan.join(fetched.send(&mut self.outgoing));
             }

@@ -8,6 +8,7 @@ use kafka_protocol::messages::ApiVersionsRequest;
 use super::KafkaListener;
 use super::asked::Asked;
 use super::fetch::FetchedReply;
+use crate::listener::memory::{Loan, OWN_BYTES};
 use crate::protocol::kafka::{
     Api, KafkaError, Request, Unencodable, is_software_name, refuse_api_versions, respond, respond_api_versions,
 };
@@ -17,6 +18,8 @@ use crate::protocol::kafka::{
 pub(super) enum Reply {
     /// A whole response.
     Bytes(BytesMut),
+    /// A large one, and what was lent for it.
+    Lent(BytesMut, Loan),
     /// A response around batches.
     Fetched(Box<FetchedReply>),
     /// None is wanted.
@@ -68,8 +71,62 @@ macro_rules! answer {
     };
 }
 
-/// Does what a request asks for. Produce is appended before anything is answered: see [`super::produce`].
+/// Does what a request asks for, and takes memory for what is answered where that is much. Produce is appended before
+/// anything is answered: see [`super::produce`].
 pub(super) async fn reply(
+    listener: &Arc<KafkaListener>,
+    asked: &Asked,
+    correlation_id: i32,
+    request: Request,
+) -> Reply {
+    if can_be_long(&request) {
+        return long_reply(listener, asked, correlation_id, request).await;
+    }
+    match answer(listener, asked, correlation_id, request).await {
+        Reply::Bytes(bytes) if bytes.len() > OWN_BYTES => {
+            let loan = listener.outgoing_memory.take(bytes.len()).await;
+            Reply::Lent(bytes, loan)
+        }
+        reply => reply,
+    }
+}
+
+/// Whether a short request can have a long answer. Such requests only ask.
+const fn can_be_long(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::Metadata(_)
+            | Request::OffsetFetch(_)
+            | Request::DescribeGroups(_)
+            | Request::ListGroups(_)
+            | Request::DescribeConfigs(_)
+            | Request::DescribeLogDirs(_)
+            | Request::DescribeProducers(_)
+    )
+}
+
+/// An answer that may be long: how long is known only when it is made. Where there is no memory for it, it is dropped, waits
+/// for as much in turn, and is made again; only a few are made at a time.
+async fn long_reply(listener: &Arc<KafkaListener>, asked: &Asked, correlation_id: i32, request: Request) -> Reply {
+    let mut loan = listener.outgoing_memory.nothing();
+    loop {
+        let making = listener.long_answers.acquire().await;
+        let reply = answer(listener, asked, correlation_id, request.clone()).await;
+        let Reply::Bytes(bytes) = reply else { return reply };
+        if bytes.len() <= OWN_BYTES {
+            return Reply::Bytes(bytes);
+        }
+        if loan.reach(bytes.len()) {
+            return Reply::Lent(bytes, loan);
+        }
+        let length = bytes.len();
+        // Nobody waits for memory while he holds any.
+        drop((bytes, loan, making));
+        loan = listener.outgoing_memory.take(length).await;
+    }
+}
+
+async fn answer(
     listener: &Arc<KafkaListener>,
     asked: &Asked,
     correlation_id: i32,

@@ -14,7 +14,7 @@ use super::dispatch::Reply;
 use super::fetch_sessions::{Fetching, SessionPartition, Told};
 use crate::listener::memory::Loan;
 use crate::listener::outgoing::Outgoing;
-use crate::listener::reading::{Beside, bytes_of, read};
+use crate::listener::reading::{Beside, bytes_of, read, read_in};
 use crate::protocol::kafka::{
     Api, FetchPieces, FetchRequest, FetchResponse, Fetched, FetchedPartition, KafkaError, Piece,
 };
@@ -62,13 +62,27 @@ struct Found {
     high_watermark: Offset,
     log_start: Offset,
     batches: Vec<Bytes>,
+    /// There is more than may come at a time: as many bytes as may come, else what came.
+    counted_bytes: usize,
 }
 
 /// What was read of all.
 struct Read {
     found: Vec<Result<Found, KafkaError>>,
-    bytes: usize,
+    /// What counts towards what is asked for at least.
+    counted_bytes: usize,
     loan: Loan,
+}
+
+/// What a partition may bring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    /// Nothing came yet: the first batch comes however large it is, and memory for it is waited for.
+    All(usize),
+    /// What is left. Nobody waits for memory while he holds some.
+    Left(usize),
+    /// Nothing, since something did not fit.
+    None,
 }
 
 impl KafkaListener {
@@ -121,7 +135,7 @@ impl KafkaListener {
             let bytes_max = usize::try_from(request.bytes_max).unwrap_or(0).min(FETCH_BYTES_MAX).min(share);
             let read = self.read_all(wanted, bytes_max).await;
             let is_wrong = read.found.iter().any(Result::is_err);
-            let missing = bytes_min.min(bytes_max).saturating_sub(read.bytes);
+            let missing = bytes_min.min(bytes_max).saturating_sub(read.counted_bytes);
             if is_over || is_wrong || missing == 0 {
                 return read;
             }
@@ -136,45 +150,72 @@ impl KafkaListener {
 
     /// Reads every partition in turn, as long as there is room.
     async fn read_all(&self, wanted: &mut [Wanted], bytes_max: usize) -> Read {
-        let (mut bytes, mut loan) = (0, self.outgoing_memory.nothing());
-        let mut found = Vec::with_capacity(wanted.len());
+        let (mut bytes, mut counted_bytes, mut loan) = (0, 0, self.outgoing_memory.nothing());
+        let (mut found, mut is_full) = (Vec::with_capacity(wanted.len()), false);
         for wanted in wanted {
-            let room = bytes_max.saturating_sub(bytes);
-            let is_first = bytes == 0;
-            match self.read_one(wanted, room, is_first).await {
-                Ok((one, lent)) => {
+            let room = match bytes_max.saturating_sub(bytes) {
+                room if bytes == 0 => Room::All(room),
+                0 => Room::None,
+                _ if is_full => Room::None,
+                room => Room::Left(room),
+            };
+            match self.read_one(wanted, room).await {
+                Ok(Some((one, lent))) => {
                     bytes += one.batches.iter().map(Bytes::len).sum::<usize>();
+                    counted_bytes += one.counted_bytes;
                     loan.join(lent);
                     found.push(Ok(one));
+                }
+                Ok(None) => {
+                    is_full = true;
+                    counted_bytes = bytes_max;
+                    found.push(wanted.nothing());
                 }
                 Err(error) => found.push(Err(error)),
             }
         }
-        Read { found, bytes, loan }
+        Read { found, counted_bytes, loan }
     }
 
-    /// Reads a partition. The first batch of all comes however large it is; any other only where there is room.
-    async fn read_one(&self, wanted: &mut Wanted, room: usize, is_first: bool) -> Result<(Found, Loan), KafkaError> {
+    /// Reads a partition; `None` where there is something, and no room for it.
+    async fn read_one(&self, wanted: &mut Wanted, room: Room) -> Result<Option<(Found, Loan)>, KafkaError> {
         let partition = wanted.partition.as_ref().map_err(|error| *error)?;
-        let committed = partition.committed();
-        wanted.seen = Some(committed);
-        let nothing = self.outgoing_memory.nothing();
+        wanted.seen = Some(partition.committed());
         let from = Offset::from_i64(wanted.offset).ok_or(KafkaError::OffsetOutOfRange)?;
         let offsets = partition.offsets();
-        let (high_watermark, log_start) = (offsets.high_watermark(), offsets.log_start());
-        if from == high_watermark || (room == 0 && !is_first && (log_start..high_watermark).contains(&from)) {
-            return Ok((Found { high_watermark, log_start, batches: Vec::new() }, nothing));
+        if from == offsets.high_watermark() {
+            return Ok(Some((wanted.nothing()?, self.outgoing_memory.nothing())));
         }
-        let bytes_max = usize::try_from(wanted.bytes_max).unwrap_or(0).min(room);
-        let read = read(&self.outgoing_memory, partition, from, bytes_max, Beside::Helps(0)).await;
+        let bytes_max = usize::try_from(wanted.bytes_max).unwrap_or(0);
+        let read = match room {
+            Room::All(room) => {
+                let bytes_max = bytes_max.min(room);
+                Some(read(&self.outgoing_memory, partition, from, bytes_max, Beside::Helps(0)).await)
+            }
+            Room::Left(room) => read_in(&self.outgoing_memory, partition, from, bytes_max.min(room), room).await,
+            Room::None if (offsets.log_start()..offsets.high_watermark()).contains(&from) => None,
+            // Only to say that it is out of range.
+            Room::None => Some(read(&self.outgoing_memory, partition, from, 0, Beside::Helps(0)).await),
+        };
+        let Some(read) = read else { return Ok(None) };
         let (batches, loan) = read.map_err(|failure| KafkaError::from(&failure))?;
-        if !is_first && bytes_of(&batches) > room {
-            return Ok((Found { high_watermark, log_start, batches: Vec::new() }, nothing));
+        let mut found = wanted.nothing()?;
+        let end = batches.last().map(|batch| batch.header().next_offset());
+        found.counted_bytes = bytes_of(&batches);
+        if end.is_some_and(|end| end < found.high_watermark) {
+            found.counted_bytes = found.counted_bytes.max(bytes_max);
         }
-        // What was read may be newer than what was asked before.
-        let high_watermark = partition.offsets().high_watermark();
-        let batches = batches.into_iter().map(crate::record::Batch::into_bytes).collect();
-        Ok((Found { high_watermark, log_start, batches }, loan))
+        found.batches = batches.into_iter().map(crate::record::Batch::into_bytes).collect();
+        Ok(Some((found, loan)))
+    }
+}
+
+impl Wanted {
+    /// Where the partition stands now, without records.
+    fn nothing(&self) -> Result<Found, KafkaError> {
+        let offsets = self.partition.as_ref().map_err(|error| *error)?.offsets();
+        let (high_watermark, log_start) = (offsets.high_watermark(), offsets.log_start());
+        Ok(Found { high_watermark, log_start, batches: Vec::new(), counted_bytes: 0 })
     }
 }
 
@@ -212,7 +253,7 @@ pub(super) fn check_epoch(partition: &Partition, known: i32) -> Result<(), Kafka
 fn told(found: &Result<Found, KafkaError>) -> Told {
     match found {
         Err(_) => Told::Failure,
-        Ok(Found { high_watermark, log_start, batches }) => Told::State {
+        Ok(Found { high_watermark, log_start, batches, .. }) => Told::State {
             high_watermark: *high_watermark,
             last_stable: *high_watermark,
             log_start: *log_start,

@@ -79,7 +79,9 @@ impl KafkaListener {
         let mut seen = BTreeSet::new();
         let mut topics = Vec::new();
         for MetadataRequestTopic { topic_id, name, .. } in wanted {
-            if !seen.insert((topic_id, name.clone())) {
+            // What an id names is answered once, whatever name came with it.
+            let by_name = if topic_id.is_nil() || asked.version < IDS_SINCE { name.clone() } else { None };
+            if !seen.insert((topic_id, by_name)) {
                 continue;
             }
             topics.push(match name {

@@ -37,7 +37,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::door::Places;
 use super::memory::PeerMemory;
@@ -75,7 +75,12 @@ pub struct KafkaListener {
     outgoing_memory: Arc<PeerMemory>,
     places: Arc<Places>,
     fetch_sessions: Mutex<FetchSessions>,
+    /// Leave to make answers that may be long.
+    long_answers: Semaphore,
 }
+
+/// Answers that may be long which are made at a time.
+const LONG_ANSWERS_MAX: usize = 4;
 
 impl KafkaListener {
     /// A listener on this broker, beside the others of its server.
@@ -98,6 +103,7 @@ impl KafkaListener {
             outgoing_memory,
             places,
             fetch_sessions: Mutex::new(FetchSessions::new(seed)),
+            long_answers: Semaphore::new(LONG_ANSWERS_MAX),
         })
     }
 

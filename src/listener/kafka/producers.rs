@@ -7,6 +7,7 @@
 //! which both the Java client and librdkafka give up at once. After any other that says as much, librdkafka asks again for
 //! ever.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kafka_protocol::messages::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
@@ -67,10 +68,13 @@ impl KafkaListener {
         _asked: &Asked,
         request: DescribeProducersRequest,
     ) -> DescribeProducersResponse {
+        // Each once: what is told of one is many times as long as its number.
+        let mut seen = BTreeSet::new();
         let topics = request.topics.into_iter().map(|topic| {
-            let describe = |index| self.producers_of(&topic.name, index);
-            let partitions = topic.partition_indexes.into_iter().map(describe).collect();
-            TopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions)
+            let mut indexes = topic.partition_indexes;
+            indexes.retain(|index| seen.insert((topic.name.clone(), *index)));
+            let partitions = indexes.into_iter().map(|index| self.producers_of(&topic.name, index)).collect();
+            TopicResponse::default().with_name(topic.name).with_partitions(partitions)
         });
         DescribeProducersResponse::default().with_topics(topics.collect())
     }

@@ -1,6 +1,6 @@
 //! ListGroups, DescribeGroups and DeleteGroups: groups as tools see them, those of the native protocols among them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kafka_protocol::messages::delete_groups_response::DeletableGroupResult;
@@ -50,8 +50,12 @@ impl KafkaListener {
         asked: &Asked,
         request: DescribeGroupsRequest,
     ) -> DescribeGroupsResponse {
-        let mut groups = Vec::with_capacity(request.groups.len());
+        // Each once: what is told of one is many times as long as its name.
+        let (mut seen, mut groups) = (BTreeSet::new(), Vec::with_capacity(request.groups.len()));
         for id in request.groups {
+            if !seen.insert(id.clone()) {
+                continue;
+            }
             let mut described = match self.described(&id).await {
                 Ok(described) => described,
                 Err(KafkaError::GroupIdNotFound) => unknown(asked, &id),

@@ -1,5 +1,6 @@
 //! OffsetFetch: the positions that groups keep. What is not there is no error: it is an offset of −1.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kafka_protocol::messages;
@@ -40,7 +41,9 @@ impl KafkaListener {
             let known = self.positions_of(request.group_id.as_str(), wanted);
             return OffsetFetchResponse::default().with_topics(known.into_iter().map(of_earlier).collect());
         }
-        let groups = request.groups.into_iter().map(|group| {
+        // Each once: what is told of a group is many times as long as its name.
+        let mut seen = BTreeSet::new();
+        let groups = request.groups.into_iter().filter(|group| seen.insert(group.group_id.clone())).map(|group| {
             let wanted =
                 group.topics.map(|topics| topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)));
             let known = self.positions_of(group.group_id.as_str(), wanted);
@@ -57,7 +60,10 @@ impl KafkaListener {
         let can_be = (1..=CLIENT_ID_BYTES_MAX).contains(&group.len());
         let group: Arc<str> = Arc::from(if can_be { group } else { "" });
         let Some(wanted) = wanted else { return self.all_positions_of(&group) };
-        let of_topic = |(name, partitions): Wanted| {
+        // Each once, as with groups.
+        let mut seen = BTreeSet::new();
+        let of_topic = |(name, mut partitions): Wanted| {
+            partitions.retain(|index| seen.insert((name.clone(), *index)));
             let known = partitions.into_iter().map(|index| {
                 let position = named(&name, index).ok().and_then(|of| {
                     let owner = PositionOwner::Group(Arc::clone(&group));
