@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Callable
 
-import confluent_kafka.admin as administration
-
 from .confluent import ConfluentTestCase, kafka
 from .server import BOUND, eventually
 
 ERROR = kafka.KafkaError
-RESOURCE = administration.ConfigResource
+RESOURCE = kafka.admin.ConfigResource
 
 
 class Admin(ConfluentTestCase):
