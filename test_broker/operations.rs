@@ -237,7 +237,7 @@ fn a_historic_file_starts_and_serves() {
     let file = directory.path().join("broker.json");
     fs::write(&file, HISTORIC.replace("DIR", &directory.path().display().to_string())).expect("written");
     let setup = Setup::bare().set("QB_CONFIG_FILE", &file.display().to_string());
-    let server = setup.expect_line("logging.format").expect_line("no line protocol").start();
+    let server = setup.expect_line("logging.format").expect_line("a protocol is not served").start();
     let mut wire = Wire::connect(&server);
     assert_eq!(wire.publish("events", 1, b"x"), 0);
     let log = server.terminate();
