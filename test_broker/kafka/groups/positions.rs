@@ -118,11 +118,12 @@ fn positions_are_kept_in_every_version_over_a_kill() {
         ];
         assert_eq!(found, expected, "{version}");
     }
-    assert_eq!(committed(&mut peer, 9, &commit("u", &[(0, 10, None)])), [0]);
+    // Beyond the end of the log, which holds ten.
+    assert_eq!(committed(&mut peer, 9, &commit("u", &[(0, 15, None)])), [0]);
     server.kill();
     let mut server = start(&directory);
     let mut peer = KafkaPeer::of(&mut server);
-    let all = [kept("t", 0, 9, "version 9"), kept("t", 1, 0, ""), kept("u", 0, 10, "")];
+    let all = [kept("t", 0, 9, "version 9"), kept("t", 1, 0, ""), kept("u", 0, 15, "")];
     for version in 1..=9 {
         let some = fetched(&mut peer, version, "g", Some(&[0]));
         assert_eq!((some[0].1, some[0].2, &*some[0].4), (0, 9, "version 9"), "{version}");
