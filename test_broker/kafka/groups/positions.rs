@@ -67,7 +67,8 @@ fn fetched(peer: &mut KafkaPeer, version: i16, id: &str, wanted: Option<&[i32]>)
         vec![OffsetFetchRequestTopics::default().with_name(topic("t")).with_partition_indexes(indexes.to_vec())]
     };
     let asked = |id| OffsetFetchRequestGroup::default().with_group_id(group(id)).with_topics(wanted.map(of_topic));
-    let request = OffsetFetchRequest::default().with_groups(vec![asked("nobody"), asked(id)]).with_require_stable(true);
+    let request =
+        OffsetFetchRequest::default().with_groups(vec![asked("somebody else"), asked(id)]).with_require_stable(true);
     let response = peer.call(version, &request);
     assert_eq!((response.groups.len(), &*response.groups[1].group_id.0), (2, id));
     assert!(response.groups.iter().all(|group| group.error_code == 0));
