@@ -23,10 +23,11 @@ COPY --from=build --chown=10001:10001 /out/volume/ /
 ENV PATH=/usr/local/bin \
     QB_SERVER_HOST=0.0.0.0 \
     WIBER_HOST=0.0.0.0 \
+    QB_KAFKA__HOST=0.0.0.0 \
     QB_DATA_DIR=/data
 USER 10001:10001
 VOLUME /data
-EXPOSE 9999 8888
+EXPOSE 9999 8888 9092
 STOPSIGNAL SIGTERM
 # The client asks the port that QB_SERVER_PORT names, or 9999.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \

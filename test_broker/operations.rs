@@ -237,7 +237,7 @@ fn a_historic_file_starts_and_serves() {
     let file = directory.path().join("broker.json");
     fs::write(&file, HISTORIC.replace("DIR", &directory.path().display().to_string())).expect("written");
     let setup = Setup::bare().set("QB_CONFIG_FILE", &file.display().to_string());
-    let server = setup.expect_line("logging.format").expect_line("no line protocol").start();
+    let server = setup.expect_line("logging.format").expect_line("a protocol is not served").start();
     let mut wire = Wire::connect(&server);
     assert_eq!(wire.publish("events", 1, b"x"), 0);
     let log = server.terminate();
@@ -271,15 +271,25 @@ fn what_the_container_files_set_stands() {
     const IMAGE: &str = include_str!("../Dockerfile");
     let directory = tempfile::tempdir().expect("a directory");
     let image = variables_of(IMAGE.lines(), "=");
-    assert_eq!(image, [("QB_SERVER_HOST", "0.0.0.0"), ("WIBER_HOST", "0.0.0.0"), ("QB_DATA_DIR", "/data")]);
+    assert_eq!(
+        image,
+        [
+            ("QB_SERVER_HOST", "0.0.0.0"),
+            ("WIBER_HOST", "0.0.0.0"),
+            ("QB_KAFKA__HOST", "0.0.0.0"),
+            ("QB_DATA_DIR", "/data")
+        ]
+    );
     let services: Vec<&str> =
         COMPOSE.split("\n  broker-").skip(1).filter(|part| part.contains("environment:")).collect();
     assert_eq!(services.len(), 2, "two brokers");
-    for (service, (port, lines)) in services.into_iter().zip([("9999", "8888"), ("10000", "8889")]) {
+    let ports = [("9999", "8888", "9092"), ("10000", "8889", "9093")];
+    for (service, (port, lines, kafka)) in services.into_iter().zip(ports) {
         let own = variables_of(service.lines(), ": ");
-        assert_eq!(own, [("QB_SERVER_PORT", port), ("QB_DATA_DIR", "/data")]);
-        let lines = format!("127.0.0.1:{lines}:8888");
-        for part in [format!("127.0.0.1:{port}:{port}"), lines, format!("\"--port\", \"{port}\", \"health\"")] {
+        let advertised = [("QB_KAFKA__ADVERTISED_HOST", "localhost"), ("QB_KAFKA__ADVERTISED_PORT", kafka)];
+        assert_eq!(own, [&[("QB_SERVER_PORT", port), ("QB_DATA_DIR", "/data")], &advertised[..]].concat());
+        let (lines, kafka) = (format!("127.0.0.1:{lines}:8888"), format!("127.0.0.1:{kafka}:9092"));
+        for part in [format!("127.0.0.1:{port}:{port}"), lines, kafka, format!("\"--port\", \"{port}\", \"health\"")] {
             assert!(service.contains(&part), "{service} lacks {part}");
         }
         let ended = run(directory.path(), &[&image[..], &own].concat(), &["--check-config"]);

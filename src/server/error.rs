@@ -27,7 +27,7 @@ pub enum ServerError {
     },
     /// An address of a further protocol cannot be listened on.
     #[error(
-        "cannot listen on {address} ({protocol}): {source}; {section}.host and {section}.port say where, and \
+        "cannot listen on {address} ({protocol}): {source}; {section}.host and {section}.port{variables} say where, and \
          {section}.enabled=false does without"
     )]
     ListenBeside {
@@ -37,6 +37,8 @@ pub enum ServerError {
         section: &'static str,
         /// What is spoken there.
         protocol: &'static str,
+        /// Variables that say where, in parentheses, where there are short ones.
+        variables: &'static str,
         /// What the operating system said.
         source: io::Error,
     },

@@ -80,6 +80,8 @@ struct Beside<'a> {
     section: &'static str,
     /// What it speaks.
     protocol: &'static str,
+    /// Short variables for host and port, in parentheses.
+    variables: &'static str,
     is_enabled: bool,
     host: &'a str,
     port: u16,
@@ -89,13 +91,14 @@ impl Beside<'_> {
     fn lines(config: &Config) -> Beside<'_> {
         let lines = &config.lines;
         let (is_enabled, host, port) = (lines.enabled, lines.host.as_str(), lines.port);
-        Beside { section: "lines", protocol: "line protocol", is_enabled, host, port }
+        let (section, protocol, variables) = ("lines", "line protocol", " (WIBER_HOST, WIBER_PORT)");
+        Beside { section, protocol, variables, is_enabled, host, port }
     }
 
     fn kafka(config: &Config) -> Beside<'_> {
         let kafka = &config.kafka;
         let (is_enabled, host, port) = (kafka.enabled, kafka.host.as_str(), kafka.port);
-        Beside { section: "kafka", protocol: "Kafka protocol", is_enabled, host, port }
+        Beside { section: "kafka", protocol: "Kafka protocol", variables: "", is_enabled, host, port }
     }
 }
 
@@ -117,7 +120,7 @@ async fn listen_for_frames(config: &Config, has_lines: bool) -> Result<Option<Tc
 /// The socket of a further protocol, where it is wanted. A default port that is taken turns it off, so that two servers
 /// can run on one host.
 async fn listen_beside(config: &Config, beside: &Beside<'_>) -> Result<Option<TcpListener>, ServerError> {
-    let Beside { section, protocol, is_enabled, host, port } = *beside;
+    let Beside { section, protocol, variables, is_enabled, host, port } = *beside;
     if !is_enabled {
         return Ok(None);
     }
@@ -128,7 +131,7 @@ async fn listen_beside(config: &Config, beside: &Beside<'_>) -> Result<Option<Tc
             tracing::warn!(protocol, %address, "a protocol is not served: another program listens there, and the port in its section was left at its default");
             Ok(None)
         }
-        Err(source) => Err(ServerError::ListenBeside { address, section, protocol, source }),
+        Err(source) => Err(ServerError::ListenBeside { address, section, protocol, variables, source }),
     }
 }
 

@@ -31,7 +31,8 @@ fn at(chance: &mut Chance, length: usize) -> usize {
 
 /// Overwrites a few bytes with numbers that lengths, counts and ids seldom are.
 fn put_number(chance: &mut Chance, bytes: &mut [u8]) {
-    const NUMBERS: [i64; 10] = [0, -1, 1, i64::MAX, i64::MIN, 0x7fff_ffff, -0x8000_0000, 0x7fff_7fff_7fff, 0x0100_0000, 300];
+    const NUMBERS: [i64; 10] =
+        [0, -1, 1, i64::MAX, i64::MIN, 0x7fff_ffff, -0x8000_0000, 0x7fff_7fff_7fff, 0x0100_0000, 300];
     let width = [1, 2, 4, 8][at(chance, 4)];
     let number = NUMBERS[at(chance, NUMBERS.len())].to_be_bytes();
     let from = at(chance, bytes.len());

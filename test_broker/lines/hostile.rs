@@ -138,7 +138,7 @@ fn a_taken_port_that_was_chosen_is_fatal() {
     let _taken_now_or_before = TcpListener::bind(("127.0.0.1", 9_999));
     let data = directory.path().join("lines").display().to_string();
     let alone = Setup::bare().set("WIBER_PORT", "0").set("WIBER_DATA_DIR", &data).expect_line("no native protocol");
-    let mut server = alone.spawn();
+    let mut server = alone.set("QB_KAFKA__ENABLED", "false").spawn();
     let address = lines_address(&mut server);
     Terminal::connect(address).ask("PUB t x", "OK published");
     assert!(server.terminate().contains("no native protocol"));

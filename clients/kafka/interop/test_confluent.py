@@ -78,6 +78,22 @@ class Producing(ConfluentTestCase):
         self.assertEqual(self.send(producer, topic, b"one", key=b"key").offset(), 0)
         self.assertEqual(self.send(producer, topic, None, key=b"key").offset(), 1)
 
+    def test_each_record_to_blame_is_named(self) -> None:
+        """Of a batch that a compacted topic refuses, the producer tells those without a key from the others."""
+        topic, producer = self.topic(cleanup_policy="compact"), self.producer(linger_ms=200)
+        codes: dict[bytes, int] = {}
+
+        def delivered(error: kafka.KafkaError, message: kafka.Message) -> None:
+            codes[message.value()] = error.code()
+
+        for number in range(10):
+            key = None if number in (3, 7) else b"key"
+            producer.produce(topic, b"%d" % number, key, partition=0, on_delivery=delivered)
+        self.assertEqual(producer.flush(BOUND), 0)
+        blamed = [value for value, code in codes.items() if code == ERROR.INVALID_RECORD]
+        self.assertEqual(sorted(blamed), [b"3", b"7"])
+        self.assertEqual({codes[b"0"], codes[b"9"]}, {ERROR._INVALID_DIFFERENT_RECORD})
+
     def test_a_partition_that_does_not_exist(self) -> None:
         topic = self.topic()
         self.refused(

@@ -179,6 +179,8 @@ class KafkaPython(KafkaTestCase):
         self.assertIn(group, str(admin.describe_groups([group])))
         consumer.close()
         self.assertIn("note", str(admin.list_group_offsets(group)))
+        admin.delete_group_offsets(group, [kafka.TopicPartition(topic, 0)])
+        self.assertNotIn("note", str(admin.list_group_offsets(group)))
         admin.delete_groups([group])
         self.assertNotIn(group, str(admin.list_groups()))
 

@@ -9,7 +9,7 @@
 //! "session_ms":10000}`: see [`GroupRecord`].
 //!
 //! A group's position has `group` in place of `client_id`; `resets` stands in the value where the position was set anew,
-//! `note` and `leader_epoch` where the client said them with it. The last record of a key counts; one without a value drops the position.
+//! `ahead` where it was beyond the end of the log when it was said, `note` and `leader_epoch` where the client said them with it. The last record of a key counts; one without a value drops the position.
 
 use std::sync::Arc;
 
@@ -92,6 +92,8 @@ struct Value {
     time_ms: i64,
     #[serde(default, skip_serializing_if = "is_zero")]
     resets: u32,
+    #[serde(default, skip_serializing_if = "is_false")]
+    ahead: bool,
     #[serde(default, skip_serializing_if = "str::is_empty")]
     note: Box<str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,6 +113,11 @@ pub(super) fn read_note(text: Box<str>, leader_epoch: Option<i32>) -> Option<Arc
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]
 pub(super) fn is_zero(resets: &u32) -> bool {
     *resets == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives references")]
+pub(super) fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// Why a record is no position.
@@ -141,6 +148,7 @@ pub(super) fn encode_value(position: &Position) -> Vec<u8> {
         epoch: position.epoch.get(),
         time_ms: position.moved_at.millis(),
         resets: position.resets,
+        ahead: position.is_ahead,
         note,
         leader_epoch,
     };
@@ -178,9 +186,10 @@ fn decode_position(key: &[u8], value: Option<&[u8]>) -> Result<(Place, Option<Po
     let partition = PartitionIndex(key.partition);
     let place = Place { topic_id: key.topic_id, partition, owner: key.owner };
     let Some(value) = value else { return Ok((place, None)) };
-    let Value { version, topic, offset, epoch, time_ms, resets, note, leader_epoch } = serde_json::from_slice(value)?;
+    let Value { version, topic, offset, epoch, time_ms, resets, ahead, note, leader_epoch } =
+        serde_json::from_slice(value)?;
     check_version(version)?;
     let (offset, epoch) = Offset::new(offset).zip(Epoch::new(epoch)).ok_or(DecodeError::OutOfRange)?;
     let (moved_at, note) = (Timestamp::from_millis(time_ms), read_note(note, leader_epoch));
-    Ok((place, Some(Position { topic, offset, epoch, moved_at, resets, note })))
+    Ok((place, Some(Position { topic, offset, epoch, moved_at, resets, is_ahead: ahead, note })))
 }

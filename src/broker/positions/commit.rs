@@ -202,6 +202,7 @@ pub(super) fn placed(
         return Err(BrokerError::OffsetOutOfRange { offset, log_start, high_watermark });
     }
     let (topic_name, epoch) = (key.topic.clone(), partition.epoch());
-    let position = Position { topic: topic_name, offset, epoch, moved_at: now, resets: 0, note: None };
+    let is_ahead = offset > high_watermark;
+    let position = Position { topic: topic_name, offset, epoch, moved_at: now, resets: 0, is_ahead, note: None };
     Ok((Place::new(key, topic.topic().id), position))
 }

@@ -118,6 +118,8 @@ pub(super) struct Position {
     pub(super) moved_at: Timestamp,
     /// How often it was set anew, which alone moves it back.
     pub(super) resets: u32,
+    /// It was beyond the end of the log when it was said: the end tells nothing of it.
+    pub(super) is_ahead: bool,
     /// What the client said with it.
     pub(super) note: Option<Arc<PositionNote>>,
 }

@@ -179,8 +179,11 @@ impl Loading<'_> {
 }
 
 /// Where a position has to go back to, if it has: to the first offset that a later epoch has given out again, or to the
-/// end of the log.
+/// end of the log. One that was said to be beyond the end stays.
 fn corrected(position: &Position, partition: &Partition) -> Option<Position> {
+    if position.is_ahead {
+        return None;
+    }
     let state = partition.log().state();
     let later = state.file.history.epochs.entries().iter().find(|(epoch, _)| *epoch > position.epoch);
     let again = later.map_or(Offset::MAX, |(_, start)| *start);

@@ -8,7 +8,7 @@ use super::commit::{PositionReply, Reach, placed};
 use super::key::{NOTE_BYTES_MAX, PositionKey, PositionNote, PositionOwner};
 use super::registry::ALL_NOTES_BYTES_MAX;
 use super::shard::{Course, Waiting};
-use crate::broker::groups::{ClassicCommitter, GroupError};
+use crate::broker::groups::{ClassicCommitter, GroupError, GroupKind};
 use crate::broker::{Broker, BrokerError};
 use crate::replica::AckLevel;
 use crate::types::{Offset, Timestamp, TopicPartition};
@@ -78,7 +78,7 @@ impl Broker {
     /// result for each, once all are as safe as is asked; or why none was taken.
     ///
     /// None is taken with [`BrokerError::InvalidClientId`] or [`BrokerError::Group`]; single results are as those of
-    /// [`Broker::commit`], but for positions above the high watermark, which are taken.
+    /// [`Broker::commit`], but for positions above the high watermark: a classic group may have them.
     pub fn commit_several(
         self: &Arc<Self>,
         commit: SeveralPositions,
@@ -100,13 +100,15 @@ impl Broker {
             self.follow_up(follow_ups);
             return reply(Ok(Vec::new()));
         }
+        // What is committed as in Kafka is not compared with the log; members of other kinds begin where they are told.
+        let is_others = self.positions.group(&group).is_some_and(|record| record.kind != GroupKind::Classic);
+        let reach = if is_others { Reach::HighWatermark } else { Reach::Anywhere };
         let gathered = Gathered::new(positions.len(), Box::new(|results| reply(Ok(results))));
         let mut refused = Vec::new();
         for (at, StatedPosition { partition, offset, note }) in positions.into_iter().enumerate() {
             let owner = PositionOwner::Group(Arc::clone(&group));
             let key = PositionKey { owner, topic: partition.topic, partition: partition.partition };
-            let placed =
-                self.check_note(&note).and_then(|()| placed(&topics, &key, offset, now, Reach::Anywhere, |_| true));
+            let placed = self.check_note(&note).and_then(|()| placed(&topics, &key, offset, now, reach, |_| true));
             match placed {
                 Ok((place, mut position)) => {
                     position.note = note.said();

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::codec::{is_zero, note_members, read_note};
+use super::codec::{is_false, is_zero, note_members, read_note};
 use super::key::{Place, Position, PositionOwner};
 use super::registry::OFFSETS_TOPIC;
 use crate::broker::groups::GroupRecord;
@@ -76,6 +76,9 @@ pub struct KeptPosition {
     /// How often it was set anew.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub resets: u32,
+    /// It was beyond the end of the log when it was said.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub ahead: bool,
     /// What the client said with it.
     #[serde(default, skip_serializing_if = "str::is_empty")]
     pub note: Box<str>,
@@ -96,6 +99,7 @@ impl KeptPosition {
             epoch: position.epoch.get(),
             time_ms: position.moved_at.millis(),
             resets: position.resets,
+            ahead: position.is_ahead,
             note,
             leader_epoch,
         }
@@ -109,11 +113,22 @@ impl KeptPosition {
     }
 
     pub(super) fn read(self) -> Option<(Place, Position)> {
-        let KeptPosition { owner, topic_id, topic, partition, offset, epoch, time_ms, resets, note, leader_epoch } =
-            self;
+        let KeptPosition {
+            owner,
+            topic_id,
+            topic,
+            partition,
+            offset,
+            epoch,
+            time_ms,
+            resets,
+            ahead,
+            note,
+            leader_epoch,
+        } = self;
         let place = Place { topic_id, partition: PartitionIndex(partition), owner };
         let (offset, epoch) = Offset::new(offset).zip(Epoch::new(epoch))?;
         let (moved_at, note) = (Timestamp::from_millis(time_ms), read_note(note, leader_epoch));
-        Some((place, Position { topic, offset, epoch, moved_at, resets, note }))
+        Some((place, Position { topic, offset, epoch, moved_at, resets, is_ahead: ahead, note }))
     }
 }

@@ -66,8 +66,15 @@ impl Rig {
         self.asked += 1;
         let reply = PositionReply::new(move |result| replies.lock().push((number, result.map(Offset::get))));
         let (offset, moved_at) = (offset(value), at(self.now));
-        let position =
-            Position { topic: topic(topic_number).1, offset, epoch: Epoch::FIRST, moved_at, resets: 0, note: None };
+        let position = Position {
+            topic: topic(topic_number).1,
+            offset,
+            epoch: Epoch::FIRST,
+            moved_at,
+            resets: 0,
+            is_ahead: false,
+            note: None,
+        };
         let course = if is_reset { Course::Reset } else { Course::Onward };
         let commit = Waiting { place: place(client, topic_number), position, level, course, reply };
         let answers = self.shard.enter(commit, self.durable);
@@ -81,8 +88,15 @@ impl Rig {
         self.asked += 1;
         let reply = PositionReply::new(move |result| replies.lock().push((number, result.map(Offset::get))));
         let (offset, moved_at) = (offset(value), at(self.now));
-        let position =
-            Position { topic: topic(topic_number).1, offset, epoch: Epoch::FIRST, moved_at, resets: 0, note };
+        let position = Position {
+            topic: topic(topic_number).1,
+            offset,
+            epoch: Epoch::FIRST,
+            moved_at,
+            resets: 0,
+            is_ahead: false,
+            note,
+        };
         let (place, level, course) = (place(client, topic_number), AckLevel::Durable, Course::AsSaid);
         let answers = self.shard.enter(Waiting { place, position, level, course, reply }, self.durable);
         self.answer(answers);
@@ -172,7 +186,7 @@ impl Rig {
 fn records_as_bytes() {
     let client = "a \"client\"\n\u{1F980}";
     let (offset, epoch, moved_at) = (offset(42), Epoch::new(3).unwrap(), at(7));
-    let kept = Position { topic: topic(1).1, offset, epoch, moved_at, resets: 0, note: None };
+    let kept = Position { topic: topic(1).1, offset, epoch, moved_at, resets: 0, is_ahead: false, note: None };
     let key = String::from_utf8(encode_key(&place("billing", 1))).unwrap();
     assert_eq!(key, r#"{"client_id":"billing","topic_id":"00000000-0000-0000-0000-000000000001","partition":0}"#);
     let value = String::from_utf8(encode_value(&kept)).unwrap();

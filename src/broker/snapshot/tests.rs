@@ -74,6 +74,7 @@ fn snapshot(meta_applied: u64) -> Snapshot {
                 epoch: 1,
                 time_ms: 9,
                 resets: 0,
+                ahead: false,
                 note: "".into(),
                 leader_epoch: None,
             }],

@@ -126,12 +126,7 @@ async fn long_reply(listener: &Arc<KafkaListener>, asked: &Asked, correlation_id
     }
 }
 
-async fn answer(
-    listener: &Arc<KafkaListener>,
-    asked: &Asked,
-    correlation_id: i32,
-    request: Request,
-) -> Reply {
+async fn answer(listener: &Arc<KafkaListener>, asked: &Asked, correlation_id: i32, request: Request) -> Reply {
     answer! { listener, asked, correlation_id, request:
         ListOffsets => list_offsets,
         Metadata => metadata,

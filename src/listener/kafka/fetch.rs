@@ -108,7 +108,7 @@ impl KafkaListener {
         let mut wanted = Vec::with_capacity(partitions.len());
         for of_topic in partitions.chunk_by(|one, next| one.topic == next.topic) {
             let name = of_topic.first().map_or("", |first| &first.topic);
-            let handle = TopicName::new(name).map_err(|_| KafkaError::InvalidTopicException);
+            let handle = TopicName::new(name).map_err(|_| KafkaError::UnknownTopicOrPartition);
             let handle = handle.and_then(|name| Ok(self.broker.user_topic(&name)?));
             for SessionPartition { asked, .. } in of_topic {
                 let partition = handle.as_ref().map_err(|error| *error).and_then(|handle| {

@@ -130,8 +130,8 @@ struct Appending<'a> {
 
 impl Appending<'_> {
     fn topic(&self, name: &str) -> Result<(TopicName, Arc<TopicHandle>), Refused> {
-        let name =
-            TopicName::new(name).map_err(|error| Refused::new(KafkaError::InvalidTopicException, error.to_string()))?;
+        let name = TopicName::new(name)
+            .map_err(|error| Refused::new(KafkaError::UnknownTopicOrPartition, error.to_string()))?;
         let handle = self.listener.broker.user_topic(&name);
         let handle = handle.map_err(|error| Refused::new(KafkaError::from(&error), error.to_string()))?;
         Ok((name, handle))

@@ -19,6 +19,8 @@ use crate::types::{Offset, PartitionIndex, TopicName};
 const HIGH_WATERMARK: i64 = -1;
 /// The log start of a partition whose records are not deleted.
 const NONE: i64 = -1;
+/// How long a request waits at least: its own time is meant for other copies, as in Kafka, and tools send none at all.
+const WAIT_MIN: Duration = Duration::from_secs(5);
 /// How long a request waits at most.
 const WAIT_MAX: Duration = Duration::from_secs(300);
 
@@ -31,8 +33,8 @@ impl KafkaListener {
         _asked: &Asked,
         request: DeleteRecordsRequest,
     ) -> DeleteRecordsResponse {
-        let patience = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)).min(WAIT_MAX);
-        let deadline = Instant::now() + patience;
+        let asked_for = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+        let deadline = Instant::now() + asked_for.clamp(WAIT_MIN, WAIT_MAX);
         let mut begun = Vec::with_capacity(request.topics.len());
         for topic in request.topics {
             let begin = |partition: &DeleteRecordsPartition| {

@@ -162,6 +162,16 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_names_every_api_and_its_versions() {
+        let text = include_str!("../../../docs/kafka.md");
+        for row in APIS {
+            let line = format!("| {:?} | {} | {} to {} |", row.api, row.api.to_wire(), row.min, row.max);
+            assert!(text.contains(&line), "{line}");
+        }
+        assert_eq!(text.lines().filter(|line| line.contains(" to ") && line.starts_with("| ")).count(), APIS.len());
+    }
+
+    #[test]
     fn what_is_not_advertised_is_unknown() {
         // Transactions, the newer consumer groups, share groups, what brokers say to each other.
         for key in [-1, 4, 7, 17, 24, 25, 26, 28, 52, 68, 76, 78, 999] {

@@ -67,7 +67,8 @@ fn fetched(peer: &mut KafkaPeer, version: i16, id: &str, wanted: Option<&[i32]>)
         vec![OffsetFetchRequestTopics::default().with_name(topic("t")).with_partition_indexes(indexes.to_vec())]
     };
     let asked = |id| OffsetFetchRequestGroup::default().with_group_id(group(id)).with_topics(wanted.map(of_topic));
-    let request = OffsetFetchRequest::default().with_groups(vec![asked("nobody"), asked(id)]).with_require_stable(true);
+    let request =
+        OffsetFetchRequest::default().with_groups(vec![asked("somebody else"), asked(id)]).with_require_stable(true);
     let response = peer.call(version, &request);
     assert_eq!((response.groups.len(), &*response.groups[1].group_id.0), (2, id));
     assert!(response.groups.iter().all(|group| group.error_code == 0));
@@ -118,11 +119,12 @@ fn positions_are_kept_in_every_version_over_a_kill() {
         ];
         assert_eq!(found, expected, "{version}");
     }
-    assert_eq!(committed(&mut peer, 9, &commit("u", &[(0, 10, None)])), [0]);
+    // Beyond the end of the log, which holds ten.
+    assert_eq!(committed(&mut peer, 9, &commit("u", &[(0, 15, None)])), [0]);
     server.kill();
     let mut server = start(&directory);
     let mut peer = KafkaPeer::of(&mut server);
-    let all = [kept("t", 0, 9, "version 9"), kept("t", 1, 0, ""), kept("u", 0, 10, "")];
+    let all = [kept("t", 0, 9, "version 9"), kept("t", 1, 0, ""), kept("u", 0, 15, "")];
     for version in 1..=9 {
         let some = fetched(&mut peer, version, "g", Some(&[0]));
         assert_eq!((some[0].1, some[0].2, &*some[0].4), (0, 9, "version 9"), "{version}");

@@ -97,7 +97,6 @@ const fn key(
 
 const ONE_COPY: &str = "a partition has one replica";
 const NO_REMOTE: &str = "there is no remote storage";
-const NO_LAG_PROMISE: &str = "when a record is compacted is not promised";
 
 const CODECS: &[&str] = &["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
 
@@ -137,8 +136,8 @@ pub(super) const TOPIC_KEYS: &[TopicKey] = &[
         "Remembered only: all that is kept is kept here."),
     key("local.retention.ms", (Long, AtLeast(-2)), "-2", Noted, "log.local.retention.ms",
         "Remembered only: all that is kept is kept here."),
-    key("max.compaction.lag.ms", (Long, AtLeast(1)), FOREVER, Only(NO_LAG_PROMISE), "log.cleaner.max.compaction.lag.ms",
-        "How long a record may stay uncompacted, in milliseconds: without a limit."),
+    key("max.compaction.lag.ms", (Long, AtLeast(1)), FOREVER, Noted, "log.cleaner.max.compaction.lag.ms",
+        "Remembered only: a segment is compacted soon after it ends, which segment.ms and segment.bytes say."),
     key("max.message.bytes", (Int, Between(1, BATCH_MAX)), "1048588", Here(Setting::BatchBytesMax), "message.max.bytes",
         "The largest batch of records, in bytes as the producer compressed it."),
     key("message.timestamp.after.max.ms", (Long, AtLeast(0)), FOREVER, Here(Setting::TimestampAfterMaxMs), "log.message.timestamp.after.max.ms",
