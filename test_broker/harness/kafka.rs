@@ -50,6 +50,11 @@ impl KafkaPeer {
         KafkaPeer::connect(kafka_address(server))
     }
 
+    /// Where it is connected to.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.stream.peer_addr().expect("connected")
+    }
+
     /// Sends a request and waits for its response.
     pub(crate) fn call<R: Request>(&mut self, version: i16, request: &R) -> R::Response {
         self.send(version, request);

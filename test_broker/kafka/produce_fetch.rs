@@ -5,7 +5,7 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
-use kafka_protocol::messages::{BrokerId, FetchRequest, ProduceRequest, TopicName};
+use kafka_protocol::messages::{BrokerId, DeleteTopicsRequest, FetchRequest, ProduceRequest, TopicName};
 use kafka_protocol::protocol::StrBytes;
 use kafka_protocol::records::RecordBatchDecoder;
 use tempfile::TempDir;
@@ -13,6 +13,8 @@ use tempfile::TempDir;
 use crate::harness::batches::{self, NOBODY, Rec, rec};
 use crate::harness::kafka::KafkaPeer;
 use crate::harness::{Server, client};
+
+const UNKNOWN_TOPIC_OR_PARTITION: i16 = 3;
 
 pub(super) fn batch(values: &[&str]) -> Bytes {
     let records: Vec<Rec> = values.iter().map(|value| rec(value.as_bytes())).collect();
@@ -194,5 +196,20 @@ fn a_compacted_topic_takes_no_record_without_a_key() {
     }
     let keyed = Bytes::from(batches::batch(NOBODY, 1_700_000_000_000, &[with_key]));
     assert_eq!(produced(&mut peer, 9, &produce(-1, "latest", &[(0, Some(keyed))]))[0].error_code, 0);
+    server.terminate();
+}
+
+/// A Fetch that waited at the end of a partition was not told that it was deleted: it looked again and again, as fast as it
+/// could, until its time was up.
+#[test]
+fn a_fetch_that_waits_learns_that_its_topic_goes() {
+    let directory = TempDir::new().expect("a directory");
+    let (server, mut peer) = start(&directory);
+    let mut other = KafkaPeer::connect(peer.address());
+    peer.send(12, &fetch("t", 0, 0).with_max_wait_ms(i32::MAX));
+    let delete = DeleteTopicsRequest::default().with_timeout_ms(30_000).with_topic_names(vec![name("t")]);
+    assert_eq!(other.call(5, &delete).responses[0].error_code, 0);
+    let answer = peer.receive::<FetchRequest>(12);
+    assert_eq!(answer.responses[0].partitions[0].error_code, UNKNOWN_TOPIC_OR_PARTITION);
     server.terminate();
 }

@@ -180,6 +180,9 @@ impl KafkaListener {
     /// Reads a partition; `None` where there is something, and no room for it.
     async fn read_one(&self, wanted: &mut Wanted, room: Room) -> Result<Option<(Found, Loan)>, KafkaError> {
         let partition = wanted.partition.as_ref().map_err(|error| *error)?;
+        if let Some(closed) = partition.closed() {
+            return Err(KafkaError::from(&closed));
+        }
         wanted.seen = Some(partition.committed());
         let from = Offset::from_i64(wanted.offset).ok_or(KafkaError::OffsetOutOfRange)?;
         let offsets = partition.offsets();
