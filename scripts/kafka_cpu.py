@@ -3,8 +3,9 @@
 
     scripts/kafka_cpu.py target/release [SIZE [MESSAGES [ROUNDS]]]
 
-Needs confluent-kafka. Starts a server of its own, and in each round publishes and reads as many messages both ways, one way after
-the other, to topics of four partitions, all durable. What a client does to keep up is its own time and not counted.
+Needs confluent-kafka. In each round a server of its own, to which as many messages are published, and read, both ways, to topics of
+four partitions, all durable; which way comes first changes from round to round. What a client does to keep up is its own time and not
+counted.
 """
 import json
 import os
@@ -81,16 +82,20 @@ def measure(server, work):
     return (ticks(server) - before) * 10_000 / MESSAGES
 
 
-def round_of(results):
+def round_of(number, results):
     with tempfile.TemporaryDirectory() as directory:
         server, at_native, at_kafka = start(directory)
         try:
-            for name, work in (
+            publishing = [
                 ("publish, native", lambda: native(at_native, "publish", "native")),
                 ("publish, Kafka", lambda: kafka_publish(at_kafka, "kafka")),
+            ]
+            reading = [
                 ("read, native", lambda: native(at_native, "consume", "native")),
                 ("read, Kafka", lambda: kafka_read(at_kafka, "kafka")),
-            ):
+            ]
+            step = -1 if number % 2 else 1
+            for name, work in publishing[::step] + reading[::step]:
                 results.setdefault(name, []).append(measure(server, work))
         finally:
             server.terminate()
@@ -99,8 +104,8 @@ def round_of(results):
 
 def main():
     results = {}
-    for _ in range(ROUNDS):
-        round_of(results)
+    for number in range(ROUNDS):
+        round_of(number, results)
     print(f"{MESSAGES} messages of {SIZE} bytes, {ROUNDS} rounds: microseconds of the server for a message")
     for name, values in results.items():
         print(f"{name:<16} median {statistics.median(values):.3f}  from {min(values):.3f} to {max(values):.3f}")

@@ -17,17 +17,13 @@ const LOOKS: u32 = 4;
 /// How long TCP may acknowledge nothing while something comes.
 const PATIENT: Duration = Duration::from_secs(24 * 3_600);
 
-/// Bytes that the kernel keeps for a peer beside what is on its way: what is to be sent waits here, where it counts.
-const UNSENT_BYTES_MAX: u32 = 128 << 10;
-
-/// Prepares a socket of a protocol without heartbeats: small answers go out at once; a peer that acknowledges nothing is
-/// noticed, for which one that is silent is probed; and what a peer does not take waits where it is counted.
+/// Prepares a socket of a protocol without heartbeats: small answers go out at once; and a peer that acknowledges nothing
+/// is noticed, for which one that is silent is probed.
 pub(super) fn prepare(stream: &TcpStream, probe_interval: Duration, connection_timeout: Duration) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     let probe = probe_interval.max(Duration::from_secs(1));
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(probe).with_interval(probe))?;
-    socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
     socket.set_tcp_user_timeout(Some(connection_timeout))
 }
 

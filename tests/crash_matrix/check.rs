@@ -161,7 +161,9 @@ fn check_partition(handle: &TopicHandle, key: Key, model: &Model, after: After) 
 
 /// Each batch must be one that was appended there, without a gap; returns the newest epoch among them.
 fn check_batches(ledger: &Ledger, batches: &[Batch], log_start: Offset, end: Offset) -> Result<i32, String> {
-    let (mut next, mut newest) = (log_start, 0);
+    // The log may begin within a batch.
+    let first = batches.first().map_or(log_start, |first| first.header().base_offset.min(log_start));
+    let (mut next, mut newest) = (first, 0);
     for batch in batches {
         let header = batch.header();
         ensure!(header.base_offset == next, "offset {} where {next} belongs", header.base_offset);
@@ -172,6 +174,8 @@ fn check_batches(ledger: &Ledger, batches: &[Batch], log_start: Offset, end: Off
         next = header.next_offset();
         newest = newest.max(header.leader_epoch);
     }
+    let begins = batches.first().is_none_or(|first| first.header().next_offset() > log_start);
+    ensure!(begins, "what is read from {log_start} begins below it");
     ensure!(next == end, "can be read to {next}, not to the end at {end}");
     Ok(newest)
 }

@@ -74,6 +74,7 @@ fn play(session: &mut Session, disk: &FaultyDisk) {
     fill_and_expire(session);
     restart_from_snapshot(session);
     append_everywhere(session, 2);
+    delete_records(session);
     snapshot_waits_for_syncs(session);
     truncate_unsynced(session);
     truncate_followed(session);
@@ -193,6 +194,25 @@ fn append_everywhere(session: &mut Session, rounds: i64) {
         session.drain();
     }
     session.assert_answered();
+}
+
+/// Records go on demand: in the middle of a batch, while others are written, over segments, and all there are.
+fn delete_records(session: &mut Session) {
+    session.delete_records(ORDERS, 2);
+    session.drain();
+    assert!(session.partition(ORDERS).offsets().log_start().get() > 0, "deletion was to be in the history");
+    for (place, kept) in [(ORDERS_1, 4), (EVENTS_1, 1), (ORDERS, 0), (ORDERS_1, 0)] {
+        session.send(place, Some(30), &[70, 700], Some(Leader));
+        session.delete_records(place, kept);
+        session.send(place, Some(30), &[80], Some(Durable));
+        session.drain();
+        session.step(10);
+    }
+    session.restart(false);
+    append_everywhere(session, 1);
+    session.delete_records(ORDERS, 0);
+    session.drain();
+    append_everywhere(session, 1);
 }
 
 /// A snapshot falls due while much is written and not synced; other work comes before the syncs it waits for.

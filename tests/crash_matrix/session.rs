@@ -249,6 +249,15 @@ impl Session {
         self.observe();
     }
 
+    /// Begins to delete all committed records but so many; the answer comes when the work is done.
+    pub(crate) fn delete_records(&self, place: Place<'_>, kept: u64) {
+        let partition = self.partition(place);
+        let high_watermark = partition.offsets().high_watermark();
+        let before = Offset::new(high_watermark.get() - kept).expect("small");
+        partition.delete_before(Some(before), move |result| assert_eq!(result, Ok(before)));
+        self.observe();
+    }
+
     /// Appends, as a follower, a batch that the leader of `epoch` numbered.
     pub(crate) fn follow(&self, place: Place<'_>, epoch: Epoch, values: &[usize]) {
         let (key, partition) = (self.key(place), self.partition(place));

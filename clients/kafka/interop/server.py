@@ -63,9 +63,9 @@ class KafkaServer(Server):
 
     @classmethod
     def end_all(cls) -> None:
-        """Kills whatever runs: the last thing before a run that hangs is ended."""
+        """Kills whatever runs and removes its data: the last thing before a run that hangs is ended."""
         for server in list(cls._running):
-            server.kill()
+            server.close()
 
 
 def _ended(signal_number: int, _frame: object) -> None:

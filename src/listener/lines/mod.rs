@@ -23,10 +23,12 @@ mod queue;
 mod subscriptions;
 mod topics;
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
@@ -37,6 +39,9 @@ use super::{Shared, Surroundings, liveness};
 use crate::broker::Broker;
 use crate::types::Timestamp;
 use queue::Queues;
+
+/// Bytes that the kernel keeps for a peer beside what is on its way: what is to be sent waits here, where it counts.
+const UNSENT_BYTES_MAX: u32 = 128 << 10;
 
 /// How the listener behaves.
 #[derive(Debug, Clone)]
@@ -97,8 +102,7 @@ impl LinesListener {
         let number = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
         let peer = stream.peer_addr().ok().map(tracing::field::display);
         tracing::debug!(lines = number, peer, "connected");
-        let options = &self.options;
-        let end = match liveness::prepare(&stream, options.probe_interval, options.connection_timeout) {
+        let end = match self.prepare(&stream) {
             Ok(()) => connection::run(&self, number, stream, stop).await,
             Err(error) => Err(error),
         };
@@ -106,6 +110,12 @@ impl LinesListener {
             Ok(reason) => tracing::debug!(lines = number, reason, "disconnected"),
             Err(error) => tracing::debug!(lines = number, %error, "disconnected"),
         }
+    }
+
+    /// What a peer does not take waits where it is counted, and what a group gave may be taken back.
+    fn prepare(&self, stream: &TcpStream) -> io::Result<()> {
+        liveness::prepare(stream, self.options.probe_interval, self.options.connection_timeout)?;
+        SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)
     }
 
     fn now(&self) -> Timestamp {

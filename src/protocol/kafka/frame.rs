@@ -87,7 +87,10 @@ impl RequestFrames {
             return Ok(None);
         }
         src.advance(LENGTH_BYTES);
-        Ok(Some(src.split_to(bytes).freeze()))
+        // One that came in a buffer of its own keeps it: nobody else refers to it then.
+        let is_alone = total >= OWN_BUFFER_BYTES_MIN && src.len() == bytes;
+        let request = if is_alone { std::mem::take(src) } else { src.split_to(bytes) };
+        Ok(Some(request.freeze()))
     }
 
     /// What the request under way lacks, in bytes, where it is to have a buffer of its own.
@@ -179,6 +182,16 @@ mod tests {
             src.extend_from_slice(header);
             assert_eq!(frames.next(&mut src).is_ok(), is_allowed, "{header:?}");
         }
+    }
+
+    /// So that a batch in it can be numbered where it lies.
+    #[test]
+    fn a_large_request_has_its_buffer_for_itself() {
+        let mut frames = RequestFrames::new(1 << 20);
+        frames.understood();
+        let mut src = BytesMut::from(&framed(&[7; 100_000])[..]);
+        let request = frames.next(&mut src).unwrap().unwrap();
+        assert!(request.try_into_mut().is_ok_and(|request| request.len() == 100_000));
     }
 
     #[test]
