@@ -185,4 +185,19 @@ mod tests {
         held.clear();
         assert_eq!(memory.used(), 0);
     }
+
+    /// Those who hold memory while they wait for more would wait for each other for ever.
+    #[tokio::test]
+    async fn whoever_holds_memory_waits_for_none() {
+        let (partition, memory) = (filled(8, 4_000), PeerMemory::new(MEMORY_BYTES, BOUND));
+        let read = |bytes_max, room| read_in(&memory, &partition, Offset::ZERO, bytes_max, room);
+        let (batches, loan) = read(10_000, 10_000).await.expect("there is memory").unwrap();
+        assert_eq!((batches.len(), memory.used()), (2, bytes_of(&batches)));
+        // The first batch has to have room, which a partition may bound more narrowly.
+        assert!(read(100, 100).await.is_none());
+        assert_eq!(read(100, 10_000).await.expect("there is memory").unwrap().0.len(), 1);
+        let _rest = memory.take(MEMORY_BYTES - memory.used()).await;
+        assert!(timeout(BOUND, read(10_000, 10_000)).await.expect("nobody waits").is_none());
+        drop(loan);
+    }
 }

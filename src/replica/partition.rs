@@ -173,6 +173,12 @@ impl Partition {
         Poll::Pending
     }
 
+    /// Drops a waker that [`Partition::poll_readable`] was given: it holds its task's memory, and nothing may happen here for
+    /// long.
+    pub fn forget_reader(&self, waker: &Waker) {
+        self.state.lock().readers.forget(waker);
+    }
+
     /// Ready once an append will not be refused for want of space: there is some, or it is refused for another reason.
     /// The waker is called when that may be so.
     pub fn poll_space(&self, waker: &Waker) -> Poll<()> {

@@ -28,6 +28,11 @@ impl Wakers {
         self.wakers.push(waker.clone());
     }
 
+    /// Drops a waker: its task waits no longer. Looks through all of them.
+    pub(crate) fn forget(&mut self, waker: &Waker) {
+        self.wakers.retain(|known| !known.will_wake(waker));
+    }
+
     /// Everybody who waits, to be woken.
     pub(crate) fn take(&mut self) -> Vec<Waker> {
         std::mem::take(&mut self.wakers)
@@ -65,5 +70,19 @@ mod tests {
             assert!(tasks.iter().all(|task| task.0.load(Ordering::Relaxed) > 0));
             assert!(waiting.take().is_empty());
         }
+    }
+
+    /// A waker keeps its task's memory: whoever goes away must not stay entered until something happens.
+    #[test]
+    fn who_goes_is_forgotten() {
+        let (one, other): (Arc<Counted>, Arc<Counted>) = (Arc::default(), Arc::default());
+        let mut waiting = Wakers::default();
+        for task in [&one, &other, &one] {
+            waiting.register(&Waker::from(Arc::clone(task)));
+        }
+        waiting.forget(&Waker::from(Arc::clone(&one)));
+        assert_eq!((Arc::strong_count(&one), Arc::strong_count(&other)), (1, 2));
+        waiting.take().into_iter().for_each(Waker::wake);
+        assert_eq!((one.0.load(Ordering::Relaxed), other.0.load(Ordering::Relaxed)), (0, 1));
     }
 }

@@ -82,13 +82,13 @@ pub(super) async fn reply(
     if can_be_long(&request) {
         return long_reply(listener, asked, correlation_id, request).await;
     }
-    match answer(listener, asked, correlation_id, request).await {
-        Reply::Bytes(bytes) if bytes.len() > OWN_BYTES => {
-            let loan = listener.outgoing_memory.take(bytes.len()).await;
-            Reply::Lent(bytes, loan)
-        }
-        reply => reply,
+    let reply = answer(listener, asked, correlation_id, request).await;
+    let Reply::Bytes(bytes) = reply else { return reply };
+    if bytes.len() <= OWN_BYTES {
+        return Reply::Bytes(bytes);
     }
+    let loan = listener.outgoing_memory.take(bytes.len()).await;
+    Reply::Lent(bytes, loan)
 }
 
 /// Whether a short request can have a long answer. Such requests only ask.

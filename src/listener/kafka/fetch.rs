@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -130,6 +130,7 @@ impl KafkaListener {
         let bytes_min = usize::try_from(request.bytes_min).unwrap_or(0);
         let deadline = Instant::now() + wait;
         let mut is_over = wait.is_zero() || wanted.is_empty();
+        let mut entered = Entered::default();
         loop {
             let share = self.outgoing_memory.share() * FETCH_SHARES;
             let bytes_max = usize::try_from(request.bytes_max).unwrap_or(0).min(FETCH_BYTES_MAX).min(share);
@@ -143,7 +144,10 @@ impl KafkaListener {
             tokio::select! {
                 biased;
                 () = sleep_until(deadline) => is_over = true,
-                () = poll_fn(|context| poll_more(wanted, missing, context)) => {}
+                () = poll_fn(|context| {
+                    entered.enter(wanted, context.waker());
+                    poll_more(wanted, missing, context)
+                }) => {}
             }
         }
     }
@@ -210,6 +214,36 @@ impl KafkaListener {
         }
         found.batches = batches.into_iter().map(crate::record::Batch::into_bytes).collect();
         Ok(Some((found, loan)))
+    }
+}
+
+/// Where a Fetch waits. It leaves when it ends: what stays entered keeps its connection's memory, also when that is gone,
+/// until something happens there.
+#[derive(Default)]
+struct Entered {
+    partitions: Vec<Arc<Partition>>,
+    waker: Option<Waker>,
+}
+
+impl Entered {
+    fn enter(&mut self, wanted: &[Wanted], waker: &Waker) {
+        if !self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            self.leave();
+            self.partitions = wanted.iter().filter_map(|wanted| wanted.partition.clone().ok()).collect();
+            self.waker = Some(waker.clone());
+        }
+    }
+
+    fn leave(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            self.partitions.iter().for_each(|partition| partition.forget_reader(&waker));
+        }
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 
