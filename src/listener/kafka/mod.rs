@@ -31,11 +31,13 @@ mod records;
 mod requests;
 mod topics;
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
 
@@ -45,6 +47,9 @@ use super::{Shared, Surroundings, liveness};
 use crate::broker::Broker;
 use crate::types::Timestamp;
 use fetch_sessions::FetchSessions;
+
+/// Bytes that the kernel keeps for a peer beside what is on its way.
+const UNSENT_BYTES_MAX: u32 = 1 << 20;
 
 /// How the listener behaves.
 #[derive(Debug, Clone)]
@@ -111,8 +116,7 @@ impl KafkaListener {
         let number = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
         let peer = stream.peer_addr().ok().map(tracing::field::display);
         tracing::debug!(kafka = number, peer, "connected");
-        let options = &self.options;
-        let end = match liveness::prepare(&stream, options.probe_interval, options.connection_timeout) {
+        let end = match self.prepare(&stream) {
             Ok(()) => connection::run(&self, number, stream, stop).await,
             Err(error) => Err(error),
         };
@@ -120,6 +124,12 @@ impl KafkaListener {
             Ok(reason) => tracing::debug!(kafka = number, reason, "disconnected"),
             Err(error) => tracing::debug!(kafka = number, %error, "disconnected"),
         }
+    }
+
+    /// What a peer does not take waits where it is counted, but for as much as makes sending cheap.
+    fn prepare(&self, stream: &TcpStream) -> io::Result<()> {
+        liveness::prepare(stream, self.options.probe_interval, self.options.connection_timeout)?;
+        SockRef::from(stream).set_tcp_notsent_lowat(UNSENT_BYTES_MAX)
     }
 
     fn now(&self) -> Timestamp {
