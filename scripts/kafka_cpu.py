@@ -20,6 +20,8 @@ import confluent_kafka
 BINARIES = sys.argv[1]
 SIZE, MESSAGES, ROUNDS = (int(number) for number in (sys.argv[2:] + ["1024", "1000000", "5"][len(sys.argv) - 2 :]))
 PARTITIONS = 4
+# Messages handed over at a time: what becomes of them is for librdkafka to say.
+CHUNK = 100
 
 
 def start(directory):
@@ -50,10 +52,10 @@ def kafka_publish(address, topic):
     settings = {"bootstrap.servers": address, "acks": "all", "linger.ms": 5, "queue.buffering.max.messages": 1_000_000}
     producer = confluent_kafka.Producer(settings)
     value = os.urandom(SIZE // 2).hex().encode()
-    for number in range(0, MESSAGES, 1_000):
-        batch = [{"value": value}] * min(1_000, MESSAGES - number)
+    for number in range(0, MESSAGES, CHUNK):
+        batch = [{"value": value}] * min(CHUNK, MESSAGES - number)
         while batch:
-            accepted = producer.produce_batch(topic, batch, partition=number // 1_000 % PARTITIONS)
+            accepted = producer.produce_batch(topic, batch, partition=number // CHUNK % PARTITIONS)
             batch = batch[accepted:]
             producer.poll(0.01 if batch else 0)
     assert producer.flush(120) == 0
