@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::{RequestHeader, ResponseHeader};
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, Request, StrBytes};
+use socket2::{Domain, Socket, Type};
 
 use super::{BOUND, Server};
 
@@ -39,7 +40,18 @@ pub(crate) struct KafkaPeer {
 impl KafkaPeer {
     /// Connects.
     pub(crate) fn connect(address: SocketAddr) -> KafkaPeer {
-        let stream = TcpStream::connect(address).expect("connected");
+        KafkaPeer::over(TcpStream::connect(address).expect("connected"))
+    }
+
+    /// Connects with next to no room for what it does not read.
+    pub(crate) fn connect_narrowly(address: SocketAddr) -> KafkaPeer {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).expect("a socket");
+        socket.set_recv_buffer_size(4 << 10).expect("a small buffer");
+        socket.connect(&address.into()).expect("connected");
+        KafkaPeer::over(socket.into())
+    }
+
+    fn over(stream: TcpStream) -> KafkaPeer {
         stream.set_read_timeout(Some(BOUND)).expect("a bound");
         stream.set_nodelay(true).expect("nodelay");
         KafkaPeer { stream, correlation: 0 }
