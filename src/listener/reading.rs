@@ -1,10 +1,12 @@
 //! Reading batches for a peer: memory first, and never blocking the connection's thread.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Waker;
 
 use super::memory::{Loan, OWN_BYTES, PeerMemory};
 use crate::record::Batch;
-use crate::replica::{Partition, Read, ReadFailure};
+use crate::replica::{Partition, PartitionClosed, Read, ReadFailure};
 use crate::types::Offset;
 
 /// A larger read would keep a thread of the runtime for too long, even where nothing has to be waited for.
@@ -105,6 +107,32 @@ async fn read_unlent(
     }
 }
 
+/// Waits until a record at or beyond `from` is committed, or the partition is closed. Dropped before, it leaves nothing there:
+/// a waker holds its task's memory, and in an idle partition nothing happens that would free it.
+pub(super) async fn readable(partition: &Partition, from: Offset) -> Result<(), PartitionClosed> {
+    let mut waiting = Waiting { partition, waker: None };
+    poll_fn(|context| {
+        let ready = partition.poll_readable(from, context.waker());
+        waiting.waker = ready.is_pending().then(|| context.waker().clone());
+        ready
+    })
+    .await
+}
+
+/// One that waits.
+struct Waiting<'a> {
+    partition: &'a Partition,
+    waker: Option<Waker>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(waker) = &self.waker {
+            self.partition.forget_reader(waker);
+        }
+    }
+}
+
 /// The size of batches together, in bytes.
 pub(super) fn bytes_of(batches: &[Batch]) -> usize {
     batches.iter().map(|batch| batch.bytes().len()).sum()
@@ -165,6 +193,22 @@ mod tests {
             queue.work();
         }
         partition
+    }
+
+    /// Consumers that came, waited for nothing and went left what they were woken by, and with it their tasks' memory.
+    #[test]
+    fn whoever_stops_waiting_leaves_nothing_behind() {
+        struct Task;
+        impl std::task::Wake for Task {
+            fn wake(self: Arc<Self>) {}
+        }
+        let (partition, task) = (filled(1, 10), Arc::new(Task));
+        let waker = Waker::from(Arc::clone(&task));
+        let mut waiting = Box::pin(readable(&partition, partition.offsets().high_watermark()));
+        assert!(waiting.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+        assert_eq!(Arc::strong_count(&task), 4, "ours, its waker, and what waits holds it twice");
+        drop(waiting);
+        assert_eq!(Arc::strong_count(&task), 2);
     }
 
     /// However many ask for much: what is read for all of them together stays within the memory for it, but for a little

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 use tokio::sync::watch;
 
@@ -46,6 +46,8 @@ pub(super) struct Feed {
     /// The partition that is looked at first.
     first: usize,
     changes: watch::Receiver<u64>,
+    /// What the partitions were given to wake. It goes with the feed: it holds its task's memory.
+    waker: Option<Waker>,
 }
 
 #[derive(Debug)]
@@ -60,6 +62,14 @@ pub(super) struct Ahead {
     pub(super) batches: Vec<Batch>,
     _loan: Loan,
     pub(super) making: Loan,
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        if let Some(waker) = &self.waker {
+            self.parts.iter().for_each(|part| part.partition.forget_reader(waker));
+        }
+    }
 }
 
 impl Feed {
@@ -77,6 +87,7 @@ impl Feed {
             parts: topic.open_partitions().map(part).collect(),
             first: 0,
             changes: listener.topic_changes.subscribe(),
+            waker: None,
         };
         // What was added since the topic was looked up is announced no more.
         feed.changes.mark_changed();
@@ -103,7 +114,7 @@ impl Feed {
             let ready = tokio::select! {
                 biased;
                 _ = self.changes.changed() => None,
-                ready = Feed::any_readable(&self.parts, self.first) => Some(ready),
+                ready = Feed::any_readable(&self.parts, self.first, &mut self.waker) => Some(ready),
             };
             match ready {
                 Some(ready) => {
@@ -117,8 +128,11 @@ impl Feed {
         }
     }
 
-    async fn any_readable(parts: &[Part], first: usize) -> Result<usize, PartitionClosed> {
+    async fn any_readable(parts: &[Part], first: usize, waker: &mut Option<Waker>) -> Result<usize, PartitionClosed> {
         poll_fn(|context| {
+            if !waker.as_ref().is_some_and(|known| known.will_wake(context.waker())) {
+                *waker = Some(context.waker().clone());
+            }
             for step in 0..parts.len() {
                 let index = (first + step) % parts.len();
                 let Part { partition, next } = &parts[index];

@@ -14,7 +14,7 @@ use super::keeping::Keeper;
 use super::memory::{Loan, PeerMemory};
 use super::outbox::{Entered, Group, Outbox, Place};
 use super::publish::{level, waiter};
-use super::reading::{Beside, bytes_of, read};
+use super::reading::{Beside, bytes_of, read, readable};
 use crate::broker::publish::PublishError;
 use crate::broker::{Broker, BrokerError, PositionOwner};
 use crate::protocol::native::{CommitRequest, ErrorCode, FetchRequest, ListOffsetsRequest, PublishBatchRequest, reply};
@@ -246,8 +246,7 @@ async fn fetched(
 async fn more_committed(partition: &Partition, earlier: Committed, bytes: usize) -> Result<(), ReadFailure> {
     let mut end = earlier;
     while end.bytes_since(&earlier).is_some_and(|more| more < bytes as u64) {
-        let readable = poll_fn(|context| partition.poll_readable(end.next_offset(), context.waker())).await;
-        readable.map_err(ReadFailure::Closed)?;
+        readable(partition, end.next_offset()).await.map_err(ReadFailure::Closed)?;
         end = partition.committed();
     }
     Ok(())

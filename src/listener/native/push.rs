@@ -1,6 +1,5 @@
 //! Pushing a partition's records to a subscriber: as DATA, or as whole batches.
 
-use std::future::poll_fn;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -12,7 +11,7 @@ use super::incoming::TURN_BYTES;
 use super::keeping::{Keeper, is_fenced};
 use super::memory::Loan;
 use super::outbox::{Data, Outbox, ReadAhead, Sent, SubscriptionId};
-use super::reading::{Beside, SMALL_BYTES, bytes_of, read};
+use super::reading::{Beside, SMALL_BYTES, bytes_of, read, readable};
 use super::shown::{Known, PIECE_BYTES_MAX, Piece};
 use crate::protocol::native::{DataRecord, EncodeError, reply};
 use crate::record::{Batch, Compression, Record, Records};
@@ -147,8 +146,7 @@ impl Pushing {
     /// is wanted. Where retention was faster, `next` moves on.
     pub(super) async fn batches(&self, next: &mut Pause, are_for_data: bool) -> Result<Ahead<'_>, Ended> {
         loop {
-            let readable = poll_fn(|context| self.partition.poll_readable(next.from, context.waker())).await;
-            readable.map_err(ReadFailure::Closed)?;
+            readable(&self.partition, next.from).await.map_err(ReadFailure::Closed)?;
             let making = if are_for_data { next.making() } else { Beside::Helps(0) };
             match self.read(next.from, READ_BYTES, making).await {
                 Err(ReadFailure::OutOfRange { log_start, .. }) if log_start > next.from => {
