@@ -62,11 +62,7 @@ pub(super) async fn append(listener: &Arc<KafkaListener>, mut request: ProduceRe
     let mut appending = Appending {
         listener,
         version: request.version,
-        level: match acks {
-            Some(Acks::None) => AckLevel::None,
-            Some(Acks::Leader) | None => AckLevel::Leader,
-            Some(Acks::All) => AckLevel::Durable,
-        },
+        level: level(acks.unwrap_or(Acks::Leader)),
         now: listener.now(),
         acknowledged: Arc::new(Acknowledged::default()),
         entered: 0,
@@ -106,6 +102,15 @@ pub(super) async fn append(listener: &Arc<KafkaListener>, mut request: ProduceRe
         appended.topics.push(AppendedTopic { name, partitions: results });
     }
     appended
+}
+
+/// What must have happened to a batch before its producer is answered.
+const fn level(acks: Acks) -> AckLevel {
+    match acks {
+        Acks::None => AckLevel::None,
+        Acks::Leader => AckLevel::Leader,
+        Acks::All => AckLevel::Durable,
+    }
 }
 
 /// Why nothing of a request can be appended.
@@ -328,5 +333,17 @@ impl AckSink for Acknowledged {
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All copies are one, and on the disk.
+    #[test]
+    fn what_is_acknowledged_to_those_who_want_all_copies_is_durable() {
+        let levels = [Acks::None, Acks::Leader, Acks::All].map(level);
+        assert_eq!(levels, [AckLevel::None, AckLevel::Leader, AckLevel::Durable]);
     }
 }
