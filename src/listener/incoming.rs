@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use tokio::net::TcpStream;
 
 use super::liveness::Heard;
@@ -87,6 +87,12 @@ impl Incoming {
             self.bytes = BytesMut::new();
         }
     }
+}
+
+/// A batch that came, in memory of its own, since its numbering is written into it: a large one came in such, and of a small one
+/// a copy is made.
+pub(super) fn owned(batch: Bytes) -> BytesMut {
+    batch.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]))
 }
 
 #[cfg(test)]

@@ -5,6 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::net::{TcpListener, lookup_host};
 
+/// Whether a host to listen on is all there are.
+pub(super) fn is_wildcard(host: &str) -> bool {
+    matches!(host, "0.0.0.0" | "::" | "[::]")
+}
+
 /// Listens on a host's first address that is ours, IPv4 before IPv6: whoever says `localhost` here and `127.0.0.1` in a
 /// client means the same.
 pub(super) async fn listen_on(host: &str, port: u16) -> io::Result<TcpListener> {

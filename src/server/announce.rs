@@ -1,5 +1,6 @@
 //! What a start tells its operator: how the data was found, where the server listens, what an acknowledgement means.
 
+use super::address::is_wildcard;
 use super::config::{Config, SyncMode};
 use crate::broker::{Broker, OpenSummary};
 
@@ -69,16 +70,10 @@ fn announce_absent_listeners(config: &Config) {
     }
 }
 
-/// Warns where clients are told an address that they cannot mean.
+/// Warns where Kafka's clients are told an address that none of them can mean.
 fn warn_of_advertised(config: &Config) {
-    let kafka = &config.kafka;
-    let Some(host) = &kafka.advertised_host else { return };
-    let is_for_all = matches!(kafka.host.as_str(), "0.0.0.0" | "::" | "[::]");
-    let is_loopback = matches!(host.as_str(), "localhost" | "127.0.0.1" | "::1" | "[::1]");
-    if matches!(host.as_str(), "0.0.0.0" | "::" | "[::]") {
+    if let Some(host) = config.kafka.advertised_host.as_deref().filter(|host| is_wildcard(host)) {
         tracing::warn!(%host, "kafka.advertised_host is no address that a client can connect to; give the one that clients dial, or none");
-    } else if is_for_all && is_loopback {
-        tracing::warn!(%host, "kafka.advertised_host is this host's own: Kafka clients on other hosts will look for the broker on theirs");
     }
 }
 

@@ -153,3 +153,14 @@ fn clients_are_told_what_is_advertised() {
     assert_eq!((response.brokers[0].host.as_str(), response.brokers[0].port), ("broker.example", 19_092));
     server.terminate();
 }
+
+#[test]
+fn an_address_that_nobody_can_connect_to_is_warned_of() {
+    const WARNED: &str = "kafka.advertised_host is no address";
+    let directory = TempDir::new().expect("a directory");
+    let setup = Setup::new(directory.path()).set("QB_KAFKA__ADVERTISED_HOST", "0.0.0.0").expect_line(WARNED);
+    assert!(setup.start().terminate().contains(WARNED));
+    // As containers have it: listening everywhere, and found at the port that their host maps.
+    let mapped = setup.set("QB_KAFKA__HOST", "0.0.0.0").set("QB_KAFKA__ADVERTISED_HOST", "localhost");
+    assert!(!mapped.start().terminate().contains("WARN"));
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
@@ -14,6 +14,7 @@ use super::dispatch::Reply;
 use super::publish_errors::{record_to_blame, records_to_blame};
 use crate::broker::TopicHandle;
 use crate::broker::publish::PublishError;
+use crate::listener::incoming::owned;
 use crate::protocol::kafka::{Acks, Api, KafkaError, ProduceFailure, ProduceRequest, ProduceResponse, Produced};
 use crate::record::{AdmissionError, Compression, ProducedBatch};
 use crate::replica::{AckFailure, AckLevel, AckSink, Acked, Completion, Partition, Waiter};
@@ -180,12 +181,6 @@ impl Appending<'_> {
             }
         }
     }
-}
-
-/// The batch in memory of its own, since its numbering is written into it: a large one came in such, and of a small one
-/// a copy is made.
-fn owned(batch: Bytes) -> BytesMut {
-    batch.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]))
 }
 
 impl Appended {

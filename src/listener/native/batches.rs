@@ -3,13 +3,14 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use super::NativeListener;
 use super::answer::Answer;
 use super::connection::Connection;
 use super::errors::Refusal;
+use super::incoming::owned;
 use super::keeping::Keeper;
 use super::memory::{Loan, PeerMemory};
 use super::outbox::{Entered, Group, Outbox, Place};
@@ -166,12 +167,6 @@ impl Connection<'_> {
             }
         }
     }
-}
-
-/// The batch in memory of its own, since its numbering is written into it: a large one came in such, and of a small one
-/// a copy is made.
-fn owned(batch: Bytes) -> BytesMut {
-    batch.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]))
 }
 
 /// Answers one FETCH when its turn has come.

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::error::{ConfigError, Origin};
 use super::keys::{Config, KEYS};
 use super::load::{Values, find};
+use crate::server::address::is_wildcard;
 
 impl Values {
     /// Lets the defaults follow what somebody chose, so that one choice does not force another.
@@ -118,8 +119,4 @@ impl Values {
         let expected = expected.into();
         self.errors.push(ConfigError::Conflict { origin, key, value, expected, other, limit, other_origin });
     }
-}
-
-fn is_wildcard(host: &str) -> bool {
-    matches!(host, "0.0.0.0" | "::" | "[::]")
 }
