@@ -3,6 +3,7 @@
 #
 #   test_broker/mutants.sh [NAME…]   tries all mutants, or those named
 #   test_broker/mutants.sh --list    names them
+#   test_broker/mutants.sh --check   sees that each still applies to the tree, and tries none
 #
 # Each test_broker/mutants/NAME.patch breaks one thing. It is applied to a copy of the tree under target/mutants, never
 # to the tree itself, and the tests are run there until one fails. The patch's head says what is broken and where to
@@ -100,6 +101,11 @@ try_mutant() {
 if [ "${1:-}" = --list ]; then
     for name in $(names); do printf '%-44s %s\n' "$name" "$(head_of "$name" breaks)"; done
     exit
+fi
+if [ "${1:-}" = --check ]; then
+    status=0
+    for name in $(names); do (cd "$top" && git apply --check "$patches/$name.patch") || status=1; done
+    exit "$status"
 fi
 [ $# -gt 0 ] || mapfile -t chosen < <(names)
 [ $# -eq 0 ] || chosen=("$@")
