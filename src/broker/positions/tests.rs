@@ -38,6 +38,8 @@ fn place(client: &str, topic_number: u128) -> Place {
 
 /// Who asked, and what the answer was.
 type Replies = Arc<Mutex<Vec<(usize, Result<u64, BrokerError>)>>>;
+/// What a client says with its position.
+type Note = Option<Arc<PositionNote>>;
 
 /// A shard, the log it writes and the answers it gave.
 #[derive(Default)]
@@ -58,24 +60,23 @@ impl Rig {
 
     /// Commits; returns the number its reply comes under.
     fn commit(&mut self, client: &str, topic_number: u128, value: u64, level: AckLevel) -> usize {
-        self.enter(client, topic_number, value, level, false)
+        self.enter(client, topic_number, value, (level, Course::Onward, None))
     }
 
-    fn enter(&mut self, client: &str, topic_number: u128, value: u64, level: AckLevel, is_reset: bool) -> usize {
+    fn enter(&mut self, client: &str, topic_number: u128, value: u64, said: (AckLevel, Course, Note)) -> usize {
+        let (level, course, note) = said;
         let (number, replies) = (self.asked, Arc::clone(&self.replies));
         self.asked += 1;
         let reply = PositionReply::new(move |result| replies.lock().push((number, result.map(Offset::get))));
-        let (offset, moved_at) = (offset(value), at(self.now));
         let position = Position {
             topic: topic(topic_number).1,
-            offset,
+            offset: offset(value),
             epoch: Epoch::FIRST,
-            moved_at,
+            moved_at: at(self.now),
             resets: 0,
             is_ahead: false,
-            note: None,
+            note,
         };
-        let course = if is_reset { Course::Reset } else { Course::Onward };
         let commit = Waiting { place: place(client, topic_number), position, level, course, reply };
         let answers = self.shard.enter(commit, self.durable);
         self.answer(answers);
@@ -83,24 +84,8 @@ impl Rig {
     }
 
     /// Commits a position that may go back; returns the number its reply comes under.
-    fn say(&mut self, client: &str, topic_number: u128, value: u64, note: Option<Arc<PositionNote>>) -> usize {
-        let (number, replies) = (self.asked, Arc::clone(&self.replies));
-        self.asked += 1;
-        let reply = PositionReply::new(move |result| replies.lock().push((number, result.map(Offset::get))));
-        let (offset, moved_at) = (offset(value), at(self.now));
-        let position = Position {
-            topic: topic(topic_number).1,
-            offset,
-            epoch: Epoch::FIRST,
-            moved_at,
-            resets: 0,
-            is_ahead: false,
-            note,
-        };
-        let (place, level, course) = (place(client, topic_number), AckLevel::Durable, Course::AsSaid);
-        let answers = self.shard.enter(Waiting { place, position, level, course, reply }, self.durable);
-        self.answer(answers);
-        number
+    fn say(&mut self, client: &str, topic_number: u128, value: u64, note: Note) -> usize {
+        self.enter(client, topic_number, value, (AckLevel::Durable, Course::AsSaid, note))
     }
 
     fn answer(&self, answers: Answers) {
@@ -394,7 +379,7 @@ fn a_reset_moves_back() {
     rig.launch();
     rig.land(true);
     rig.commit("a", 1, 12, AckLevel::None);
-    let reset = rig.enter("a", 1, 3, AckLevel::Durable, true);
+    let reset = rig.enter("a", 1, 3, (AckLevel::Durable, Course::Reset, None));
     assert_eq!(rig.launch(), Some(AckLevel::Durable));
     rig.land(true);
     assert_eq!((rig.reply(reset), rig.committed("a", 1)), (Some(Ok(3)), Some(3)));
