@@ -7,13 +7,13 @@ A message of an at-least-once subscription is::
        ▲          ├──────► LOOSE      the handler failed, or took the acknowledgement on itself
        └──────────┴──────────┘        the server sends it again
 
-What the server sends again while the message is QUEUED or RUNNING is a duplicate; what was acknowledged already,
-perhaps on a connection that was lost, is acknowledged again and not handed out.
+What the server sends again while the message is QUEUED or RUNNING is a duplicate. What came before and is in none of
+these states was acknowledged, perhaps on a connection that was lost or while it was on its way a second time: it is
+acknowledged again and not handed out.
 """
 
 from __future__ import annotations
 
-import heapq
 import threading
 from concurrent.futures import Future
 from typing import Callable, Optional
@@ -25,9 +25,6 @@ from .message import Message
 Handler = Callable[[Message], object]
 
 QUEUED, RUNNING, LOOSE = 1, 2, 3
-
-#: Acknowledged offsets that are remembered above one that is not; those beyond it may come a second time.
-_REMEMBERED_MAX = 65_536
 
 
 class Subscription:
@@ -71,9 +68,8 @@ class Subscription:
         self.next_offset: Optional[int] = None
         #: The offset behind the last message that was handed out.
         self.handed_out: Optional[int] = None
+        #: The state of each message that came and was not acknowledged, by its offset.
         self._unacked: dict[int, int] = {}
-        self._acked: list[int] = []
-        self._acked_set: set[int] = set()
 
     def request(self) -> list[tuple[str, str]]:
         """The properties of its SUBSCRIBE: from the beginning the first time, later from where it stands."""
@@ -108,19 +104,20 @@ class Subscription:
         offset = frame.sequence
         with self._lock:
             known = self.next_offset is not None and offset < self.next_offset
+            is_acked = False
             if self.auto_ack:
                 if known:
                     return None
-            elif offset in self._acked_set:
-                again = True
-            elif self._unacked.get(offset, LOOSE) != LOOSE:
-                return None
             else:
-                again = False
-                self._unacked[offset] = QUEUED
+                state = self._unacked.get(offset)
+                if state in (QUEUED, RUNNING):
+                    return None
+                is_acked = known and state is None
+                if not is_acked:
+                    self._unacked[offset] = QUEUED
             if not known:
                 self.next_offset = offset + 1
-        if not self.auto_ack and again:
+        if is_acked:
             self.send_ack(offset)
             return None
         message = Message(frame, self.topic, self.partition, self)
@@ -161,12 +158,6 @@ class Subscription:
         with self._lock:
             if self._unacked.pop(offset, None) is None:
                 return
-            lowest = next(iter(self._unacked), None)
-            if lowest is not None and lowest < offset and len(self._acked) < _REMEMBERED_MAX:
-                heapq.heappush(self._acked, offset)
-                self._acked_set.add(offset)
-            while self._acked and (lowest is None or self._acked[0] < lowest):
-                self._acked_set.discard(heapq.heappop(self._acked))
         self.send_ack(offset)
 
     def dropped(self, offset: int) -> None:
