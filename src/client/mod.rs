@@ -97,7 +97,9 @@ use requests::{Handle, Pairs, Request, Requests};
 
 pub use crate::protocol::native::{AckLevel, ErrorCode, StartAt};
 pub use crate::record::{Compression, RecordHeader};
-pub use crate::types::{CleanupPolicy, Offset, PartitionIndex, Stamp, Timestamp, TopicName, TopicPartition};
+pub use crate::types::{
+    CleanupPolicy, Offset, PartitionIndex, Stamp, Timestamp, TimestampType, TopicName, TopicPartition,
+};
 pub use admin::{FetchOptions, Fetched};
 pub use consumer::{Assignments, Consumer, ConsumerMode, ConsumerOptions};
 pub use error::ClientError;

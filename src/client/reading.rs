@@ -6,7 +6,7 @@ use super::error::ClientError;
 use super::topics::{
     ClockSkew, EffectiveSettings, PartitionDescription, PartitionStatus, TopicDescription, TopicSettings, TopicSummary,
 };
-use crate::types::{CleanupPolicy, Offset, PartitionIndex, Timestamp};
+use crate::types::{CleanupPolicy, Offset, PartitionIndex, Timestamp, TimestampType};
 
 /// The topics of one page.
 pub(super) fn topics(body: &[u8]) -> Result<Vec<TopicSummary>, ClientError> {
@@ -43,6 +43,9 @@ pub(super) fn description(body: &[u8]) -> Result<TopicDescription, ClientError> 
             segment_bytes: in_force.segment_bytes,
             min_compaction_lag_ms: in_force.min_compaction_lag_ms,
             delete_retention_ms: in_force.delete_retention_ms,
+            max_batch_size: in_force.max_batch_size,
+            segment_ms: in_force.segment_ms,
+            timestamp_type: in_force.timestamp_type,
         },
         clock_skew: reply.get("clock_skew").and_then(clock_skew),
     })
@@ -80,6 +83,8 @@ fn partition(value: &Value) -> Result<PartitionDescription, ClientError> {
 
 fn settings(value: &Value) -> TopicSettings {
     let policy = value.get("cleanup_policy").and_then(Value::as_str);
+    let batch = value.get("max_batch_size").and_then(Value::as_u64);
+    let kind = value.get("timestamp_type").and_then(Value::as_str);
     TopicSettings {
         retention_ms: value.get("retention_ms").and_then(Value::as_i64),
         retention_bytes: value.get("retention_bytes").and_then(Value::as_i64),
@@ -88,6 +93,9 @@ fn settings(value: &Value) -> TopicSettings {
         segment_bytes: value.get("segment_bytes").and_then(Value::as_u64),
         min_compaction_lag_ms: value.get("min_compaction_lag_ms").and_then(Value::as_i64),
         delete_retention_ms: value.get("delete_retention_ms").and_then(Value::as_i64),
+        max_batch_size: batch.and_then(|bytes| u32::try_from(bytes).ok()),
+        segment_ms: value.get("segment_ms").and_then(Value::as_i64),
+        timestamp_type: kind.and_then(TimestampType::from_name),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Plain values: reading them from a reply is [`super::reading`]'s business.
 
 use crate::protocol::native::Properties;
-use crate::types::{CleanupPolicy, Offset, PartitionIndex, Timestamp};
+use crate::types::{CleanupPolicy, Offset, PartitionIndex, Timestamp, TimestampType};
 
 use super::error::ClientError;
 
@@ -24,6 +24,12 @@ pub struct TopicSettings {
     pub min_compaction_lag_ms: Option<i64>,
     /// How long a tombstone stays once compaction has found it, in milliseconds.
     pub delete_retention_ms: Option<i64>,
+    /// The largest batch that a client built, in bytes.
+    pub max_batch_size: Option<u32>,
+    /// How long a segment takes records at most, in milliseconds.
+    pub segment_ms: Option<i64>,
+    /// Whose time records bear.
+    pub timestamp_type: Option<TimestampType>,
 }
 
 /// What to do with a setting.
@@ -57,6 +63,12 @@ pub struct TopicAlteration {
     pub min_compaction_lag_ms: Change<i64>,
     /// As in [`TopicSettings`].
     pub delete_retention_ms: Change<i64>,
+    /// As in [`TopicSettings`].
+    pub max_batch_size: Change<u32>,
+    /// As in [`TopicSettings`].
+    pub segment_ms: Change<i64>,
+    /// As in [`TopicSettings`].
+    pub timestamp_type: Change<TimestampType>,
 }
 
 /// A topic as the list of topics has it.
@@ -170,6 +182,12 @@ pub struct EffectiveSettings {
     pub min_compaction_lag_ms: Option<i64>,
     /// How long a tombstone stays once compaction has found it, in milliseconds; `None` where the broker does not say.
     pub delete_retention_ms: Option<i64>,
+    /// The largest batch that a client built, in bytes; `None` where the broker does not say.
+    pub max_batch_size: Option<u32>,
+    /// How long a segment takes records at most, in milliseconds; `None` where the broker does not say.
+    pub segment_ms: Option<i64>,
+    /// Whose time records bear; `None` where the broker does not say.
+    pub timestamp_type: Option<TimestampType>,
 }
 
 /// What else to ask of a partition's offsets.
@@ -210,6 +228,9 @@ impl TopicSettings {
             segment_bytes: self.segment_bytes.map_or(Change::Keep, Change::Set),
             min_compaction_lag_ms: self.min_compaction_lag_ms.map_or(Change::Keep, Change::Set),
             delete_retention_ms: self.delete_retention_ms.map_or(Change::Keep, Change::Set),
+            max_batch_size: self.max_batch_size.map_or(Change::Keep, Change::Set),
+            segment_ms: self.segment_ms.map_or(Change::Keep, Change::Set),
+            timestamp_type: self.timestamp_type.map_or(Change::Keep, Change::Set),
         }
         .to_pairs()
     }
@@ -237,6 +258,9 @@ impl TopicAlteration {
             ("wiber.segment_bytes", self.segment_bytes.value(|bytes| bytes.to_string())),
             ("wiber.min_compaction_lag_ms", self.min_compaction_lag_ms.value(|ms| ms.to_string())),
             ("wiber.delete_retention_ms", self.delete_retention_ms.value(|ms| ms.to_string())),
+            ("wiber.max_batch_size", self.max_batch_size.value(|bytes| bytes.to_string())),
+            ("wiber.segment_ms", self.segment_ms.value(|ms| ms.to_string())),
+            ("wiber.timestamp_type", self.timestamp_type.value(|kind| kind.as_str().to_owned())),
         ];
         pairs.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }

@@ -21,7 +21,7 @@ fn topics_are_listed_and_described() {
     assert_eq!(described["topic_id"], listed["topics"][1]["topic_id"]);
     assert_eq!(described["settings"], serde_json::json!({}), "{described}");
     let text = client(&server, &["topics", "describe", "t"]).expect_text();
-    for part in ["Topic:      t\n", "Partitions: 2\n", "cleanup-policy      delete", "        1  online"] {
+    for part in ["Topic:      t\n", "Partitions: 2\n", "cleanup-policy      delete ", "        1  online"] {
         assert!(text.contains(part), "{text} lacks {part:?}");
     }
 }
@@ -48,6 +48,42 @@ fn topics_are_altered() {
         (&(-1).into(), &serde_json::Value::Null)
     );
     assert_eq!(described["effective"]["max_message_size"], 1 << 20);
+}
+
+#[test]
+fn settings_of_batches_times_and_segments() {
+    let (_directory, server) = start(1);
+    let settings = [
+        "--max-batch-size",
+        "2000000",
+        "--segment-ms",
+        "60000",
+        "--timestamp-type",
+        "LogAppendTime",
+        "--partitions",
+        "1",
+    ];
+    client(&server, &[&["topics", "create", "own"], &settings[..]].concat()).expect_out();
+    let described = json(&server, &["topics", "describe", "own"]);
+    let expected = serde_json::json!({
+        "max_batch_size": 2_000_000, "segment_ms": 60_000, "timestamp_type": "LogAppendTime"
+    });
+    assert_eq!(described["settings"], expected);
+    let text = client(&server, &["topics", "describe", "own"]).expect_text();
+    for part in [
+        "max-batch-size      2000000 bytes  topic",
+        "segment-age         60 s ",
+        "timestamp-type      LogAppendTime  topic",
+    ] {
+        assert!(text.contains(part), "{text} lacks {part:?}");
+    }
+    let back = ["--max-batch-size", "default", "--segment-ms", "default", "--timestamp-type", "CreateTime"];
+    client(&server, &[&["topics", "alter", "own"], &back[..]].concat()).expect_out();
+    let described = json(&server, &["topics", "describe", "own"]);
+    assert_eq!(described["settings"], serde_json::json!({ "timestamp_type": "CreateTime" }));
+    assert_eq!(described["effective"]["max_batch_size"], 1_048_588);
+    refused(&server, &["topics", "alter", "own", "--timestamp-type", "mine"], 2, "LogAppendTime");
+    refused(&server, &["topics", "create", "other", "--segment-ms", "0"], 2, "--segment-ms");
 }
 
 #[test]

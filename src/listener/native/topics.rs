@@ -163,6 +163,9 @@ fn change_of(settings: &SettingsRequest) -> SettingsChange {
         segment_bytes: settings.segment_bytes,
         min_compaction_lag_ms: settings.min_compaction_lag_ms,
         delete_retention_ms: settings.delete_retention_ms,
+        batch_bytes_max: settings.batch_bytes_max,
+        segment_ms: settings.segment_ms,
+        timestamp_type: settings.timestamp_type,
         ..SettingsChange::default()
     }
 }

@@ -5,11 +5,14 @@ use std::io::Write;
 use clap::Args;
 use serde_json::json;
 
-use super::settings::{bytes_change, millis_change, policy_change, retention_bytes_change, retention_change};
+use super::settings::{
+    age_change, batch_change, bytes_change, millis_change, policy_change, retention_bytes_change, retention_change,
+    timestamp_type_change,
+};
 use crate::cli::client::Context;
 use crate::cli::client::failure::Failure;
 use crate::cli::client::output;
-use crate::client::{Change, CleanupPolicy, TopicAlteration};
+use crate::client::{Change, CleanupPolicy, TimestampType, TopicAlteration};
 
 /// Change a topic's settings, or give it more partitions
 ///
@@ -47,6 +50,15 @@ pub(super) struct Alter {
     /// Milliseconds that a record without a value stays once compaction has found it
     #[arg(long, value_name = "MS|default", value_parser = millis_change)]
     delete_retention_ms: Option<Change<i64>>,
+    /// Largest batch that a client may build, in bytes
+    #[arg(long, value_name = "BYTES|default", value_parser = batch_change)]
+    max_batch_size: Option<Change<u32>>,
+    /// Milliseconds after which a new segment file is begun
+    #[arg(long, value_name = "MS|default", value_parser = age_change)]
+    segment_ms: Option<Change<i64>>,
+    /// Whose time records bear: CreateTime, their producer's, or LogAppendTime, the broker's
+    #[arg(long, value_name = "TYPE|default", value_parser = timestamp_type_change)]
+    timestamp_type: Option<Change<TimestampType>>,
 }
 
 impl Alter {
@@ -60,6 +72,9 @@ impl Alter {
             segment_bytes: self.segment_bytes.unwrap_or_default(),
             min_compaction_lag_ms: self.min_compaction_lag_ms.unwrap_or_default(),
             delete_retention_ms: self.delete_retention_ms.unwrap_or_default(),
+            max_batch_size: self.max_batch_size.unwrap_or_default(),
+            segment_ms: self.segment_ms.unwrap_or_default(),
+            timestamp_type: self.timestamp_type.unwrap_or_default(),
         };
         let topic = &self.topic;
         if alteration == TopicAlteration::default() {

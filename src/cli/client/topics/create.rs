@@ -5,11 +5,11 @@ use std::io::Write;
 use clap::Args;
 use serde_json::json;
 
-use super::settings::{hours_to_ms, policy};
+use super::settings::{hours_to_ms, policy, timestamp_type};
 use crate::cli::client::Context;
 use crate::cli::client::failure::Failure;
 use crate::cli::client::output;
-use crate::client::{CleanupPolicy, TopicSettings};
+use crate::client::{CleanupPolicy, TimestampType, TopicSettings};
 
 /// Create a topic
 ///
@@ -45,6 +45,15 @@ pub(in crate::cli::client) struct Create {
     /// Milliseconds that a record without a value stays once compaction has found it [default: a day]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(i64).range(0..))]
     delete_retention_ms: Option<i64>,
+    /// Largest batch that a client may build, in bytes [default: the broker's topics.max_batch_size]
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
+    max_batch_size: Option<u32>,
+    /// Milliseconds after which a new segment file is begun [default: the broker's]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(i64).range(1..))]
+    segment_ms: Option<i64>,
+    /// Whose time records bear: CreateTime, their producer's, or LogAppendTime, the broker's [default: CreateTime]
+    #[arg(long, value_name = "TYPE", value_parser = timestamp_type)]
+    timestamp_type: Option<TimestampType>,
 }
 
 impl Create {
@@ -59,6 +68,9 @@ impl Create {
             segment_bytes: self.segment_bytes,
             min_compaction_lag_ms: self.min_compaction_lag_ms,
             delete_retention_ms: self.delete_retention_ms,
+            max_batch_size: self.max_batch_size,
+            segment_ms: self.segment_ms,
+            timestamp_type: self.timestamp_type,
         };
         let created = if settings == TopicSettings::default() {
             client.create_topic(topic, self.partitions, self.retention).await

@@ -150,6 +150,9 @@ mod tests {
                 segment_bytes: None,
                 min_compaction_lag_ms: Some(0),
                 delete_retention_ms: Some(86_400_000),
+                max_batch_size: Some(1_048_588),
+                segment_ms: Some(43_200_000),
+                timestamp_type: None,
             },
             clock_skew: Some(ClockSkew { last_ms: -3, min_ms: -9, max_ms: 2, too_far_ahead: 0 }),
         }
@@ -166,14 +169,17 @@ Created:    2025-12-01T00:00:00Z
 Partitions: 2
 Clock skew: -3 ms; -9 to 2 ms in the last minutes
 
-SETTING             VALUE     FROM
-retention           for ever  topic
-retention-bytes     all       broker
-max-message-size    1 MiB     broker
-cleanup-policy      delete    broker
-segment-bytes       unknown   broker
-min-compaction-lag  0 h       broker
-delete-retention    24 h      broker
+SETTING             VALUE          FROM
+retention           for ever       topic
+retention-bytes     all            broker
+max-message-size    1 MiB          broker
+cleanup-policy      delete         broker
+segment-bytes       unknown        broker
+min-compaction-lag  0 h            broker
+delete-retention    24 h           broker
+max-batch-size      1048588 bytes  broker
+segment-age         12 h           broker
+timestamp-type      unknown        broker
 
 PARTITION  STATUS  EPOCH  LOG START  HIGH WATERMARK  LOG END  BYTES  REASON
         0  online      2          1              50       60   1234

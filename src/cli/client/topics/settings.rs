@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::client::{Change, CleanupPolicy, EffectiveSettings, TopicSettings};
+use crate::client::{Change, CleanupPolicy, EffectiveSettings, TimestampType, TopicSettings};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -34,6 +34,24 @@ pub(super) fn millis_change(text: &str) -> Result<Change<i64>, String> {
     change(text, |text| text.parse().ok().filter(|&ms| ms >= 0), "a number of milliseconds")
 }
 
+/// How old a segment may become.
+pub(super) fn age_change(text: &str) -> Result<Change<i64>, String> {
+    change(text, |text| text.parse().ok().filter(|&ms| ms >= 1), "a number of milliseconds from 1")
+}
+
+/// How large a batch may be.
+pub(super) fn batch_change(text: &str) -> Result<Change<u32>, String> {
+    change(text, |text| text.parse().ok().filter(|&bytes| bytes >= 1), "a number of bytes from 1")
+}
+
+pub(super) fn timestamp_type(text: &str) -> Result<TimestampType, String> {
+    TimestampType::from_name(text).ok_or_else(|| "one of CreateTime and LogAppendTime".to_owned())
+}
+
+pub(super) fn timestamp_type_change(text: &str) -> Result<Change<TimestampType>, String> {
+    change(text, TimestampType::from_name, "CreateTime or LogAppendTime")
+}
+
 pub(super) fn bytes_change(text: &str) -> Result<Change<u64>, String> {
     change(text, |text| text.parse().ok(), "a number of bytes")
 }
@@ -46,10 +64,11 @@ fn change<T>(text: &str, parse: impl FnOnce(&str) -> Option<T>, wanted: &str) ->
 }
 
 /// The settings in force: name, value for people, and whether the value is the topic's own.
-pub(super) fn rows(own: &TopicSettings, effective: &EffectiveSettings) -> [(&'static str, String, bool); 7] {
+pub(super) fn rows(own: &TopicSettings, effective: &EffectiveSettings) -> [(&'static str, String, bool); 10] {
     let bytes = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), size);
     let wait = |ms: Option<i64>| ms.map_or_else(|| "unknown".to_owned(), age);
     let policy = effective.cleanup_policy.map_or("unknown", CleanupPolicy::as_str);
+    let kind = effective.timestamp_type.map_or("unknown", TimestampType::as_str);
     let retained = u64::try_from(effective.retention_bytes).map_or_else(|_| "all".to_owned(), size);
     [
         ("retention", age(effective.retention_ms), own.retention_ms.is_some()),
@@ -59,6 +78,9 @@ pub(super) fn rows(own: &TopicSettings, effective: &EffectiveSettings) -> [(&'st
         ("segment-bytes", bytes(effective.segment_bytes), own.segment_bytes.is_some()),
         ("min-compaction-lag", wait(effective.min_compaction_lag_ms), own.min_compaction_lag_ms.is_some()),
         ("delete-retention", wait(effective.delete_retention_ms), own.delete_retention_ms.is_some()),
+        ("max-batch-size", bytes(effective.max_batch_size.map(u64::from)), own.max_batch_size.is_some()),
+        ("segment-age", wait(effective.segment_ms), own.segment_ms.is_some()),
+        ("timestamp-type", kind.to_owned(), own.timestamp_type.is_some()),
     ]
 }
 
@@ -72,6 +94,9 @@ pub(super) fn to_json(own: &TopicSettings, effective: &EffectiveSettings) -> (Va
         ("segment_bytes", own.segment_bytes.map(Value::from)),
         ("min_compaction_lag_ms", own.min_compaction_lag_ms.map(Value::from)),
         ("delete_retention_ms", own.delete_retention_ms.map(Value::from)),
+        ("max_batch_size", own.max_batch_size.map(Value::from)),
+        ("segment_ms", own.segment_ms.map(Value::from)),
+        ("timestamp_type", own.timestamp_type.map(|kind| kind.as_str().into())),
     ];
     let given = pairs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     let effective = json!({
@@ -82,6 +107,9 @@ pub(super) fn to_json(own: &TopicSettings, effective: &EffectiveSettings) -> (Va
         "segment_bytes": effective.segment_bytes,
         "min_compaction_lag_ms": effective.min_compaction_lag_ms,
         "delete_retention_ms": effective.delete_retention_ms,
+        "max_batch_size": effective.max_batch_size,
+        "segment_ms": effective.segment_ms,
+        "timestamp_type": effective.timestamp_type.map(TimestampType::as_str),
     });
     (Value::Object(given.collect::<Map<_, _>>()), effective)
 }
@@ -117,6 +145,9 @@ mod tests {
         assert_eq!(retention_bytes_change("-1"), Ok(Change::Set(-1)));
         assert_eq!(policy_change("compact,delete"), Ok(Change::Set(CleanupPolicy::CompactAndDelete)));
         assert_eq!(bytes_change("1"), Ok(Change::Set(1)));
+        assert_eq!(batch_change("1"), Ok(Change::Set(1)));
+        assert_eq!(age_change("default"), Ok(Change::Reset));
+        assert_eq!(timestamp_type_change("LogAppendTime"), Ok(Change::Set(TimestampType::LogAppendTime)));
         for bad in [
             retention_change("-1").err(),
             retention_change("1.5").err(),
@@ -124,6 +155,9 @@ mod tests {
             policy_change("keep").err(),
             bytes_change("").err(),
             millis_change("-1").err(),
+            age_change("0").err(),
+            batch_change("0").err(),
+            timestamp_type_change("mine").err(),
         ] {
             assert!(bad.as_deref().is_some_and(|text| text.contains("'default'")), "{bad:?}");
         }

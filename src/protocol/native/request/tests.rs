@@ -3,7 +3,7 @@
 use super::*;
 use crate::protocol::native::OwnedPartition;
 use crate::protocol::native::Properties;
-use crate::types::CleanupPolicy;
+use crate::types::{CleanupPolicy, TimestampType};
 
 fn frame(kind: FrameType, pairs: &[(&str, &str)]) -> Frame {
     Frame {
@@ -66,6 +66,9 @@ fn settings_of_a_topic() {
         ("wiber.segment_bytes", "4096"),
         ("wiber.min_compaction_lag_ms", "7"),
         ("wiber.delete_retention_ms", ""),
+        ("wiber.max_batch_size", "2000"),
+        ("wiber.segment_ms", "1"),
+        ("wiber.timestamp_type", "LogAppendTime"),
     ];
     let alter = frame(kind, &full);
     let Ok(Request::AlterTopic(request)) = Request::parse(&alter) else { panic!("{alter:?}") };
@@ -78,6 +81,9 @@ fn settings_of_a_topic() {
         segment_bytes: Some(Some(4096)),
         min_compaction_lag_ms: Some(Some(7)),
         delete_retention_ms: Some(None),
+        batch_bytes_max: Some(Some(2000)),
+        segment_ms: Some(Some(1)),
+        timestamp_type: Some(Some(TimestampType::LogAppendTime)),
     };
     assert_eq!(request.settings, expected);
     let create = frame(FrameType::CreateTopic, &full);
@@ -92,6 +98,9 @@ fn settings_of_a_topic() {
         ("wiber.segment_bytes", "1023"),
         ("wiber.min_compaction_lag_ms", "-1"),
         ("wiber.delete_retention_ms", "1h"),
+        ("wiber.max_batch_size", "4294967296"),
+        ("wiber.segment_ms", "0"),
+        ("wiber.timestamp_type", "logappendtime"),
     ] {
         refused(kind, &[("topic", "a"), (name, bad)], ErrorCode::InvalidProperty, name);
     }

@@ -2,7 +2,7 @@
 
 use super::steering::{Steering, number, own, own_number, set_once};
 use super::{Frame, RequestError};
-use crate::types::{CleanupPolicy, TopicName};
+use crate::types::{CleanupPolicy, TimestampType, TopicName};
 
 /// Topics that one METADATA lists at most.
 pub const TOPICS_LISTED_MAX: u32 = 10_000;
@@ -18,6 +18,9 @@ const SETTINGS: &[&str] = &[
     "wiber.segment_bytes",
     "wiber.min_compaction_lag_ms",
     "wiber.delete_retention_ms",
+    "wiber.max_batch_size",
+    "wiber.segment_ms",
+    "wiber.timestamp_type",
 ];
 
 const MILLIS_PER_HOUR: i64 = 3_600_000;
@@ -88,6 +91,12 @@ pub struct SettingsRequest {
     pub min_compaction_lag_ms: Option<Option<i64>>,
     /// `wiber.delete_retention_ms`: how long a tombstone stays once compaction has found it.
     pub delete_retention_ms: Option<Option<i64>>,
+    /// `wiber.max_batch_size`: the largest batch that a client built, in bytes.
+    pub batch_bytes_max: Option<Option<u32>>,
+    /// `wiber.segment_ms`: how long a segment takes records at most.
+    pub segment_ms: Option<Option<i64>>,
+    /// `wiber.timestamp_type`: whose time records bear.
+    pub timestamp_type: Option<Option<TimestampType>>,
 }
 
 pub(super) fn create_topic(frame: &Frame) -> Result<CreateTopicRequest, RequestError> {
@@ -142,61 +151,73 @@ fn retention_hours(frame: &Frame) -> Result<Option<u32>, RequestError> {
 }
 
 fn settings(frame: &Frame) -> Result<SettingsRequest, RequestError> {
-    let mut settings = SettingsRequest::default();
+    const MILLIS: &str = "a number of milliseconds";
+    const BYTES: &str = "a number of bytes from 1";
+    let mut of = SettingsRequest::default();
     for (name, value) in &frame.properties {
+        let setting = |name, expected| Setting { name, value, expected };
         match name {
             "wiber.retention_ms" => {
-                let kept = given(value, "wiber.retention_ms", "milliseconds, or -1 for ever", signed)?;
-                set_once(&mut settings.retention_ms, "wiber.retention_ms", kept)?;
+                setting("wiber.retention_ms", "milliseconds, or -1 for ever").read(&mut of.retention_ms, signed)?;
             }
             "wiber.retention_bytes" => {
-                let kept = given(value, "wiber.retention_bytes", "a number of bytes, or -1 for all", signed)?;
-                set_once(&mut settings.retention_bytes, "wiber.retention_bytes", kept)?;
+                let kept = setting("wiber.retention_bytes", "a number of bytes, or -1 for all");
+                kept.read(&mut of.retention_bytes, signed)?;
             }
             "wiber.max_message_size" => {
-                let expected = "a number of bytes from 1";
-                let bytes = given(value, "wiber.max_message_size", expected, |text| {
-                    number(text).and_then(|found| u32::try_from(found).ok()).filter(|&found| found > 0)
-                })?;
-                set_once(&mut settings.message_bytes_max, "wiber.max_message_size", bytes)?;
+                setting("wiber.max_message_size", BYTES).read(&mut of.message_bytes_max, bytes)?;
             }
             "wiber.cleanup_policy" => {
-                let expected = "'delete', 'compact' or 'compact,delete'";
-                let policy = given(value, "wiber.cleanup_policy", expected, CleanupPolicy::from_name)?;
-                set_once(&mut settings.cleanup_policy, "wiber.cleanup_policy", policy)?;
+                let policy = setting("wiber.cleanup_policy", "'delete', 'compact' or 'compact,delete'");
+                policy.read(&mut of.cleanup_policy, CleanupPolicy::from_name)?;
             }
             "wiber.segment_bytes" => {
-                let expected = "a number of bytes from 1024 to 2147483647";
-                let bytes = given(value, "wiber.segment_bytes", expected, |text| {
+                let length = setting("wiber.segment_bytes", "a number of bytes from 1024 to 2147483647");
+                length.read(&mut of.segment_bytes, |text| {
                     number(text).filter(|found| (1_024..=2_147_483_647).contains(found))
                 })?;
-                set_once(&mut settings.segment_bytes, "wiber.segment_bytes", bytes)?;
+            }
+            "wiber.segment_ms" => {
+                let age = setting("wiber.segment_ms", "a number of milliseconds from 1");
+                age.read(&mut of.segment_ms, |text| millis(text).filter(|&found| found > 0))?;
             }
             "wiber.min_compaction_lag_ms" => {
-                let lag = given(value, "wiber.min_compaction_lag_ms", "a number of milliseconds", millis)?;
-                set_once(&mut settings.min_compaction_lag_ms, "wiber.min_compaction_lag_ms", lag)?;
+                setting("wiber.min_compaction_lag_ms", MILLIS).read(&mut of.min_compaction_lag_ms, millis)?;
             }
             "wiber.delete_retention_ms" => {
-                let kept = given(value, "wiber.delete_retention_ms", "a number of milliseconds", millis)?;
-                set_once(&mut settings.delete_retention_ms, "wiber.delete_retention_ms", kept)?;
+                setting("wiber.delete_retention_ms", MILLIS).read(&mut of.delete_retention_ms, millis)?;
+            }
+            "wiber.max_batch_size" => {
+                setting("wiber.max_batch_size", BYTES).read(&mut of.batch_bytes_max, bytes)?;
+            }
+            "wiber.timestamp_type" => {
+                let kind = setting("wiber.timestamp_type", "'CreateTime' or 'LogAppendTime'");
+                kind.read(&mut of.timestamp_type, TimestampType::from_name)?;
             }
             _ => {}
         }
     }
-    Ok(settings)
+    Ok(of)
 }
 
-/// The value of a setting; `None` for the empty one.
-fn given<T>(
-    value: &str,
+/// A setting as a request gives it.
+struct Setting<'a> {
     name: &'static str,
+    value: &'a str,
     expected: &'static str,
-    read: impl FnOnce(&str) -> Option<T>,
-) -> Result<Option<T>, RequestError> {
-    if value.is_empty() {
-        return Ok(None);
+}
+
+impl Setting<'_> {
+    /// Keeps what it says, which may be said once; the empty value is the default's.
+    fn read<T>(self, slot: &mut Option<Option<T>>, read: impl FnOnce(&str) -> Option<T>) -> Result<(), RequestError> {
+        let Setting { name, value, expected } = self;
+        let given = if value.is_empty() {
+            None
+        } else {
+            Some(read(value).ok_or_else(|| RequestError::invalid(name, value, expected))?)
+        };
+        set_once(slot, name, given)
     }
-    read(value).map(Some).ok_or_else(|| RequestError::invalid(name, value, expected))
 }
 
 /// -1, or a number of digits alone.
@@ -206,4 +227,9 @@ fn signed(text: &str) -> Option<i64> {
 
 fn millis(text: &str) -> Option<i64> {
     number(text).and_then(|found| i64::try_from(found).ok())
+}
+
+/// At least 1.
+fn bytes(text: &str) -> Option<u32> {
+    number(text).and_then(|found| u32::try_from(found).ok()).filter(|&found| found > 0)
 }
