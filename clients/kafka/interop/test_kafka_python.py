@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import unittest
 from typing import Any
 
@@ -27,6 +28,33 @@ except ImportError:
     raise unittest.SkipTest("kafka-python is not installed") from None
 
 MS = int(BOUND * 1000)
+
+
+class Polled:
+    """A consumer that is polled all the time, on a thread of its own: a join that ends between two polls is forgotten, and
+    begun anew."""
+
+    def __init__(self, consumer: kafka.KafkaConsumer) -> None:
+        self._consumer = consumer
+        self._ends = threading.Event()
+        self._assignment: frozenset[kafka.TopicPartition] = frozenset()
+        self._thread = threading.Thread(target=self._poll, daemon=True)
+        self._thread.start()
+
+    def _poll(self) -> None:
+        while not self._ends.is_set():
+            self._consumer.poll(500)
+            self._assignment = frozenset(self._consumer.assignment())
+
+    def assignment(self) -> frozenset[kafka.TopicPartition]:
+        """What it had after its last poll."""
+        return self._assignment
+
+    def end(self) -> None:
+        """It leaves the group."""
+        self._ends.set()
+        self._thread.join(BOUND)
+        self._consumer.close()
 
 
 class KafkaPython(KafkaTestCase):
@@ -125,20 +153,19 @@ class KafkaPython(KafkaTestCase):
 
     def test_a_group_with_a_rebalance(self) -> None:
         topic, group = self.topic(4), self.name("g")
-        one = self.consumer(topic, group_id=group)
-        eventually(lambda: (one.poll(50), len(one.assignment()) == 4 or None)[1], "the whole topic")
-        two = self.consumer(topic, group_id=group)
 
-        def halves() -> Any:
-            one.poll(50)
-            two.poll(50)
-            return True if len(one.assignment()) == len(two.assignment()) == 2 else None
+        def member() -> Polled:
+            polled = Polled(self.consumer(topic, group_id=group))
+            self.addCleanup(polled.end)
+            return polled
 
-        # Both are polled in turn on one thread; each waits for the other's join with its own poll's patience.
-        eventually(halves, "halves")
+        one = member()
+        eventually(lambda: len(one.assignment()) == 4 or None, "the whole topic")
+        two = member()
+        eventually(lambda: len(one.assignment()) == len(two.assignment()) == 2 or None, "halves")
         self.assertFalse(one.assignment() & two.assignment())
-        two.close()
-        eventually(lambda: (one.poll(50), len(one.assignment()) == 4 or None)[1], "the whole topic again")
+        two.end()
+        eventually(lambda: len(one.assignment()) == 4 or None, "the whole topic again")
 
     def test_positions(self) -> None:
         topic, group, producer = self.topic(), self.name("g"), self.producer()
