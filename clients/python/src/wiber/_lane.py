@@ -45,6 +45,8 @@ class Lane(Listener):
         self._queue: deque[tuple[Subscription, Message]] = deque()
         self._queue_bytes = 0
         self._subscriptions: dict[bytes, Subscription] = {}
+        #: Held while SUBSCRIBE or UNSUBSCRIBE is decided on and sent, so that they leave in the order of the decisions.
+        self._asking = threading.RLock()
         self._urgent = 0
         self._running: Optional[Message] = None
         self._runner: Optional[threading.Thread] = None
@@ -158,12 +160,14 @@ class Lane(Listener):
 
     def _request(self, subscription: Subscription) -> None:
         """Sends SUBSCRIBE, once on each connection; where none stands, :meth:`up` will."""
-        with self._lock:
+        with self._asking:
             session = self.connection.session
-            if not self.connection.is_up or subscription.session == session:
+            if subscription.leaving or not self.connection.is_up or subscription.session == session:
                 return
             subscription.session = session
+            self._subscribe_on(session, subscription)
 
+    def _subscribe_on(self, session: int, subscription: Subscription) -> None:
         def tell(reply: Optional[Frame], error: Optional[Exception]) -> None:
             if reply is None:
                 if not isinstance(error, ConnectionLost):
@@ -171,6 +175,7 @@ class Lane(Listener):
                 return
             wrong = refusal(reply)
             if wrong is None:
+                subscription.live_on = session
                 try:
                     subscription.started(int(reply.properties()["start_offset"]))
                 except (KeyError, ValueError, ProtocolError):
@@ -195,11 +200,12 @@ class Lane(Listener):
             else:
                 outcome.set_exception(wrong)
 
-        subscription.leaving = True
         pairs = [("topic", subscription.topic), ("partition", str(subscription.partition))]
         named = [] if subscription.is_anonymous else [("client_id", self._client_id)]
         block = _frames.encode_pairs([*pairs, *named])
-        self._tell(UNSUBSCRIBE, block, subscription.session, tell)
+        with self._asking:
+            subscription.leaving = True
+            self._tell(UNSUBSCRIBE, block, subscription.session, tell)
 
     def _tell(self, type: int, block: bytes, session: int, tell: Tell) -> None:
         number = self.connection.number()
@@ -231,13 +237,13 @@ class Lane(Listener):
 
     def came(self, frames: list[Frame]) -> None:
         messages: list[tuple[Subscription, Message]] = []
-        find = self._subscriptions.get
+        find, session = self._subscriptions.get, self.connection.session
         for frame in frames:
             if frame.type == DATA:
                 block = frame.block
                 prefix = block[: block.find(b"\0", block.find(b"\0") + 1) + 1]
                 subscription = find(prefix)
-                if subscription is None or subscription.stopped:
+                if subscription is None or subscription.stopped or subscription.live_on != session:
                     continue
                 message = subscription.take_in(frame)
                 if message is not None and subscription.handler is not None:
@@ -255,7 +261,7 @@ class Lane(Listener):
             except ValueError:
                 return
             subscription = self.find(wrong.properties["topic"], partition)
-            if subscription is not None:
+            if subscription is not None and subscription.live_on == self.connection.session:
                 self._end(subscription, wrong)
         elif wrong is not None:
             log.warning("the server says: %s", wrong)
@@ -271,7 +277,8 @@ class Lane(Listener):
                         break
                     if self._urgent and self._queue_bytes + cost <= limits.queue_bytes + _OVERDRAFT_BYTES:
                         break
-                    if not self._changed.wait(1.0):
+                    self._changed.wait(1.0)
+                    if self.connection.is_tick_due:
                         self._lock.release()
                         try:
                             self.connection.tick()
@@ -297,18 +304,19 @@ class Lane(Listener):
             if self._running is not None:
                 self._running = None
                 self._changed.notify_all()
-            while not self._queue:
-                left = None if deadline is None else deadline - time.monotonic()
-                if self._is_closed or (left is not None and left <= 0):
-                    return None
-                self._filled.wait(left)
-            subscription, message = self._queue.popleft()
-            self._queue_bytes -= _cost(message)
-            self._running = message
-            self._runner = threading.current_thread()
-            self._changed.notify_all()
-        subscription.begin(message.sequence_number)
-        return message
+            while True:
+                while not self._queue:
+                    left = None if deadline is None else deadline - time.monotonic()
+                    if self._is_closed or (left is not None and left <= 0):
+                        return None
+                    self._filled.wait(left)
+                subscription, message = self._queue.popleft()
+                self._queue_bytes -= _cost(message)
+                self._changed.notify_all()
+                if subscription.begin(message.sequence_number):
+                    self._running = message
+                    self._runner = threading.current_thread()
+                    return message
 
     @property
     def is_in_my_hands(self) -> bool:
@@ -343,7 +351,8 @@ def handle(message: Message) -> None:
         if handler is not None:
             handler(message)
         succeeded = True
-    except Exception:
+    except BaseException:
+        # Of SystemExit as well: nobody would hear of it on this thread, which has others' messages to hand out.
         log.exception("the handler of %s:%s failed at offset %s", message.topic, message.partition, message.offset)
     try:
         subscription.finish(message.sequence_number, succeeded)

@@ -7,7 +7,8 @@ A message of an at-least-once subscription is::
        ▲          ├──────► LOOSE      the handler failed, or took the acknowledgement on itself
        └──────────┴──────────┘        the server sends it again
 
-What the server sends again while the message is QUEUED or RUNNING is a duplicate. What came before and is in none of
+What the server sends again while the message is QUEUED or RUNNING is a duplicate. What is acknowledged while it is
+QUEUED, by who held it before, is not handed out. What came before and is in none of
 these states was acknowledged, perhaps on a connection that was lost or while it was on its way a second time: it is
 acknowledged again and not handed out.
 """
@@ -55,6 +56,8 @@ class Subscription:
         self.is_anonymous = False
         #: The connection on which it was asked for last.
         self.session = 0
+        #: The connection on which the server has said that it has it: what comes before that is another one's.
+        self.live_on = 0
         #: Set once it is being ended.
         self.leaving = False
         #: Set once nothing more is to be handed out.
@@ -124,14 +127,17 @@ class Subscription:
         message.redelivered = known
         return message
 
-    def begin(self, offset: int) -> None:
-        """It is being handed out."""
+    def begin(self, offset: int) -> bool:
+        """It is about to be handed out; ``False`` where it is not to be, because it was acknowledged while it waited: by
+        who held it when it came before."""
         if not self.auto_ack:
             with self._lock:
-                if offset in self._unacked:
-                    self._unacked[offset] = RUNNING
+                if self._unacked.get(offset) != QUEUED:
+                    return False
+                self._unacked[offset] = RUNNING
         if self.handed_out is None or offset >= self.handed_out:
             self.handed_out = offset + 1
+        return True
 
     def finish(self, offset: int, succeeded: bool) -> None:
         """Its handler returned, or failed."""
@@ -148,7 +154,8 @@ class Subscription:
     def hold(self, offset: int) -> None:
         """See :meth:`wiber.Message.hold`."""
         with self._lock:
-            if offset in self._unacked:
+            # Where it waits once more, it is not in the hands of who speaks.
+            if self._unacked.get(offset) == RUNNING:
                 self._unacked[offset] = LOOSE
 
     def ack(self, offset: int) -> None:
