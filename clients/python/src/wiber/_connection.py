@@ -66,6 +66,8 @@ class Connection:
         self._sent = 0
         self._heard = 0.0
         self._asked = 0.0
+        #: How often it was asked for a sign of life since something was heard.
+        self._asks = 0
         self._reader = threading.Thread(target=self._read_for_ever, name=f"wiber-{name}-reader", daemon=True)
         self._writer = threading.Thread(target=self._write_for_ever, name=f"wiber-{name}-writer", daemon=True)
 
@@ -414,6 +416,7 @@ class Connection:
                 self._handle(decoder.feed(data))
                 # Behind the handling, which may have been held up for long: that is no silence of the server's.
                 self._heard = time.monotonic()
+                self._asks = 0
                 if self.is_tick_due:
                     self.tick()
 
@@ -429,6 +432,7 @@ class Connection:
         now = self._ticked = time.monotonic()
         if now - max(self._heard, self._asked) >= self._limits.heartbeat_interval:
             self._asked = now
+            self._asks += 1
             self.post(_frames.encode(HEARTBEAT, 0, now_ms(), b""), at_once=True)
         late: list[Pending] = []
         with self._lock:
@@ -443,7 +447,8 @@ class Connection:
 
     def _check_silence(self) -> None:
         silence = time.monotonic() - self._heard
-        if silence >= 3 * self._limits.heartbeat_interval:
+        # Asked twice: where this process was suspended itself, or the interval is short, the server had no time to answer.
+        if self._asks >= 2 and silence >= 3 * self._limits.heartbeat_interval:
             raise ConnectionLost(f"nothing came for {silence:.0f} s")
 
     def _handle(self, frames: Sequence[Frame]) -> None:
@@ -521,6 +526,7 @@ class Connection:
                 return False
             self._socket = sock
             self._heard = self._asked = self._ticked = time.monotonic()
+            self._asks = 0
             self._buffer = []
             self._buffered_bytes = self._queued = self._sent = 0
             self._is_up = True
