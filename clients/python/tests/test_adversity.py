@@ -12,6 +12,7 @@ from wiber import BrokerClient, LimitReached, Limits, Refused, TimedOut
 from wiber._frames import (
     ACK,
     ASSIGNMENT,
+    COMMIT,
     DATA,
     GROUP_HEARTBEAT,
     HEARTBEAT,
@@ -185,6 +186,43 @@ class Subscriptions(Adversity):
         gathered = Gathered()
         self.assertTrue(client.subscribe("t", handler=gathered))
         self.assertEqual([m.offset for m in gathered.wait_for(3)], [0, 1, 2])
+
+    def test_acknowledgements_that_were_lost_are_made_up_for(self) -> None:
+        def answer(session: Session, frame: Frame) -> None:
+            if frame.type == SUBSCRIBE:
+                asked = frame.properties()
+                again = "offset" in asked and asked["offset"] != "4"
+                session.succeed(frame, topic="t", partition=0, client_id="tested", start_offset=asked["offset"])
+                data(session, *(() if again else (4, 5)))
+            elif frame.type == ACK and frame.sequence == 5:
+                session.close()
+
+        stand_in = self.stand_in(answer)
+        client = self.client(stand_in.port)
+        self.assertTrue(client.subscribe("t", offset=4, auto_ack=False, handler=Gathered()))
+        self.assertEqual(stand_in.wait_for(SUBSCRIBE, 2).properties()["offset"], "6")
+        self.assertEqual(
+            stand_in.wait_for(COMMIT).properties(),
+            {"topic": "t", "partition": "0", "offset": "6", "client_id": "tested"},
+        )
+        for session in stand_in.sessions[1:]:
+            session.close()
+        stand_in.wait_for(SUBSCRIBE, 3)
+        stand_in.wait_for(COMMIT, 2)
+
+    def test_where_nothing_was_acknowledged_no_position_is_kept(self) -> None:
+        def answer(session: Session, frame: Frame) -> None:
+            if frame.type == SUBSCRIBE:
+                session.succeed(frame, topic="t", partition=0, client_id="tested", start_offset=7)
+
+        stand_in = self.stand_in(answer)
+        client = self.client(stand_in.port)
+        self.assertTrue(client.subscribe("t", start="end", auto_ack=False, handler=Gathered()))
+        stand_in.sessions[1].close()
+        self.assertEqual(stand_in.wait_for(SUBSCRIBE, 2).properties()["offset"], "7")
+        # A position would have left before this.
+        self.assertTrue(client.subscribe("t", 1, auto_ack=False, handler=Gathered()))
+        self.assertNotIn(COMMIT, stand_in.types())
 
     def test_one_that_is_being_ended_is_not_begun_again(self) -> None:
         def answer(session: Session, frame: Frame) -> None:

@@ -19,7 +19,7 @@ from typing import Any, Callable, Optional
 
 from . import _frames
 from ._connection import Connection
-from ._frames import ACK, DATA, SUBSCRIBE, UNSUBSCRIBE, Frame
+from ._frames import ACK, COMMIT, DATA, SUBSCRIBE, UNSUBSCRIBE, Frame
 from ._pending import Listener, Tell, Told, now_ms, refusal
 from ._subscription import Subscription
 from .errors import ConnectionLost, NotConnected, ProtocolError, Refused, TimedOut, WiberError
@@ -176,11 +176,12 @@ class Lane(Listener):
             wrong = refusal(reply)
             if wrong is None:
                 subscription.live_on = session
+                self._tell_position(subscription, session)
                 try:
                     subscription.started(int(reply.properties()["start_offset"]))
                 except (KeyError, ValueError, ProtocolError):
                     self._end(subscription, ProtocolError("the answer to SUBSCRIBE has no start_offset"))
-            elif isinstance(wrong, Refused) and wrong.code == "shutting_down":
+            elif isinstance(wrong, Refused) and wrong.code in ("shutting_down", "timed_out"):
                 log.debug("the server stops; subscribing again on the next connection")
             else:
                 self._end(subscription, wrong)
@@ -188,6 +189,22 @@ class Lane(Listener):
         named = [] if subscription.is_anonymous else [("client_id", self._client_id)]
         block = _frames.encode_pairs([*subscription.request(), *named])
         self._tell(SUBSCRIBE, block, session, tell)
+
+    def _tell_position(self, subscription: Subscription, session: int) -> None:
+        """Keeps the position of a subscription that began again: acknowledgements that were lost with the connection
+        never come to the server otherwise, unless more messages do."""
+        position = subscription.position()
+        if position is None or subscription.is_anonymous:
+            return
+        where = [("topic", subscription.topic), ("partition", str(subscription.partition)), ("offset", str(position))]
+        block = _frames.encode_pairs([*where, *(subscription.extra or [("client_id", self._client_id)])])
+
+        def tell(reply: Optional[Frame], error: Optional[Exception]) -> None:
+            wrong = error if reply is None else refusal(reply)
+            if wrong is not None:
+                log.debug("keeping the position of %s:%s: %s", subscription.topic, subscription.partition, wrong)
+
+        self._tell(COMMIT, block, session, tell)
 
     def _tell_unsubscribe(self, subscription: Subscription, outcome: Optional[Future[None]] = None) -> None:
         def tell(reply: Optional[Frame], error: Optional[Exception]) -> None:

@@ -47,7 +47,7 @@ class Subscription:
         #: Properties that say where to begin, until something was read.
         self._start = start
         #: Further properties of its SUBSCRIBE and UNSUBSCRIBE.
-        self._extra = extra
+        self.extra = extra
         #: How its messages and those of no other begin.
         self.prefix = _frames.encode_pairs((("topic", topic), ("partition", str(partition))))
         #: Answered with ``start_offset`` once the server has it, or with what became of it instead.
@@ -69,6 +69,8 @@ class Subscription:
         self._lock = threading.Lock()
         #: The offset behind the last message that came, or where it began.
         self.next_offset: Optional[int] = None
+        #: Where it began, the first time.
+        self._began = 0
         #: The offset behind the last message that was handed out.
         self.handed_out: Optional[int] = None
         #: The state of each message that came and was not acknowledged, by its offset.
@@ -79,18 +81,23 @@ class Subscription:
         resume = self.resume_offset()
         start = self._start if resume is None else (("offset", str(resume)),)
         auto_ack = ("auto_ack", "true" if self.auto_ack else "false")
-        return [("topic", self.topic), ("partition", str(self.partition)), auto_ack, *start, *self._extra]
+        return [("topic", self.topic), ("partition", str(self.partition)), auto_ack, *start, *self.extra]
 
     def resume_offset(self) -> Optional[int]:
         """The first offset not dealt with; ``None`` while nothing is known."""
         with self._lock:
             return min(self._unacked) if self._unacked else self.next_offset
 
+    def position(self) -> Optional[int]:
+        """The first offset not acknowledged, where acknowledgements may have been lost; ``None`` where none was made."""
+        resume = None if self.auto_ack else self.resume_offset()
+        return None if resume is None or resume <= self._began else resume
+
     def started(self, start_offset: int) -> None:
         """The server has it, and begins here."""
         with self._lock:
             if self.next_offset is None:
-                self.next_offset = start_offset
+                self.next_offset = self._began = start_offset
         if not self.outcome.done():
             self.outcome.set_result(start_offset)
 
