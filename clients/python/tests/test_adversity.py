@@ -333,14 +333,16 @@ class Groups(Adversity):
         gathered.wait_for(5)
         self.assertEqual(member.generation, 2)
 
-    def refuses_once(self, coordinator: Coordinator, type: int, refused: threading.Event) -> None:
+    def refuses_once(
+        self, coordinator: Coordinator, type: int, refused: threading.Event, code: str = "overloaded"
+    ) -> None:
         """Has the first frame of this type from now on refused."""
         plain = coordinator.answer
 
         def answer(session: Session, frame: Frame) -> None:
             if frame.type == type and not refused.is_set():
                 refused.set()
-                session.refuse(frame, "overloaded")
+                session.refuse(frame, code)
             else:
                 plain(session, frame)
 
@@ -372,6 +374,42 @@ class Groups(Adversity):
             session.close()
         again = seen.wait_for(JOIN_GROUP, 3)
         self.assertEqual(again.properties()["wiber.member"], "member-1")
+
+    def test_a_server_that_began_anew_hears_first_who_we_are(self) -> None:
+        coordinator = self.coordinator(assignment(3, ("t", 0, 2)))
+        gathered, events = Gathered(), list[Any]()
+        client, seen = self.client(coordinator.stand_in.port), coordinator.stand_in
+        client.join_group("g", "t", gathered, on_revoked=events.append, on_assigned=events.append)
+        gathered.wait_for(5)
+        seen.wait_for(ACK, 5)
+        self.refuses_once(coordinator, SUBSCRIBE, threading.Event(), "unknown_member")
+        for session in list(seen.sessions):
+            session.close()
+        asked = seen.wait_for(SUBSCRIBE, 3).properties()
+        self.assertEqual((asked["offset"], asked["wiber.member"], asked["wiber.generation"]), ("5", "member-1", "2"))
+        gathered.wait_for(10)
+        self.assertEqual([m.offset for m in gathered.messages], list(range(10)))
+        self.assertEqual(events, [[("t", 0)]])
+
+    def test_one_that_is_refused_for_good_ends(self) -> None:
+        coordinator = self.coordinator(assignment(3, ("t", 0, 2)))
+        gathered = Gathered()
+        client, seen = self.client(coordinator.stand_in.port), coordinator.stand_in
+        client.join_group("g", "t", gathered)
+        gathered.wait_for(5)
+        plain = coordinator.answer
+
+        def answer(session: Session, frame: Frame) -> None:
+            if frame.type == SUBSCRIBE and "offset" in frame.properties():
+                session.refuse(frame, "fenced_member")
+            else:
+                plain(session, frame)
+
+        seen._answer = answer
+        for session in list(seen.sessions):
+            session.close()
+        seen.wait_for(SUBSCRIBE, 2, where=lambda frame: frame.properties().get("wiber.start") == "committed")
+        gathered.wait_for(10)
 
     def test_what_was_said_of_an_earlier_join_counts_no_more(self) -> None:
         coordinator = self.coordinator(assignment(1, ("t", 0, 1)))

@@ -29,6 +29,8 @@ from .message import Message
 log = logging.getLogger("wiber")
 
 _OVERDRAFT_BYTES = 64 * MIB
+#: How often a subscription is refused on new connections before it ends, although somebody wants to keep it.
+_REFUSALS_MOST = 5
 #: What a message costs beside its bytes.
 _MESSAGE_BYTES = 300
 
@@ -165,7 +167,15 @@ class Lane(Listener):
             if subscription.leaving or not self.connection.is_up or subscription.session == session:
                 return
             subscription.session = session
+            subscription.is_refused = False
             self._subscribe_on(session, subscription)
+
+    def ask_again(self, subscription: Subscription) -> None:
+        """Sends SUBSCRIBE once more for one that was kept although it was refused."""
+        with self._asking:
+            if subscription.is_refused:
+                subscription.session = 0
+                self._request(subscription)
 
     def _subscribe_on(self, session: int, subscription: Subscription) -> None:
         def tell(reply: Optional[Frame], error: Optional[Exception]) -> None:
@@ -175,7 +185,7 @@ class Lane(Listener):
                 return
             wrong = refusal(reply)
             if wrong is None:
-                subscription.live_on = session
+                subscription.live_on, subscription.refusals = session, 0
                 self._tell_position(subscription, session)
                 try:
                     subscription.started(int(reply.properties()["start_offset"]))
@@ -184,11 +194,20 @@ class Lane(Listener):
             elif isinstance(wrong, Refused) and wrong.code in ("shutting_down", "timed_out"):
                 log.debug("the server stops; subscribing again on the next connection")
             else:
-                self._end(subscription, wrong)
+                self._refused(subscription, wrong)
 
         named = [] if subscription.is_anonymous else [("client_id", self._client_id)]
         block = _frames.encode_pairs([*subscription.request(), *named])
         self._tell(SUBSCRIBE, block, session, tell)
+
+    def _refused(self, subscription: Subscription, error: Exception) -> None:
+        keep, is_first = subscription.on_refused, not subscription.outcome.done()
+        subscription.refusals += 1
+        if keep is None or is_first or subscription.refusals > _REFUSALS_MOST:
+            return self._end(subscription, error)
+        subscription.is_refused = True
+        if not keep(error):
+            self._end(subscription, error)
 
     def _tell_position(self, subscription: Subscription, session: int) -> None:
         """Keeps the position of a subscription that began again: acknowledgements that were lost with the connection

@@ -62,6 +62,13 @@ class Subscription:
         self.leaving = False
         #: Set once nothing more is to be handed out.
         self.stopped = False
+        #: Asked when the server refuses to go on with it on a new connection: whether to keep it until
+        #: :meth:`Lane.ask_again`.
+        self.on_refused: Optional[Callable[[Exception], bool]] = None
+        #: Whether it is kept so.
+        self.is_refused = False
+        #: How often it was refused since the server last had it.
+        self.refusals = 0
         #: Says why it ended, where it did by itself.
         self.on_end: Optional[Callable[[Exception], None]] = None
         #: How an acknowledgement leaves; set by who serves it.

@@ -306,6 +306,10 @@ class GroupMember:
         if len(taken) < len(gained):
             # Not at once again: what stands in the way may pass.
             self._left.wait(_REJOIN_PAUSE_S)
+        with self._lock:
+            subscriptions = [subscription for _, subscription in self._reading.values()]
+        for subscription in subscriptions:
+            self._lane.ask_again(subscription)
         self._heartbeat(self._owned())
 
     def _heartbeat(self, owned: Optional[list[dict[str, Any]]]) -> None:
@@ -341,6 +345,7 @@ class GroupMember:
             subscription = Subscription(topic, partition, handler, True, (("offset", str(committed)),))
             subscription.is_anonymous = True
         subscription.on_end = lambda error: self._ended(place, subscription, error)
+        subscription.on_refused = self._refused
         # Before the first message comes, whose handler may commit.
         with self._lock:
             self._reading[place] = (generation, subscription)
@@ -382,6 +387,15 @@ class GroupMember:
         with self._lock:
             for place in places:
                 self._reading.pop(place, None)
+
+    def _refused(self, error: Exception) -> bool:
+        """The server does not go on with a subscription on a new connection. One that began anew does once it has heard
+        who we are and what we read; so that is said first."""
+        is_unknown = isinstance(error, Refused) and error.code in ("unknown_member", "fenced_member")
+        if is_unknown:
+            self._rejoin = True
+            self._wake.set()
+        return is_unknown
 
     def _ended(self, place: TopicPartition, subscription: Subscription, error: Exception) -> None:
         """The server ended a subscription: the topic is gone, or the partition went to somebody else."""
