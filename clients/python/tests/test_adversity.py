@@ -17,6 +17,7 @@ from wiber._frames import (
     GROUP_HEARTBEAT,
     HEARTBEAT,
     JOIN_GROUP,
+    LEAVE_GROUP,
     LIST_OFFSETS,
     PUBLISH,
     SUBSCRIBE,
@@ -454,6 +455,40 @@ class Groups(Adversity):
         coordinator.stand_in = self.stand_in(coordinator.answer, port=port)
         gathered.wait_for(5)
         thread.join(BOUND)
+
+    def test_disconnecting_with_a_message_in_hand_leaves_the_group(self) -> None:
+        coordinator = self.coordinator(assignment(1, ("t", 0, 1)))
+        client = self.client(coordinator.stand_in.port)
+        consumer = client.consumer("g", "t")
+        self.assertIsNotNone(consumer.poll(BOUND))
+        client.disconnect()
+        coordinator.stand_in.wait_for(LEAVE_GROUP)
+        self.assertIsNone(consumer.poll(BOUND))
+
+    def test_disconnecting_in_a_callback_waits_for_no_group(self) -> None:
+        coordinator = self.coordinator(assignment(1, ("t", 0, 1)))
+        plain, over = coordinator.answer, threading.Event()
+
+        def answer(session: Session, frame: Frame) -> None:
+            if frame.type == PUBLISH:
+                session.succeed(frame, topic="t", partition=0, offset=0)
+            else:
+                plain(session, frame)
+
+        coordinator.stand_in._answer = answer
+        client = self.client(coordinator.stand_in.port, "leaving", request_timeout=NEVER)
+        client.join_group("leaving", "t", Gathered(), rebalance_timeout=NEVER)
+        heard: list[bool] = []
+
+        def then(_: object) -> None:
+            client.disconnect()
+            heard.append(client.is_connected)
+            over.set()
+
+        client.publish_async("t", b"x").add_done_callback(then)
+        self.assertTrue(over.wait(BOUND))
+        self.assertEqual(heard, [False])
+        until(lambda: threads("leaving") == [], "the end of its threads")
 
     def test_disconnecting_from_a_server_that_says_nothing_more(self) -> None:
         coordinator = self.coordinator(assignment(1, ("t", 0, 1), ("t", 1, 1)))

@@ -90,7 +90,7 @@ class Connection:
         with self._lock:
             if self._is_closed:
                 return
-            if drain and self._is_up and self._reader is not threading.current_thread():
+            if drain and self._is_up and not self.is_reading:
                 self._wait_until(lambda: self._sent >= self._queued or not self._is_up, time.monotonic() + _DRAIN_S)
             self._is_closed = True
             self._is_up = False
@@ -163,10 +163,15 @@ class Connection:
             raise wrong
         return call.reply
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether the calling thread is the one that reads answers."""
+        return threading.current_thread() is self._reader
+
     def must_not_be_reading(self) -> None:
         """Raises :class:`wiber.LimitReached` on the thread that reads answers, where waiting for one would never
         end."""
-        if threading.current_thread() is self._reader:
+        if self.is_reading:
             raise LimitReached(
                 "a callback of a future must not wait for an answer: it holds up the thread that reads it"
             )
@@ -226,7 +231,7 @@ class Connection:
         def is_over() -> bool:
             return self._is_closed or (self._is_up and self._buffered_bytes < most)
 
-        if threading.current_thread() is self._reader and not is_over():
+        if self.is_reading and not is_over():
             raise LimitReached("a callback of a future publishes while there is no connection, or no room")
         self._wait_until(is_over, until)
 
@@ -249,7 +254,7 @@ class Connection:
             )
 
     def _wait_for_room(self, size: int, deadline: float) -> None:
-        if threading.current_thread() is self._reader:
+        if self.is_reading:
             raise LimitReached("a callback of a future publishes while the limit of publishes in flight is reached")
         limits = self._limits
 

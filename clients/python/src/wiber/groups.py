@@ -127,12 +127,17 @@ class GroupMember:
                 self._commit_at(place, generation, position)
 
     def leave(self, timeout: Optional[float] = None) -> None:
-        """Lets go of everything, in order, and leaves the group. From within the handler it only begins to."""
+        """Lets go of everything, in order, and leaves the group. From within the handler, or a callback of a future, it
+        only begins to."""
         self._leaving = True
         self._wake.set()
         if self._thread.ident is None:
             return  # It is joining, and leaves as soon as it has.
-        if self._thread is not threading.current_thread() and not self._lane.is_in_my_hands:
+        if self._handler is None and self._lane.is_in_my_hands:
+            # Who asks for messages, and leaves, asks for no more.
+            self._lane.put_down()
+        is_waited_for = self._thread is threading.current_thread() or self._requests.is_reading
+        if not is_waited_for and not self._lane.is_in_my_hands:
             limits = self._client.limits
             self._left.wait(self._rebalance_timeout + limits.request_timeout if timeout is None else timeout)
 
