@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import threading
 import time
@@ -9,6 +10,8 @@ import unittest
 from typing import Any
 
 from wiber import BrokerClient, LimitReached, Limits, Refused, TimedOut
+from wiber._connection import Connection
+from wiber._dial import is_to_itself
 from wiber._frames import (
     ACK,
     ASSIGNMENT,
@@ -26,6 +29,7 @@ from wiber._frames import (
     encode,
     encode_pairs,
 )
+from wiber._pending import Listener
 from wiber._publish import PublishFuture, PublishPending
 
 from .server import BOUND, Gathered, until
@@ -65,6 +69,22 @@ class Adversity(unittest.TestCase):
         client.connect()
         self.addCleanup(lambda: client.disconnect(0.1))
         return client
+
+
+class Connections(Adversity):
+    def test_one_that_meets_itself(self) -> None:
+        with socket.socket() as sock, socket.create_server(("127.0.0.1", 0)) as listener:
+            sock.bind(("127.0.0.1", 0))
+            sock.connect(sock.getsockname())
+            self.assertTrue(is_to_itself(sock))
+            with socket.create_connection(listener.getsockname()) as other:
+                self.assertFalse(is_to_itself(other))
+
+    def test_one_that_cannot_be_waited_for_is_given_up(self) -> None:
+        connection = Connection("127.0.0.1", 1, Limits(), Listener(), "tested")
+        sock = socket.socket()
+        sock.close()
+        self.assertFalse(connection._wait_to_send(sock))
 
 
 class Publishes(Adversity):

@@ -56,6 +56,12 @@ def shut(sock: socket.socket) -> None:
         pass
 
 
+def is_to_itself(sock: socket.socket) -> bool:
+    """Whether a connection has no other side: where nobody listens on a port of this machine, one may meet oneself
+    there, and would answer one's own heartbeat."""
+    return bool(sock.getsockname() == sock.getpeername())
+
+
 def _connect(host: str, port: int, timeout: float, meanwhile: Meanwhile) -> socket.socket:
     """Connects to the first address of the host that lets us; each may take so many seconds."""
     failure = OSError(f"{host} has no address")
@@ -71,6 +77,8 @@ def _connect(host: str, port: int, timeout: float, meanwhile: Meanwhile) -> sock
             if code in _UNDER_WAY:
                 _wait(sock, selectors.EVENT_WRITE, time.monotonic() + timeout, meanwhile)
                 code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if code == 0 and is_to_itself(sock):
+                code = errno.ECONNREFUSED
             if code == 0:
                 return sock
             failure = OSError(code, os.strerror(code))

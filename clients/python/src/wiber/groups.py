@@ -186,10 +186,10 @@ class GroupMember:
         if self.member_id:
             pairs.append(("wiber.member", self.member_id))
             body["owned"] = self._owned()
-        early: dict[str, bytes] = {}
+        block, early = encode_pairs(pairs), dict[str, bytes]()
         self._early = early
         try:
-            reply = self._requests.call(_frames.JOIN_GROUP, encode_pairs(pairs), json.dumps(body).encode("utf-8"))
+            reply = self._requests.call(_frames.JOIN_GROUP, block, json.dumps(body).encode("utf-8"))
             properties = reply.properties()
             self.member_id = properties["wiber.member"]
             self._heartbeat_s = max(0.05, int(properties["wiber.heartbeat_ms"]) / 1000)
