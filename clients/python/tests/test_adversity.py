@@ -289,6 +289,38 @@ class Subscriptions(Adversity):
         hurry.set()
         gathered.wait_for(count)
 
+    def test_one_that_begins_again_behind_messages_that_wait(self) -> None:
+        """The answer is read when the handler has dealt with them, however long that takes."""
+
+        def answer(session: Session, frame: Frame) -> None:
+            if frame.type != SUBSCRIBE:
+                return
+            asked = frame.properties()
+            first, partition = int(asked["offset"]), asked["partition"]
+            session.succeed(frame, topic="t", partition=partition, client_id="tested", start_offset=first)
+            is_again = session is not session.stand_in.sessions[1]
+            for offset in range(first, first + (5 if is_again else 1)):
+                session.frame(DATA, offset, {"topic": "t", "partition": partition}, b"%d" % offset)
+
+        stand_in = self.stand_in(answer)
+        client = self.client(stand_in.port, queue=1, request_timeout=1.0)
+        go_on = threading.Event()
+        go_on.set()
+        gathered = Gathered(lambda _: go_on.wait(BOUND))
+        for partition in (0, 1):
+            self.assertTrue(client.subscribe("t", partition, handler=gathered))
+        gathered.wait_for(2)
+        go_on.clear()
+        stand_in.sessions[1].close()
+        stand_in.wait_for(SUBSCRIBE, 4)
+        lane = client._lane
+        assert lane is not None
+        over = time.monotonic() + 2 * client.limits.request_timeout
+        until(lambda: lane.connection._ticked > over, "the end of the time of requests")
+        go_on.set()
+        gathered.wait_for(12)
+        self.assertIsNone(client.last_error)
+
     def test_a_handler_that_wants_to_end_the_thread(self) -> None:
         def answer(session: Session, frame: Frame) -> None:
             if frame.type == SUBSCRIBE:

@@ -10,6 +10,7 @@ reached. What a server sends before it answers is far less: about 1 MiB, and wha
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -198,7 +199,9 @@ class Lane(Listener):
 
         named = [] if subscription.is_anonymous else [("client_id", self._client_id)]
         block = _frames.encode_pairs([*subscription.request(), *named])
-        self._tell(SUBSCRIBE, block, session, tell)
+        # Its time never ends by itself. Who subscribes gives up himself; and one that is begun again may be answered behind
+        # messages that wait for slow handlers.
+        self._tell(SUBSCRIBE, block, session, tell, math.inf)
 
     def _refused(self, subscription: Subscription, error: Exception) -> None:
         keep, is_first = subscription.on_refused, not subscription.outcome.done()
@@ -223,7 +226,10 @@ class Lane(Listener):
             if wrong is not None:
                 log.debug("keeping the position of %s:%s: %s", subscription.topic, subscription.partition, wrong)
 
-        self._tell(COMMIT, block, session, tell)
+        try:
+            self._tell(COMMIT, block, session, tell)
+        except NotConnected as error:
+            tell(None, error)
 
     def _tell_unsubscribe(self, subscription: Subscription, outcome: Optional[Future[None]] = None) -> None:
         def tell(reply: Optional[Frame], error: Optional[Exception]) -> None:
@@ -243,9 +249,9 @@ class Lane(Listener):
             subscription.leaving = True
             self._tell(UNSUBSCRIBE, block, subscription.session, tell)
 
-    def _tell(self, type: int, block: bytes, session: int, tell: Tell) -> None:
+    def _tell(self, type: int, block: bytes, session: int, tell: Tell, seconds: Optional[float] = None) -> None:
         number = self.connection.number()
-        deadline = time.monotonic() + self._limits.request_timeout
+        deadline = time.monotonic() + (self._limits.request_timeout if seconds is None else seconds)
         frame = _frames.encode(type, number, now_ms(), block)
         self.connection.start(number, Told(frame, deadline, session or -1, tell), at_once=True)
 
