@@ -101,9 +101,10 @@ class Server:
             self._process = None
 
     def pause(self) -> None:
-        """Stops its process without ending it."""
+        """Stops its process without ending it, and waits until each of its threads has stopped."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        os.waitpid(self._process.pid, os.WUNTRACED)
 
     def go_on(self) -> None:
         """Lets a stopped process go on."""

@@ -97,6 +97,20 @@ class Contract(ServerTestCase):
         with client:
             self.assertTrue(client.publish(topic, b"x"))
 
+    def test_silence_ends_no_connection_whose_server_answers(self) -> None:
+        """However short the interval is."""
+        client = self.client(heartbeat_interval=0.01)
+        connection = client._connection
+        assert connection is not None
+        asked = set()
+
+        def has_asked() -> bool:
+            asked.add(connection._asked)
+            return len(asked) > 2
+
+        until(has_asked, "signs of life")
+        self.assertEqual(connection.session, 1)
+
     def test_nobody_listens(self) -> None:
         server = Server()
         server.close()

@@ -227,6 +227,10 @@ class Conversation(unittest.TestCase):
             client.join_group("g", "t", Gathered())
         self.assertEqual(caught.exception.code, "group_kind")
 
+    def test_a_group_that_cannot_be_named(self) -> None:
+        client = self.client(self.coordinator(assignment(1)))
+        self.assertRaises(ValueError, lambda: client.join_group("nul\0", "t", Gathered()))
+
     def test_assignments_that_cannot_be_read(self) -> None:
         self.assertEqual(parse_assignment(assignment(2, ("t", 1, 1))), (2, {("t", 1): 1}))
         for body in (b"", b"{}", b"[]", b"null", b"\xff", b'{"generation":1,"assigned":[3]}', b'{"assigned":[]}'):

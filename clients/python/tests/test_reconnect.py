@@ -185,7 +185,7 @@ class OfAStandIn(unittest.TestCase):
                 session.succeed(frame, topic="t", partition=0, offset=1)
 
         stand_in = self.stand_in(answer)
-        client = self.client(stand_in, heartbeat_interval=0.4)
+        client = self.client(stand_in, heartbeat_interval=0.4, connect_timeout=2.0)
         stand_in.wait_for(HEARTBEAT)
         stand_in._beats = False
         future = client.publish_async("t", b"x", id="i")

@@ -9,6 +9,12 @@ from wiber._frames import DATA, Frame
 from wiber._subscription import Subscription
 
 
+def hold(of: Subscription) -> None:
+    of.begin(2)
+    of.hold(2)
+    of.finish(2, succeeded=True)
+
+
 class Twice(unittest.TestCase):
     def setUp(self) -> None:
         self.subscription = Subscription("t", 0, None, auto_ack=False, start=())
@@ -39,13 +45,30 @@ class Twice(unittest.TestCase):
         self.check(lambda of: of.ack(2), False, [2])
 
     def test_what_was_acknowledged_as_the_lowest_is_acknowledged_again(self) -> None:
-        self.check(lambda of: [of.ack(offset) for offset in range(3)], False, [2])
+        def acknowledge(of: Subscription) -> None:
+            for offset in range(3):
+                of.ack(offset)
+
+        self.check(acknowledge, False, [2])
 
     def test_what_failed_is_handed_out_again(self) -> None:
-        self.check(lambda of: (of.begin(2), of.finish(2, succeeded=False)), True, [])
+        def fail(of: Subscription) -> None:
+            of.begin(2)
+            of.finish(2, succeeded=False)
+
+        self.check(fail, True, [])
 
     def test_what_is_held_is_handed_out_again(self) -> None:
-        self.check(lambda of: (of.begin(2), of.hold(2), of.finish(2, succeeded=True)), True, [])
+        self.check(hold, True, [])
+
+    def test_what_is_acknowledged_while_it_waits_again_is_not_handed_out(self) -> None:
+        self.check(hold, True, [])
+        self.subscription.hold(2)
+        self.assertEqual(self.come(2), [], "it waits, whatever who held it says")
+        self.subscription.ack(2)
+        self.assertEqual(self.acked, [2])
+        self.assertFalse(self.subscription.begin(2))
+        self.assertTrue(self.subscription.begin(3))
 
     def test_what_was_dropped_is_handed_out_again(self) -> None:
         self.check(lambda of: of.dropped(2), True, [])

@@ -66,6 +66,8 @@ class Connection:
         self._sent = 0
         self._heard = 0.0
         self._asked = 0.0
+        #: How often it was asked for a sign of life since something was heard.
+        self._asks = 0
         self._reader = threading.Thread(target=self._read_for_ever, name=f"wiber-{name}-reader", daemon=True)
         self._writer = threading.Thread(target=self._write_for_ever, name=f"wiber-{name}-writer", daemon=True)
 
@@ -76,9 +78,10 @@ class Connection:
 
         Raises :class:`wiber.ConnectionFailed`.
         """
-        ready = dial(self._host, self._port, self._limits, self.number())
+        ready = dial(self._host, self._port, self._limits, self.number(), self._while_dialing)
         self._reader_start = ready
-        self._stand(*ready)
+        if not self._stand(*ready):
+            raise NotConnected("the client was disconnected")
         self._reader.start()
         self._writer.start()
 
@@ -87,7 +90,7 @@ class Connection:
         with self._lock:
             if self._is_closed:
                 return
-            if drain and self._is_up and self._reader is not threading.current_thread():
+            if drain and self._is_up and not self.is_reading:
                 self._wait_until(lambda: self._sent >= self._queued or not self._is_up, time.monotonic() + _DRAIN_S)
             self._is_closed = True
             self._is_up = False
@@ -160,10 +163,15 @@ class Connection:
             raise wrong
         return call.reply
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether the calling thread is the one that reads answers."""
+        return threading.current_thread() is self._reader
+
     def must_not_be_reading(self) -> None:
         """Raises :class:`wiber.LimitReached` on the thread that reads answers, where waiting for one would never
         end."""
-        if threading.current_thread() is self._reader:
+        if self.is_reading:
             raise LimitReached(
                 "a callback of a future must not wait for an answer: it holds up the thread that reads it"
             )
@@ -209,14 +217,23 @@ class Connection:
         most until then; without, it goes into the buffer, or nowhere where the connection is lost. Says which."""
         with self._lock:
             if until is not None:
-                most = self._limits.in_flight_bytes
-                self._wait_until(lambda: self._is_closed or (self._is_up and self._buffered_bytes < most), until)
+                self._wait_to_post(until)
             if not self._is_up:
                 return False
             self._put(frame, len(frame), at_once)
         if at_once:
             self._send_now()
         return True
+
+    def _wait_to_post(self, until: float) -> None:
+        most = self._limits.in_flight_bytes
+
+        def is_over() -> bool:
+            return self._is_closed or (self._is_up and self._buffered_bytes < most)
+
+        if self.is_reading and not is_over():
+            raise LimitReached("a callback of a future publishes while there is no connection, or no room")
+        self._wait_until(is_over, until)
 
     def forget(self, number: int) -> Optional[Pending]:
         """Takes a request back: its answer is of no interest any more."""
@@ -237,7 +254,7 @@ class Connection:
             )
 
     def _wait_for_room(self, size: int, deadline: float) -> None:
-        if threading.current_thread() is self._reader:
+        if self.is_reading:
             raise LimitReached("a callback of a future publishes while the limit of publishes in flight is reached")
         limits = self._limits
 
@@ -337,15 +354,9 @@ class Connection:
             try:
                 sent = sock.send(rest)
             except (BlockingIOError, InterruptedError):
-                with selectors.DefaultSelector() as selector:
-                    try:
-                        selector.register(sock, selectors.EVENT_WRITE)
-                    except (ValueError, OSError):
-                        return
-                    while not selector.select(_TICK_S):
-                        if sock is not self._socket:
-                            return
-                continue
+                if self._wait_to_send(sock):
+                    continue
+                return
             except OSError:
                 shut(sock)
                 return
@@ -356,6 +367,20 @@ class Connection:
                 self._sent += sent
                 if self._waiting:
                     self._changed.notify_all()
+
+    def _wait_to_send(self, sock: socket.socket) -> bool:
+        try:
+            with selectors.DefaultSelector() as selector:
+                selector.register(sock, selectors.EVENT_WRITE)
+                while not selector.select(_TICK_S):
+                    if sock is not self._socket:
+                        return False
+        except (ValueError, OSError) as error:
+            # It ended, or the process has no file descriptor left. What was taken to be sent cannot be put back.
+            log.debug("%s: %s", self._name, error)
+            shut(sock)
+            return False
+        return True
 
     # Reading
 
@@ -370,7 +395,8 @@ class Connection:
                 if not self._is_closed:
                     log.warning("connection to %s:%s lost: %s", self._host, self._port, error)
             except Exception:
-                log.exception("connection to %s:%s given up", self._host, self._port)
+                if not self._is_closed:
+                    log.exception("connection to %s:%s given up", self._host, self._port)
             self._fall(sock)
             if self._is_closed:
                 return
@@ -395,35 +421,39 @@ class Connection:
                 self._handle(decoder.feed(data))
                 # Behind the handling, which may have been held up for long: that is no silence of the server's.
                 self._heard = time.monotonic()
-                if self._heard - self._ticked >= _TICK_S:
+                self._asks = 0
+                if self.is_tick_due:
                     self.tick()
 
     _ticked = 0.0
+
+    @property
+    def is_tick_due(self) -> bool:
+        """Whether it is time for :meth:`tick`."""
+        return time.monotonic() - self._ticked >= _TICK_S
 
     def tick(self) -> None:
         """What is due about once a second: signs of life, requests whose time is over. For the reader's thread."""
         now = self._ticked = time.monotonic()
         if now - max(self._heard, self._asked) >= self._limits.heartbeat_interval:
             self._asked = now
+            self._asks += 1
             self.post(_frames.encode(HEARTBEAT, 0, now_ms(), b""), at_once=True)
         late: list[Pending] = []
         with self._lock:
+            # All of them: deadlines need not be in the order of the requests, for some waited for room.
             for number, pending in list(self._pending.items()):
-                if pending.deadline > now:
-                    if pending.counted:
-                        break
-                elif not isinstance(pending, Call):
+                if pending.deadline <= now and not isinstance(pending, Call):
                     del self._pending[number]
                     self._uncount(pending)
                     late.append(pending)
             self._telling += 1
-        for pending in late:
-            pending.fail(TimedOut("no answer in time"))
-        self._told()
+        self._fail(late, TimedOut("no answer in time"))
 
     def _check_silence(self) -> None:
         silence = time.monotonic() - self._heard
-        if silence >= 3 * self._limits.heartbeat_interval:
+        # Asked twice: where this process was suspended itself, or the interval is short, the server had no time to answer.
+        if self._asks >= 2 and silence >= 3 * self._limits.heartbeat_interval:
             raise ConnectionLost(f"nothing came for {silence:.0f} s")
 
     def _handle(self, frames: Sequence[Frame]) -> None:
@@ -448,24 +478,41 @@ class Connection:
     def _settle(self, replies: Sequence[Frame]) -> None:
         settled: list[tuple[Pending, Frame]] = []
         with self._lock:
-            pop = self._pending.pop
+            waiting = self._pending
             for frame in replies:
-                pending = pop(frame.sequence, None)
+                pending = waiting.get(frame.sequence)
                 if pending is None:
                     continue
                 if pending.counted and b"\0code=shutting_down\0" in frame.block:
-                    # It was not begun. The connection is about to end, and what waits goes again on the next one.
+                    # It was not begun. The connection is about to end, and what waits goes again on the next one, in
+                    # its place among the others.
                     pending.end = _NEVER
-                    self._pending[frame.sequence] = pending
                     continue
+                del waiting[frame.sequence]
                 if pending.counted:
                     self._in_flight -= 1
                     self._in_flight_bytes -= len(pending.frame)
                 settled.append((pending, frame))
             self._telling += 1
         for pending, frame in settled:
-            pending.settle(frame)
+            try:
+                pending.settle(frame)
+            except BaseException:
+                self._complain()
         self._told()
+
+    def _fail(self, pendings: Sequence[Pending], error: Exception) -> None:
+        """Tells these; the caller has counted itself among those who tell."""
+        for pending in pendings:
+            try:
+                pending.fail(error)
+            except BaseException:
+                self._complain()
+        self._told()
+
+    def _complain(self) -> None:
+        # Of SystemExit as well: a callback must not end the thread that reads, on which everybody waits.
+        log.exception("%s: whoever was told of an outcome failed", self._name)
 
     def _told(self) -> None:
         with self._lock:
@@ -484,6 +531,7 @@ class Connection:
                 return False
             self._socket = sock
             self._heard = self._asked = self._ticked = time.monotonic()
+            self._asks = 0
             self._buffer = []
             self._buffered_bytes = self._queued = self._sent = 0
             self._is_up = True
@@ -515,19 +563,16 @@ class Connection:
             self._telling += 1
             self._changed.notify_all()
         sock.close()
-        error = ConnectionLost("the connection was lost before the answer came")
-        for pending in failed:
-            pending.fail(error)
-        self._told()
+        self._fail(failed, ConnectionLost("the connection was lost before the answer came"))
         self._listener.down()
 
     def _reconnect(self) -> Optional[tuple[socket.socket, Decoder]]:
         limits = self._limits
         pause = 0.0
-        while not self._closing.wait(pause * random.uniform(0.5, 1.0)):
+        while not self._rest(pause * random.uniform(0.5, 1.0)):
             pause = min(limits.backoff_most, pause * 2 or limits.backoff_first)
             try:
-                ready = dial(self._host, self._port, self._limits, self.number())
+                ready = dial(self._host, self._port, self._limits, self.number(), self._while_dialing)
             except ConnectionFailed as error:
                 log.debug("%s", error)
                 self.tick()
@@ -540,12 +585,25 @@ class Connection:
             return ready
         return None
 
+    def _rest(self, seconds: float) -> bool:
+        """Waits before the next attempt; says whether the connection was ended."""
+        end = time.monotonic() + seconds
+        while not self._closing.wait(max(0.0, min(_TICK_S, end - time.monotonic()))):
+            if time.monotonic() >= end:
+                return False
+            self.tick()
+        return True
+
+    def _while_dialing(self) -> None:
+        if self._is_closed:
+            raise ConnectionFailed("the client disconnected")
+        if self.is_tick_due:
+            self.tick()
+
     def _fail_all(self, error: Exception) -> None:
         with self._lock:
             failed = list(self._pending.values())
             self._pending.clear()
             self._in_flight = self._in_flight_bytes = 0
             self._telling += 1
-        for pending in failed:
-            pending.fail(error)
-        self._told()
+        self._fail(failed, error)

@@ -10,6 +10,7 @@ reached. What a server sends before it answers is far less: about 1 MiB, and wha
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -19,7 +20,7 @@ from typing import Any, Callable, Optional
 
 from . import _frames
 from ._connection import Connection
-from ._frames import ACK, DATA, SUBSCRIBE, UNSUBSCRIBE, Frame
+from ._frames import ACK, COMMIT, DATA, SUBSCRIBE, UNSUBSCRIBE, Frame
 from ._pending import Listener, Tell, Told, now_ms, refusal
 from ._subscription import Subscription
 from .errors import ConnectionLost, NotConnected, ProtocolError, Refused, TimedOut, WiberError
@@ -29,6 +30,8 @@ from .message import Message
 log = logging.getLogger("wiber")
 
 _OVERDRAFT_BYTES = 64 * MIB
+#: How often a subscription is refused on new connections before it ends, although somebody wants to keep it.
+_REFUSALS_MOST = 5
 #: What a message costs beside its bytes.
 _MESSAGE_BYTES = 300
 
@@ -45,6 +48,8 @@ class Lane(Listener):
         self._queue: deque[tuple[Subscription, Message]] = deque()
         self._queue_bytes = 0
         self._subscriptions: dict[bytes, Subscription] = {}
+        #: Held while SUBSCRIBE or UNSUBSCRIBE is decided on and sent, so that they leave in the order of the decisions.
+        self._asking = threading.RLock()
         self._urgent = 0
         self._running: Optional[Message] = None
         self._runner: Optional[threading.Thread] = None
@@ -158,12 +163,22 @@ class Lane(Listener):
 
     def _request(self, subscription: Subscription) -> None:
         """Sends SUBSCRIBE, once on each connection; where none stands, :meth:`up` will."""
-        with self._lock:
+        with self._asking:
             session = self.connection.session
-            if not self.connection.is_up or subscription.session == session:
+            if subscription.leaving or not self.connection.is_up or subscription.session == session:
                 return
             subscription.session = session
+            subscription.is_refused = False
+            self._subscribe_on(session, subscription)
 
+    def ask_again(self, subscription: Subscription) -> None:
+        """Sends SUBSCRIBE once more for one that was kept although it was refused."""
+        with self._asking:
+            if subscription.is_refused:
+                subscription.session = 0
+                self._request(subscription)
+
+    def _subscribe_on(self, session: int, subscription: Subscription) -> None:
         def tell(reply: Optional[Frame], error: Optional[Exception]) -> None:
             if reply is None:
                 if not isinstance(error, ConnectionLost):
@@ -171,18 +186,50 @@ class Lane(Listener):
                 return
             wrong = refusal(reply)
             if wrong is None:
+                subscription.live_on, subscription.refusals = session, 0
+                self._tell_position(subscription, session)
                 try:
                     subscription.started(int(reply.properties()["start_offset"]))
                 except (KeyError, ValueError, ProtocolError):
                     self._end(subscription, ProtocolError("the answer to SUBSCRIBE has no start_offset"))
-            elif isinstance(wrong, Refused) and wrong.code == "shutting_down":
+            elif isinstance(wrong, Refused) and wrong.code in ("shutting_down", "timed_out"):
                 log.debug("the server stops; subscribing again on the next connection")
             else:
-                self._end(subscription, wrong)
+                self._refused(subscription, wrong)
 
         named = [] if subscription.is_anonymous else [("client_id", self._client_id)]
         block = _frames.encode_pairs([*subscription.request(), *named])
-        self._tell(SUBSCRIBE, block, session, tell)
+        # Its time never ends by itself. Who subscribes gives up himself; and one that is begun again may be answered behind
+        # messages that wait for slow handlers.
+        self._tell(SUBSCRIBE, block, session, tell, math.inf)
+
+    def _refused(self, subscription: Subscription, error: Exception) -> None:
+        keep, is_first = subscription.on_refused, not subscription.outcome.done()
+        subscription.refusals += 1
+        if keep is None or is_first or subscription.refusals > _REFUSALS_MOST:
+            return self._end(subscription, error)
+        subscription.is_refused = True
+        if not keep(error):
+            self._end(subscription, error)
+
+    def _tell_position(self, subscription: Subscription, session: int) -> None:
+        """Keeps the position of a subscription that began again: acknowledgements that were lost with the connection
+        never come to the server otherwise, unless more messages do."""
+        position = subscription.position()
+        if position is None or subscription.is_anonymous:
+            return
+        where = [("topic", subscription.topic), ("partition", str(subscription.partition)), ("offset", str(position))]
+        block = _frames.encode_pairs([*where, *(subscription.extra or [("client_id", self._client_id)])])
+
+        def tell(reply: Optional[Frame], error: Optional[Exception]) -> None:
+            wrong = error if reply is None else refusal(reply)
+            if wrong is not None:
+                log.debug("keeping the position of %s:%s: %s", subscription.topic, subscription.partition, wrong)
+
+        try:
+            self._tell(COMMIT, block, session, tell)
+        except NotConnected as error:
+            tell(None, error)
 
     def _tell_unsubscribe(self, subscription: Subscription, outcome: Optional[Future[None]] = None) -> None:
         def tell(reply: Optional[Frame], error: Optional[Exception]) -> None:
@@ -195,15 +242,16 @@ class Lane(Listener):
             else:
                 outcome.set_exception(wrong)
 
-        subscription.leaving = True
         pairs = [("topic", subscription.topic), ("partition", str(subscription.partition))]
         named = [] if subscription.is_anonymous else [("client_id", self._client_id)]
         block = _frames.encode_pairs([*pairs, *named])
-        self._tell(UNSUBSCRIBE, block, subscription.session, tell)
+        with self._asking:
+            subscription.leaving = True
+            self._tell(UNSUBSCRIBE, block, subscription.session, tell)
 
-    def _tell(self, type: int, block: bytes, session: int, tell: Tell) -> None:
+    def _tell(self, type: int, block: bytes, session: int, tell: Tell, seconds: Optional[float] = None) -> None:
         number = self.connection.number()
-        deadline = time.monotonic() + self._limits.request_timeout
+        deadline = time.monotonic() + (self._limits.request_timeout if seconds is None else seconds)
         frame = _frames.encode(type, number, now_ms(), block)
         self.connection.start(number, Told(frame, deadline, session or -1, tell), at_once=True)
 
@@ -231,13 +279,13 @@ class Lane(Listener):
 
     def came(self, frames: list[Frame]) -> None:
         messages: list[tuple[Subscription, Message]] = []
-        find = self._subscriptions.get
+        find, session = self._subscriptions.get, self.connection.session
         for frame in frames:
             if frame.type == DATA:
                 block = frame.block
                 prefix = block[: block.find(b"\0", block.find(b"\0") + 1) + 1]
                 subscription = find(prefix)
-                if subscription is None or subscription.stopped:
+                if subscription is None or subscription.stopped or subscription.live_on != session:
                     continue
                 message = subscription.take_in(frame)
                 if message is not None and subscription.handler is not None:
@@ -255,7 +303,7 @@ class Lane(Listener):
             except ValueError:
                 return
             subscription = self.find(wrong.properties["topic"], partition)
-            if subscription is not None:
+            if subscription is not None and subscription.live_on == self.connection.session:
                 self._end(subscription, wrong)
         elif wrong is not None:
             log.warning("the server says: %s", wrong)
@@ -271,7 +319,8 @@ class Lane(Listener):
                         break
                     if self._urgent and self._queue_bytes + cost <= limits.queue_bytes + _OVERDRAFT_BYTES:
                         break
-                    if not self._changed.wait(1.0):
+                    self._changed.wait(1.0)
+                    if self.connection.is_tick_due:
                         self._lock.release()
                         try:
                             self.connection.tick()
@@ -297,18 +346,19 @@ class Lane(Listener):
             if self._running is not None:
                 self._running = None
                 self._changed.notify_all()
-            while not self._queue:
-                left = None if deadline is None else deadline - time.monotonic()
-                if self._is_closed or (left is not None and left <= 0):
-                    return None
-                self._filled.wait(left)
-            subscription, message = self._queue.popleft()
-            self._queue_bytes -= _cost(message)
-            self._running = message
-            self._runner = threading.current_thread()
-            self._changed.notify_all()
-        subscription.begin(message.sequence_number)
-        return message
+            while True:
+                while not self._queue:
+                    left = None if deadline is None else deadline - time.monotonic()
+                    if self._is_closed or (left is not None and left <= 0):
+                        return None
+                    self._filled.wait(left)
+                subscription, message = self._queue.popleft()
+                self._queue_bytes -= _cost(message)
+                self._changed.notify_all()
+                if subscription.begin(message.sequence_number):
+                    self._running = message
+                    self._runner = threading.current_thread()
+                    return message
 
     @property
     def is_in_my_hands(self) -> bool:
@@ -343,7 +393,8 @@ def handle(message: Message) -> None:
         if handler is not None:
             handler(message)
         succeeded = True
-    except Exception:
+    except BaseException:
+        # Of SystemExit as well: nobody would hear of it on this thread, which has others' messages to hand out.
         log.exception("the handler of %s:%s failed at offset %s", message.topic, message.partition, message.offset)
     try:
         subscription.finish(message.sequence_number, succeeded)

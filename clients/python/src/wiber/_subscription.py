@@ -7,7 +7,8 @@ A message of an at-least-once subscription is::
        ▲          ├──────► LOOSE      the handler failed, or took the acknowledgement on itself
        └──────────┴──────────┘        the server sends it again
 
-What the server sends again while the message is QUEUED or RUNNING is a duplicate. What came before and is in none of
+What the server sends again while the message is QUEUED or RUNNING is a duplicate. What is acknowledged while it is
+QUEUED, by who held it before, is not handed out. What came before and is in none of
 these states was acknowledged, perhaps on a connection that was lost or while it was on its way a second time: it is
 acknowledged again and not handed out.
 """
@@ -46,7 +47,7 @@ class Subscription:
         #: Properties that say where to begin, until something was read.
         self._start = start
         #: Further properties of its SUBSCRIBE and UNSUBSCRIBE.
-        self._extra = extra
+        self.extra = extra
         #: How its messages and those of no other begin.
         self.prefix = _frames.encode_pairs((("topic", topic), ("partition", str(partition))))
         #: Answered with ``start_offset`` once the server has it, or with what became of it instead.
@@ -55,10 +56,19 @@ class Subscription:
         self.is_anonymous = False
         #: The connection on which it was asked for last.
         self.session = 0
+        #: The connection on which the server has said that it has it: what comes before that is another one's.
+        self.live_on = 0
         #: Set once it is being ended.
         self.leaving = False
         #: Set once nothing more is to be handed out.
         self.stopped = False
+        #: Asked when the server refuses to go on with it on a new connection: whether to keep it until
+        #: :meth:`Lane.ask_again`.
+        self.on_refused: Optional[Callable[[Exception], bool]] = None
+        #: Whether it is kept so.
+        self.is_refused = False
+        #: How often it was refused since the server last had it.
+        self.refusals = 0
         #: Says why it ended, where it did by itself.
         self.on_end: Optional[Callable[[Exception], None]] = None
         #: How an acknowledgement leaves; set by who serves it.
@@ -66,6 +76,8 @@ class Subscription:
         self._lock = threading.Lock()
         #: The offset behind the last message that came, or where it began.
         self.next_offset: Optional[int] = None
+        #: Where it began, the first time.
+        self._began = 0
         #: The offset behind the last message that was handed out.
         self.handed_out: Optional[int] = None
         #: The state of each message that came and was not acknowledged, by its offset.
@@ -76,18 +88,23 @@ class Subscription:
         resume = self.resume_offset()
         start = self._start if resume is None else (("offset", str(resume)),)
         auto_ack = ("auto_ack", "true" if self.auto_ack else "false")
-        return [("topic", self.topic), ("partition", str(self.partition)), auto_ack, *start, *self._extra]
+        return [("topic", self.topic), ("partition", str(self.partition)), auto_ack, *start, *self.extra]
 
     def resume_offset(self) -> Optional[int]:
         """The first offset not dealt with; ``None`` while nothing is known."""
         with self._lock:
             return min(self._unacked) if self._unacked else self.next_offset
 
+    def position(self) -> Optional[int]:
+        """The first offset not acknowledged, where acknowledgements may have been lost; ``None`` where none was made."""
+        resume = None if self.auto_ack else self.resume_offset()
+        return None if resume is None or resume <= self._began else resume
+
     def started(self, start_offset: int) -> None:
         """The server has it, and begins here."""
         with self._lock:
             if self.next_offset is None:
-                self.next_offset = start_offset
+                self.next_offset = self._began = start_offset
         if not self.outcome.done():
             self.outcome.set_result(start_offset)
 
@@ -124,14 +141,17 @@ class Subscription:
         message.redelivered = known
         return message
 
-    def begin(self, offset: int) -> None:
-        """It is being handed out."""
+    def begin(self, offset: int) -> bool:
+        """It is about to be handed out; ``False`` where it is not to be, because it was acknowledged while it waited: by
+        who held it when it came before."""
         if not self.auto_ack:
             with self._lock:
-                if offset in self._unacked:
-                    self._unacked[offset] = RUNNING
+                if self._unacked.get(offset) != QUEUED:
+                    return False
+                self._unacked[offset] = RUNNING
         if self.handed_out is None or offset >= self.handed_out:
             self.handed_out = offset + 1
+        return True
 
     def finish(self, offset: int, succeeded: bool) -> None:
         """Its handler returned, or failed."""
@@ -148,7 +168,8 @@ class Subscription:
     def hold(self, offset: int) -> None:
         """See :meth:`wiber.Message.hold`."""
         with self._lock:
-            if offset in self._unacked:
+            # Where it waits once more, it is not in the hands of who speaks.
+            if self._unacked.get(offset) == RUNNING:
                 self._unacked[offset] = LOOSE
 
     def ack(self, offset: int) -> None:

@@ -108,14 +108,15 @@ class BrokerClient:
         return True
 
     def disconnect(self, timeout: Optional[float] = None) -> None:
-        """Ends everything. Publishes in flight are waited for first, for ``timeout`` or ``limits.request_timeout``
-        seconds; groups are left. Does nothing where it is not connected. A client may connect again."""
+        """Ends everything. Groups are left, and publishes in flight are waited for where the connection stands; each
+        takes ``timeout`` seconds at most, or as long as the limits allow. Does nothing where it is not connected. A
+        client may connect again."""
         with self._lock:
             connection, lane, members = self._connection, self._lane, list(self._members)
         if connection is None:
             return
         for member in members:
-            member.leave()
+            member.leave(timeout)
         if connection.is_up:
             try:
                 connection.wait_until_settled(self.limits.request_timeout if timeout is None else timeout)
@@ -125,8 +126,15 @@ class BrokerClient:
             lane.close()
         connection.close()
         with self._lock:
+            # What began meanwhile ends as well.
+            members = list(self._members)
+            late = self._lane if self._connection is connection else None
             if self._connection is connection:
                 self._connection = self._lane = None
+        if late is not None:
+            late.close()
+        for member in members:
+            member._end(connection)
 
     def __enter__(self) -> BrokerClient:
         self.connect()
@@ -531,17 +539,19 @@ class BrokerClient:
     def _subscriptions(self) -> Lane:
         with self._lane_lock:
             connection = self._requests()
-            if self._lane is None:
+            lane = self._lane
+            if lane is None:
                 lane = Lane(self.host, self.port, self.limits, self.client_id, f"{self.client_id}-subscriptions")
                 self._open_patiently(lane, connection)
                 with self._lock:
-                    if self._connection is connection:
+                    is_wanted = self._connection is connection and not connection.is_closed
+                    if is_wanted:
                         self._lane = lane
-                if self._lane is None:
+                if not is_wanted:
                     lane.close()
                     raise NotConnected("the client was disconnected")
                 threading.Thread(target=lane.run_handlers, name=f"wiber-{self.client_id}-handlers", daemon=True).start()
-            return self._lane
+            return lane
 
     def _open_patiently(self, lane: Lane, connection: Connection) -> None:
         """Connects, also where the server is away for a while."""

@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 from . import _frames
+from ._connection import Connection
 from ._frames import encode_pairs
 from ._lane import Lane
 from ._publish import checked_text
@@ -86,11 +87,15 @@ class GroupMember:
         self._rejoin = False
         self._reading: dict[TopicPartition, tuple[int, Subscription]] = {}
         self._committed: dict[TopicPartition, int] = {}
-        requests = client._requests()
-        assert requests is not None
-        self._lane = Lane(client.host, client.port, client.limits, client.client_id, f"{client.client_id}-{group}")
-        #: What a heartbeat heard that needs an answer.
-        self._trouble: Optional[WiberError] = None
+        self._requests = client._requests()
+        self._lane = self._new_lane()
+        #: How often it joined.
+        self._joins = 0
+        #: While it is joining: the last assignment that came for each member of the group, for the answer that says which
+        #: of them it is may be read later than what comes behind it.
+        self._early: Optional[dict[str, bytes]] = None
+        #: What a heartbeat heard that needs an answer, and the join it is about.
+        self._trouble: Optional[tuple[int, WiberError]] = None
         self._thread = threading.Thread(target=self._run, name=f"wiber-{group}-member", daemon=True)
         # Beside the other, because a handler that takes its time must not cost the membership.
         self._heart = threading.Thread(target=self._beat, name=f"wiber-{group}-heartbeat", daemon=True)
@@ -122,10 +127,17 @@ class GroupMember:
                 self._commit_at(place, generation, position)
 
     def leave(self, timeout: Optional[float] = None) -> None:
-        """Lets go of everything, in order, and leaves the group. From within the handler it only begins to."""
+        """Lets go of everything, in order, and leaves the group. From within the handler, or a callback of a future, it
+        only begins to."""
         self._leaving = True
         self._wake.set()
-        if self._thread is not threading.current_thread() and not self._lane.is_in_my_hands:
+        if self._thread.ident is None:
+            return  # It is joining, and leaves as soon as it has.
+        if self._handler is None and self._lane.is_in_my_hands:
+            # Who asks for messages, and leaves, asks for no more.
+            self._lane.put_down()
+        is_waited_for = self._thread is threading.current_thread() or self._requests.is_reading
+        if not is_waited_for and not self._lane.is_in_my_hands:
             limits = self._client.limits
             self._left.wait(self._rebalance_timeout + limits.request_timeout if timeout is None else timeout)
 
@@ -139,15 +151,24 @@ class GroupMember:
 
     # Joining
 
+    def _new_lane(self) -> Lane:
+        client = self._client
+        return Lane(client.host, client.port, client.limits, client.client_id, f"{client.client_id}-{self.group}")
+
     def _join(self) -> None:
-        self._lane.open()
+        client = self._client
+        self._requests = client._requests()
+        if self._lane.is_closed:
+            self._lane = self._new_lane()
+        client._open_patiently(self._lane, self._requests)
+        with client._lock:
+            client._members.append(self)
         try:
             self._ask_to_join()
-        except WiberError:
+        except BaseException:
+            self._forget()
             self._lane.close()
             raise
-        with self._client._lock:
-            self._client._members.append(self)
         if self._handler is not None:
             threading.Thread(target=self._lane.run_handlers, name=f"wiber-{self.group}-handlers", daemon=True).start()
         self._thread.start()
@@ -165,14 +186,22 @@ class GroupMember:
         if self.member_id:
             pairs.append(("wiber.member", self.member_id))
             body["owned"] = self._owned()
-        reply = self._client._requests().call(_frames.JOIN_GROUP, encode_pairs(pairs), json.dumps(body).encode("utf-8"))
-        properties = reply.properties()
+        block, early = encode_pairs(pairs), dict[str, bytes]()
+        self._early = early
         try:
+            reply = self._requests.call(_frames.JOIN_GROUP, block, json.dumps(body).encode("utf-8"))
+            properties = reply.properties()
             self.member_id = properties["wiber.member"]
             self._heartbeat_s = max(0.05, int(properties["wiber.heartbeat_ms"]) / 1000)
         except (KeyError, ValueError) as error:
             raise ProtocolError("the answer to JOIN_GROUP does not name the member and its heartbeat") from error
+        finally:
+            self._early = None
+        self._joins += 1
         self._want(reply.body)
+        told = early.get(self.member_id)
+        if told is not None:
+            self._want(told)
 
     def _owned(self) -> list[dict[str, Any]]:
         with self._lock:
@@ -192,7 +221,12 @@ class GroupMember:
     # What the client tells, on its reader's thread
 
     def _told(self, properties: Mapping[str, str], body: bytes) -> None:
-        if properties.get("wiber.group") != self.group or properties.get("wiber.member") != self.member_id:
+        if properties.get("wiber.group") != self.group:
+            return
+        early, member = self._early, properties.get("wiber.member", "")
+        if early is not None:
+            early[member] = body
+        if member != self.member_id:
             return
         try:
             self._want(body)
@@ -212,8 +246,8 @@ class GroupMember:
                 self._wake.clear()
                 try:
                     trouble, self._trouble = self._trouble, None
-                    if trouble is not None:
-                        raise trouble
+                    if trouble is not None and trouble[0] == self._joins:
+                        raise trouble[1]
                     if self._rejoin:
                         self._rejoin = False
                         self._ask_to_join()
@@ -237,12 +271,13 @@ class GroupMember:
             if not self.member_id or self._rejoin or not self._client.is_connected:
                 # Joining again comes first; it counts as well.
                 continue
+            joins = self._joins
             try:
                 self._heartbeat(None)
             except NotConnected:
                 return
             except Refused as error:
-                self._trouble = error
+                self._trouble = (joins, error)
                 self._wake.set()
             except WiberError as error:
                 # A new connection brings the member back.
@@ -252,14 +287,14 @@ class GroupMember:
         """What to do when the server says no, or nothing."""
         self._client.last_error = error
         log.warning("group %s: %s", self.group, error)
-        if isinstance(error, Refused) and error.code in ("unknown_member", "fenced_member"):
+        is_unknown = isinstance(error, Refused) and error.code in ("unknown_member", "fenced_member")
+        # On a new connection one asks first: a server that began anew takes back whom it does not know yet.
+        if is_unknown and not self._rejoin:
             # The partitions are others' already: nothing of ours counts any more.
             self._release(self.assignment)
             self.member_id = ""
             self.generation = 0
-            self._rejoin = True
-        elif not isinstance(error, Refused):
-            self._rejoin = True
+        self._rejoin = True
 
     def _follow(self) -> None:
         """Reads what is to be read and nothing else, and tells the server."""
@@ -276,6 +311,10 @@ class GroupMember:
         if len(taken) < len(gained):
             # Not at once again: what stands in the way may pass.
             self._left.wait(_REJOIN_PAUSE_S)
+        with self._lock:
+            subscriptions = [subscription for _, subscription in self._reading.values()]
+        for subscription in subscriptions:
+            self._lane.ask_again(subscription)
         self._heartbeat(self._owned())
 
     def _heartbeat(self, owned: Optional[list[dict[str, Any]]]) -> None:
@@ -285,7 +324,7 @@ class GroupMember:
             body = json.dumps({"owned": [{"topic": o["topic"], "partition": o["partition"]} for o in owned]}).encode(
                 "utf-8"
             )
-        reply = self._client._requests().call(_frames.GROUP_HEARTBEAT, encode_pairs(pairs), body)
+        reply = self._requests.call(_frames.GROUP_HEARTBEAT, encode_pairs(pairs), body)
         if reply.body:
             _, wanted = parse_assignment(reply.body)
             with self._lock:
@@ -311,6 +350,7 @@ class GroupMember:
             subscription = Subscription(topic, partition, handler, True, (("offset", str(committed)),))
             subscription.is_anonymous = True
         subscription.on_end = lambda error: self._ended(place, subscription, error)
+        subscription.on_refused = self._refused
         # Before the first message comes, whose handler may commit.
         with self._lock:
             self._reading[place] = (generation, subscription)
@@ -353,6 +393,15 @@ class GroupMember:
             for place in places:
                 self._reading.pop(place, None)
 
+    def _refused(self, error: Exception) -> bool:
+        """The server does not go on with a subscription on a new connection. One that began anew does once it has heard
+        who we are and what we read; so that is said first."""
+        is_unknown = isinstance(error, Refused) and error.code in ("unknown_member", "fenced_member")
+        if is_unknown:
+            self._rejoin = True
+            self._wake.set()
+        return is_unknown
+
     def _ended(self, place: TopicPartition, subscription: Subscription, error: Exception) -> None:
         """The server ended a subscription: the topic is gone, or the partition went to somebody else."""
         log.warning("group %s: %s:%s is not read any more: %s", self.group, place[0], place[1], error)
@@ -372,7 +421,7 @@ class GroupMember:
             ("wiber.member", self.member_id),
             ("wiber.generation", str(generation)),
         ]
-        self._client._requests().call(_frames.COMMIT, encode_pairs(pairs), repeatable=True)
+        self._requests.call(_frames.COMMIT, encode_pairs(pairs), repeatable=True)
         self._committed[place] = position
 
     def _say_goodbye(self) -> None:
@@ -382,15 +431,25 @@ class GroupMember:
             self._lane.close()
             pairs = (("wiber.group", self.group), ("wiber.member", self.member_id))
             if self.member_id:
-                self._client._requests().call(_frames.LEAVE_GROUP, encode_pairs(pairs), timeout=5.0)
+                self._requests.call(_frames.LEAVE_GROUP, encode_pairs(pairs), timeout=5.0)
         except WiberError as error:
             log.debug("leaving group %s: %s", self.group, error)
         finally:
             self._lane.close()
-            with self._client._lock:
-                if self in self._client._members:
-                    self._client._members.remove(self)
+            self._forget()
             self._left.set()
+
+    def _forget(self) -> None:
+        with self._client._lock:
+            if self in self._client._members:
+                self._client._members.remove(self)
+
+    def _end(self, connection: Connection) -> None:
+        """The client is disconnected: nothing is to be waited for any more."""
+        if self._requests is connection:
+            self._leaving = True
+            self._lane.close()
+            self._wake.set()
 
 
 class Consumer:
