@@ -105,7 +105,9 @@ pub use group::{GroupDescription, GroupMember, GroupPartition, GroupSummary};
 pub use history::HistoryOptions;
 pub use merged::{MergeOptions, Merged};
 pub use message::Message;
-pub use producer::{Delivery, IN_FLIGHT_MAX, Producer, ProducerOptions, ProducerRecord};
+pub use producer::{
+    Delivered, Deliveries, Delivery, IN_FLIGHT_MAX, Producer, ProducerOptions, ProducerRecord, RecordRef,
+};
 pub use publish::{NewRecord, Position, Publishing};
 pub use record::Record;
 pub use subscriber::{DeliveryMode, OutOfRange, Partitions, Subscriber, SubscriberOptions};
