@@ -109,7 +109,7 @@ pub use producer::{
     Delivered, Deliveries, Delivery, IN_FLIGHT_MAX, Producer, ProducerOptions, ProducerRecord, RecordRef,
 };
 pub use publish::{NewRecord, Position, Publishing};
-pub use record::Record;
+pub use record::{Record, RecordView};
 pub use subscriber::{DeliveryMode, OutOfRange, Partitions, Subscriber, SubscriberOptions};
 pub use subscription::{SubscribeOptions, Subscription};
 pub use topics::{
