@@ -49,6 +49,13 @@ impl Deliveries {
         }
     }
 
+    /// So many more records, behind the last one in its batch.
+    pub(super) fn extend(&mut self, count: u32) {
+        if let Some(last) = self.groups.back_mut() {
+            last.count += count;
+        }
+    }
+
     /// Whether everything was told.
     #[must_use]
     pub fn is_empty(&self) -> bool {

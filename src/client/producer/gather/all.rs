@@ -83,12 +83,18 @@ impl Gather {
             let Some(topic) = state.find(topic)? else { return Ok(Some(Refused::NoTopic)) };
             let ended = loop {
                 let Some(record) = rest.records.get(rest.done) else { break Some(Ok(None)) };
-                match state.add(topic, &record.into(), adding) {
-                    Ok(Ok(place)) => rest.deliveries.push(place.outcome, place.index),
+                let queue = match state.add(topic, &record.into(), adding) {
+                    Ok(Ok(place)) => {
+                        rest.deliveries.push(place.outcome, place.index);
+                        place.queue
+                    }
                     Ok(Err(refused)) => break Some(Ok(Some(refused))),
                     Err(error) => break Some(Err(error)),
-                }
+                };
                 rest.done += 1;
+                let count = state.go_on((topic, queue), &rest.records[rest.done..], adding);
+                rest.deliveries.extend(count);
+                rest.done += count as usize;
                 if adding.wakes {
                     break None;
                 }

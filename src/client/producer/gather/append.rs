@@ -37,6 +37,7 @@ pub(super) struct Adding<'a> {
 pub(super) struct Place<'a> {
     pub(super) outcome: &'a Arc<Outcome>,
     pub(super) index: u32,
+    pub(super) queue: usize,
 }
 
 impl Adding<'_> {
@@ -120,7 +121,47 @@ impl State {
             adding.wakes = true;
         }
         let Some(batch) = self.queues[index].batches.back() else { return Err(ENDED) };
-        Ok(Place { outcome: &batch.outcome, index: place })
+        Ok(Place { outcome: &batch.outcome, index: place, queue: index })
+    }
+
+    /// Adds those of the first records that go on where one was just added, in its batch, with nothing else to be done for
+    /// them; returns how many they are.
+    pub(super) fn go_on<'a, T>(&mut self, (topic, queue): (usize, usize), records: &'a [T], adding: &Adding<'_>) -> u32
+    where
+        RecordRef<'a>: From<&'a T>,
+    {
+        let limits = adding.limits;
+        let value_bytes_max = self.topics.at_mut(topic).map_or(0, |topic| topic.message_bytes_max);
+        let queue = &mut self.queues[queue];
+        let Some(batch) = queue.batches.back_mut().filter(|_| !queue.is_full) else { return 0 };
+        let shares_time = !queue.is_due && limits.linger <= LINGER_OF_ONE_TIME_MAX;
+        let time = if shares_time { Some(batch.time) } else { adding.time };
+        let room = limits.buffer_bytes.saturating_sub(self.buffered_bytes);
+        let Some(builder) = batch.builder() else { return 0 };
+        // What fills the batch is left, as everything that has to be thought about.
+        let count_max = limits.batch_records.saturating_sub(1).saturating_sub(builder.records_count());
+        let (mut count, mut reserved) = (0, 0);
+        for record in records.iter().take(count_max as usize).map(RecordRef::from) {
+            let is_here = match (record.partition, record.key) {
+                (Some(partition), _) => partition == queue.partition,
+                (None, Some(_)) => false,
+                (None, None) => adding.turn == Some(queue.partition),
+            };
+            let Some(time) = record.timestamp.or(time) else { break };
+            let bytes = record.bytes() + RECORD_BYTES;
+            let fits = builder.bytes_len() + bytes < limits.batch_bytes && reserved + bytes <= room;
+            if !is_here || !fits || !record.headers.is_empty() || record.value_bytes() > value_bytes_max {
+                break;
+            }
+            // One that is refused is refused again, and told of.
+            if builder.append(time, record.key, record.value, &[]).is_err() {
+                break;
+            }
+            (count, reserved) = (count + 1, reserved + bytes);
+        }
+        batch.reserved += reserved;
+        self.buffered_bytes += reserved;
+        count
     }
 
     /// Begins a batch; returns whether the task has something to do.
