@@ -19,7 +19,8 @@ pub(super) struct Flight {
     pub(super) acknowledged: u64,
     /// The sequence behind the last that was acknowledged.
     pub(super) acknowledged_end: u64,
-    pub(super) failure: Option<ClientError>,
+    /// Boxed: there hardly is one, and flights are moved about.
+    pub(super) failure: Option<Box<ClientError>>,
 }
 
 enum Answers {
@@ -119,7 +120,7 @@ impl Flight {
                 self.acknowledged_end = self.sequence + self.taken;
             }
             Some(error) => {
-                self.failure.get_or_insert(error);
+                self.failure.get_or_insert_with(|| Box::new(error));
             }
         }
     }

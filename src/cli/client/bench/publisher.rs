@@ -286,7 +286,7 @@ impl Publisher {
                 stream.acknowledged_end = flight.acknowledged_end;
             }
             if let Some(error) = flight.failure.take() {
-                self.tally.failure.get_or_insert(error);
+                self.tally.failure.get_or_insert(*error);
             }
             self.spare.extend(flight.take_spare());
             self.flights.pop_front();
