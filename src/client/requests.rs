@@ -24,6 +24,8 @@ use crate::types::{Stamp, Timestamp};
 
 /// Bytes waiting to be written at which no further request is taken.
 const OUTGOING_BYTES_MAX: usize = 1 << 20;
+/// Bytes of batches from which on to write one takes longer than to wake whoever else could.
+const LARGE_BYTES_MIN: usize = 128 << 10;
 /// Frames that go together may have the time of one: theirs is hardly another.
 const FRAMES_OF_ONE_TIME_MAX: u32 = 16;
 /// Bytes of a frame's properties beside which a stamp fits in any case.
@@ -236,8 +238,10 @@ impl Requests {
             return Ok(false);
         }
         let owes_nothing = state.pending.is_empty();
-        // Nothing is under way: whoever asks writes, and what cannot be written now is the task's, an error as well.
-        let socket = state.socket.clone().filter(|_| owes_nothing && !state.is_served);
+        // Nothing is under way, or this is much at once: whoever asks writes, and what cannot be written now is the task's,
+        // an error as well.
+        let is_large = request.kind == FrameType::PublishBatch && request.body.len() >= LARGE_BYTES_MIN;
+        let socket = state.socket.clone().filter(|_| (owes_nothing || is_large) && !state.is_served);
         state.append(request)?;
         if owes_nothing {
             // A broker that owed nothing was free to be silent.
