@@ -100,11 +100,12 @@ struct Queue {
 }
 
 /// What is missing for a record to be added.
-enum Refused {
-    NoTopic,
+enum Missing {
+    /// The topic's partitions are not known.
+    Topic,
     /// The topic has no such partition as far as is known.
-    NoPartition(ClientError),
-    NoRoom,
+    Partition(ClientError),
+    Room,
 }
 
 impl Gather {
@@ -154,7 +155,7 @@ impl Gather {
         match self.add(topic, record, false)? {
             Ok(delivery) => Ok(delivery),
             // Boxed, since hardly any record waits, and all would carry its room.
-            Err(refused) => Box::pin(self.send_later(topic, record, patience, refused)).await,
+            Err(missing) => Box::pin(self.send_later(topic, record, patience, missing)).await,
         }
     }
 
@@ -164,17 +165,17 @@ impl Gather {
         topic: &str,
         record: &RecordRef<'_>,
         patience: Duration,
-        mut refused: Refused,
+        mut missing: Missing,
     ) -> Result<Delivery, ClientError> {
         let mut has_asked = false;
         loop {
-            match refused {
-                Refused::NoPartition(error) if has_asked => return Err(error),
-                Refused::NoTopic | Refused::NoPartition(_) => {
+            match missing {
+                Missing::Partition(error) if has_asked => return Err(error),
+                Missing::Topic | Missing::Partition(_) => {
                     self.learn_of(topic, patience).await?;
                     has_asked = true;
                 }
-                Refused::NoRoom => {
+                Missing::Room => {
                     if let Some(delivery) = self.send_in_turn(topic, record).await? {
                         return Ok(delivery);
                     }
@@ -182,7 +183,7 @@ impl Gather {
             }
             match self.add(topic, record, false)? {
                 Ok(delivery) => return Ok(delivery),
-                Err(again) => refused = again,
+                Err(again) => missing = again,
             }
         }
     }
@@ -198,8 +199,8 @@ impl Gather {
                     drop(waiting);
                     return Ok(Some(delivery));
                 }
-                Err(Refused::NoTopic | Refused::NoPartition(_)) => return Ok(None),
-                Err(Refused::NoRoom) => room.await,
+                Err(Missing::Topic | Missing::Partition(_)) => return Ok(None),
+                Err(Missing::Room) => room.await,
             }
         }
     }
@@ -221,11 +222,11 @@ impl Gather {
         topic: &str,
         record: &RecordRef<'_>,
         has_turn: bool,
-    ) -> Result<Result<Delivery, Refused>, ClientError> {
+    ) -> Result<Result<Delivery, Missing>, ClientError> {
         let mut adding = Adding::new(&self.limits, has_turn);
         let added = {
             let mut state = self.lock();
-            let Some(topic) = state.find(topic)? else { return Ok(Err(Refused::NoTopic)) };
+            let Some(topic) = state.find(topic)? else { return Ok(Err(Missing::Topic)) };
             let added = state.add(topic, record, &mut adding)?;
             added.map(|place| Delivery::new(Arc::clone(place.outcome), place.index))
         };

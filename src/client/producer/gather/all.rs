@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::append::Adding;
-use super::{Gather, Refused, WaitingSender};
+use super::{Gather, Missing, WaitingSender};
 use crate::client::ClientError;
 use crate::client::producer::deliveries::Deliveries;
 use crate::client::producer::record_ref::RecordRef;
@@ -32,12 +32,12 @@ impl Gather {
         loop {
             match self.add_all(topic, &mut rest, &mut adding)? {
                 None => return Ok(rest.deliveries),
-                Some(Refused::NoPartition(error)) if has_asked => return Err(error),
-                Some(Refused::NoTopic | Refused::NoPartition(_)) => {
+                Some(Missing::Partition(error)) if has_asked => return Err(error),
+                Some(Missing::Topic | Missing::Partition(_)) => {
                     Box::pin(self.learn_of(topic, patience)).await?;
                     has_asked = true;
                 }
-                Some(Refused::NoRoom) => Box::pin(self.send_all_in_turn(topic, &mut rest, &mut adding)).await?,
+                Some(Missing::Room) => Box::pin(self.send_all_in_turn(topic, &mut rest, &mut adding)).await?,
             }
         }
     }
@@ -58,8 +58,8 @@ impl Gather {
         loop {
             let room = self.room.notified();
             match self.add_all(topic, rest, adding)? {
-                None | Some(Refused::NoTopic | Refused::NoPartition(_)) => break,
-                Some(Refused::NoRoom) => room.await,
+                None | Some(Missing::Topic | Missing::Partition(_)) => break,
+                Some(Missing::Room) => room.await,
             }
         }
         adding.has_turn = false;
@@ -73,14 +73,14 @@ impl Gather {
         topic: &str,
         rest: &mut Rest<'a, T>,
         adding: &mut Adding<'_>,
-    ) -> Result<Option<Refused>, ClientError>
+    ) -> Result<Option<Missing>, ClientError>
     where
         RecordRef<'a>: From<&'a T>,
     {
         adding.time = None;
         loop {
             let mut state = self.lock();
-            let Some(topic) = state.find(topic)? else { return Ok(Some(Refused::NoTopic)) };
+            let Some(topic) = state.find(topic)? else { return Ok(Some(Missing::Topic)) };
             let ended = loop {
                 let Some(record) = rest.records.get(rest.done) else { break Some(Ok(None)) };
                 let queue = match state.add(topic, &record.into(), adding) {
@@ -88,7 +88,7 @@ impl Gather {
                         rest.deliveries.push(place.outcome, place.index);
                         place.queue
                     }
-                    Ok(Err(refused)) => break Some(Ok(Some(refused))),
+                    Ok(Err(missing)) => break Some(Ok(Some(missing))),
                     Err(error) => break Some(Err(error)),
                 };
                 rest.done += 1;

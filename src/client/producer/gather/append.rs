@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{ENDED, Limits, Refused, State};
+use super::{ENDED, Limits, Missing, State};
 use crate::client::ClientError;
 use crate::client::connection::now;
 use crate::client::producer::batch::Batch;
@@ -63,8 +63,8 @@ impl State {
         topic: usize,
         record: &RecordRef<'_>,
         adding: &mut Adding<'_>,
-    ) -> Result<Result<Place<'_>, Refused>, ClientError> {
-        let Some(topic) = self.topics.at_mut(topic) else { return Ok(Err(Refused::NoTopic)) };
+    ) -> Result<Result<Place<'_>, Missing>, ClientError> {
+        let Some(topic) = self.topics.at_mut(topic) else { return Ok(Err(Missing::Topic)) };
         let value_bytes = record.value_bytes();
         if value_bytes > topic.message_bytes_max {
             return Err(ClientError::TooLarge { bytes: value_bytes, allowed: topic.message_bytes_max });
@@ -72,11 +72,11 @@ impl State {
         let bytes = record.bytes() + RECORD_BYTES + record.headers.len() * RECORD_HEADER_BYTES;
         let is_full = self.buffered_bytes > 0 && self.buffered_bytes + bytes > adding.limits.buffer_bytes;
         if is_full || (self.waiting > 0 && !adding.has_turn) {
-            return Ok(Err(Refused::NoRoom));
+            return Ok(Err(Missing::Room));
         }
         match topic.choose(record, &mut adding.turn) {
             Ok(queue) => self.append(queue, record, bytes, adding).map(Ok),
-            Err(error) => Ok(Err(Refused::NoPartition(error))),
+            Err(error) => Ok(Err(Missing::Partition(error))),
         }
     }
 
