@@ -50,6 +50,21 @@
 //! # }
 //! ```
 //!
+//! Where many records are at hand, or come in numbers, two calls take less time for each: [`Producer::send_all`] hands over
+//! records of borrowed parts together, and [`Subscriber::next_view`] shows a record where it lies.
+//!
+//! ```no_run
+//! # async fn example(producer: wiber::client::Producer) -> Result<(), wiber::client::ClientError> {
+//! use wiber::client::RecordRef;
+//!
+//! producer.send_all("orders", &["two coffees", "a tea"]).await?.await?;
+//! let orders = [("table-7", "two coffees"), ("table-2", "a tea")];
+//! let records = orders.map(|(table, order)| RecordRef::new(order.as_bytes()).key(table.as_bytes()));
+//! producer.send_all("orders", &records).await?.await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Everything runs on the Tokio runtime it is called in; each connection has one task there (`connection`), and so has
 //! each producer and each subscriber.
 
@@ -107,9 +122,11 @@ pub use group::{GroupDescription, GroupMember, GroupPartition, GroupSummary};
 pub use history::HistoryOptions;
 pub use merged::{MergeOptions, Merged};
 pub use message::Message;
-pub use producer::{Delivery, IN_FLIGHT_MAX, Producer, ProducerOptions, ProducerRecord};
+pub use producer::{
+    Delivered, Deliveries, Delivery, IN_FLIGHT_MAX, Producer, ProducerOptions, ProducerRecord, RecordRef,
+};
 pub use publish::{NewRecord, Position, Publishing};
-pub use record::Record;
+pub use record::{Record, RecordView};
 pub use subscriber::{DeliveryMode, OutOfRange, Partitions, Subscriber, SubscriberOptions};
 pub use subscription::{SubscribeOptions, Subscription};
 pub use topics::{
@@ -228,10 +245,21 @@ impl Client {
     /// # Errors
     /// [`ClientError::Invalid`] for properties that no frame can carry, [`ClientError::Closed`].
     pub async fn publish(&self, topic: &str, record: NewRecord) -> Result<Publishing, ClientError> {
+        let mut record = record;
+        let client_id = self.options.client_id.as_deref();
+        match self.requests().try_publish(topic, client_id, &mut record)? {
+            Some(publishing) => Ok(publishing),
+            // Boxed, since few have to wait, and all would carry its room.
+            None => Box::pin(self.publish_later(topic, record)).await,
+        }
+    }
+
+    /// Waits for room, and sends the record.
+    async fn publish_later(&self, topic: &str, record: NewRecord) -> Result<Publishing, ClientError> {
         let requests = self.requests();
         let client_id = self.options.client_id.as_deref();
-        let bytes = record.pairs(topic, client_id).map(|(name, value)| name.len() + value.len() + 2).sum::<usize>();
-        let room = requests.window.room_for(bytes + record.body().len()).await.ok_or_else(|| requests.closed())?;
+        let bytes = record.properties_bytes(topic, client_id) + record.body().len();
+        let room = requests.window.room_for(bytes).await.ok_or_else(|| requests.closed())?;
         let (ticket, receipt) = (!record.is_unanswered()).then(|| requests.receipt()).unzip();
         requests
             .send(Request {

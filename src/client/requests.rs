@@ -16,7 +16,7 @@ use super::connection::{Route, now};
 use super::error::ClientError;
 use super::outgoing::Outgoing;
 use super::pending::{Pending, Pendings, ReplyTo};
-use super::publish::{NewRecord, Position, Window};
+use super::publish::{NewRecord, Position, Publishing, Window};
 use super::receipts::{Landing, Receipt, Receipts, Ticket};
 use crate::protocol::native::reply::STAMP;
 use crate::protocol::native::{EncodeError, Frame, FrameType, FrameWriter, Properties};
@@ -24,6 +24,8 @@ use crate::types::{Stamp, Timestamp};
 
 /// Bytes waiting to be written at which no further request is taken.
 const OUTGOING_BYTES_MAX: usize = 1 << 20;
+/// Bytes of batches from which on to write one takes longer than to wake whoever else could.
+const LARGE_BYTES_MIN: usize = 128 << 10;
 /// Frames that go together may have the time of one: theirs is hardly another.
 const FRAMES_OF_ONE_TIME_MAX: u32 = 16;
 /// Bytes of a frame's properties beside which a stamp fits in any case.
@@ -36,7 +38,6 @@ const PIECES_MAX: usize = 16;
 pub(super) struct Requests {
     state: Mutex<State>,
     pub(super) window: Window,
-    receipts: Mutex<Receipts>,
     /// Why the connection ended.
     pub(super) end: Arc<OnceLock<String>>,
     /// Looks at the clock since the last byte came, or since the broker owes a reply.
@@ -55,6 +56,7 @@ pub(super) struct Requests {
 struct State {
     outgoing: Outgoing,
     pending: Pendings,
+    receipts: Receipts,
     /// `None` once the connection is over.
     socket: Option<Arc<OwnedWriteHalf>>,
     /// Whether the task will look at `outgoing` again without being woken.
@@ -100,24 +102,17 @@ impl Pairs<'_> {
     fn write(&self, frame: &mut FrameWriter<'_>) -> Result<(), EncodeError> {
         match self {
             Pairs::Given(properties) => frame.raw_properties(properties.as_wire()),
-            Pairs::OfRecord { topic, client_id, record } => {
-                for (name, value) in record.pairs(topic, *client_id) {
-                    frame.property(name, value)?;
-                }
-            }
+            Pairs::OfRecord { topic, client_id, record } => record.write(topic, *client_id, frame)?,
         }
         Ok(())
     }
-}
 
-impl Pairs<'_> {
     /// The stamp that goes with a record: what was read before it is published must be stamped before it.
     fn told(&self, time: Timestamp) -> Option<Stamp> {
         let Pairs::OfRecord { topic, client_id, record } = self else { return None };
         let told = clock::to_tell(time)?;
-        let bytes = record.pairs(topic, *client_id).map(|(name, value)| name.len() + value.len() + 2).sum::<usize>();
         // Rather than make a frame too large, it goes without.
-        (bytes <= PROPERTIES_BYTES_TOLD_MAX).then_some(told)
+        (record.properties_bytes(topic, *client_id) <= PROPERTIES_BYTES_TOLD_MAX).then_some(told)
     }
 }
 
@@ -134,11 +129,12 @@ pub(super) fn is_of_publish(sequence: u64) -> bool {
 
 impl Requests {
     pub(super) fn new(socket: Arc<OwnedWriteHalf>, window: Window, patience: Duration) -> Requests {
-        let end = Arc::default();
+        let end: Arc<OnceLock<String>> = Arc::default();
         Requests {
             state: Mutex::new(State {
                 outgoing: Outgoing::default(),
                 pending: Pendings::default(),
+                receipts: Receipts::new(patience, Arc::clone(&end)),
                 socket: Some(socket),
                 is_served: false,
                 is_abandoned: false,
@@ -147,7 +143,6 @@ impl Requests {
                 time_frames: 0,
             }),
             window,
-            receipts: Mutex::new(Receipts::new(patience, Arc::clone(&end))),
             end,
             silent_looks: AtomicU32::new(0),
             wake: Notify::new(),
@@ -163,7 +158,46 @@ impl Requests {
 
     /// A place for the result of a publish.
     pub(super) fn receipt(&self) -> (Ticket, Receipt) {
-        self.receipts.lock().unwrap_or_else(PoisonError::into_inner).next()
+        self.lock().receipts.next()
+    }
+
+    /// Publishes a record where there is room for it, at once; otherwise it is as before.
+    pub(super) fn try_publish(
+        &self,
+        topic: &str,
+        client_id: Option<&str>,
+        record: &mut NewRecord,
+    ) -> Result<Option<Publishing>, ClientError> {
+        let bytes = record.properties_bytes(topic, client_id) + record.body().len();
+        let Some(room) = self.window.try_room_for(bytes) else { return Ok(None) };
+        let is_answered = !record.is_unanswered();
+        let body = record.take_body();
+        let mut request = Request {
+            kind: FrameType::Publish,
+            properties: Pairs::OfRecord { topic, client_id, record },
+            body,
+            sequence: None,
+            reply: None,
+            route: None,
+            window_bytes: Some(room.bytes()),
+        };
+        let mut receipt = None;
+        let is_sent = self.send_if(&mut request, |state, request| {
+            if state.waiting == 0 && is_answered {
+                let (ticket, own) = state.receipts.next();
+                request.reply = Some(ReplyTo::Publisher(ticket));
+                receipt = Some(own);
+            }
+            state.waiting == 0
+        })?;
+        if !is_sent {
+            record.give_body(request.body);
+            return Ok(None);
+        }
+        if is_answered {
+            room.keep();
+        }
+        Ok(Some(Publishing::new(receipt)))
     }
 
     pub(super) fn closed(&self) -> ClientError {
@@ -172,14 +206,14 @@ impl Requests {
 
     /// Sends a request, once there is room for it.
     pub(super) async fn send(&self, mut request: Request<'_>) -> Result<(), ClientError> {
-        if self.send_if(&mut request, |state| state.waiting == 0)? {
+        if self.send_if(&mut request, |state, _| state.waiting == 0)? {
             return Ok(());
         }
         let _waiting = Waiting::new(self);
         let _turn = self.turn.lock().await;
         loop {
             let room = self.room.notified();
-            if self.send_if(&mut request, |_| true)? {
+            if self.send_if(&mut request, |_, _| true)? {
                 return Ok(());
             }
             room.await;
@@ -188,18 +222,26 @@ impl Requests {
 
     /// Sends a request where there is room for it; otherwise it is as before.
     pub(super) fn try_send(&self, request: &mut Request<'_>) -> Result<bool, ClientError> {
-        self.send_if(request, |_| true)
+        self.send_if(request, |_, _| true)
     }
 
-    fn send_if(&self, request: &mut Request<'_>, may: impl FnOnce(&State) -> bool) -> Result<bool, ClientError> {
+    fn send_if(
+        &self,
+        request: &mut Request<'_>,
+        may: impl FnOnce(&mut State, &mut Request<'_>) -> bool,
+    ) -> Result<bool, ClientError> {
         let mut state = self.lock();
-        let Some(socket) = &state.socket else { return Err(self.closed()) };
-        if state.outgoing.remaining() >= OUTGOING_BYTES_MAX || !may(&state) {
+        if state.socket.is_none() {
+            return Err(self.closed());
+        }
+        if state.outgoing.remaining() >= OUTGOING_BYTES_MAX || !may(&mut state, request) {
             return Ok(false);
         }
         let owes_nothing = state.pending.is_empty();
-        // Nothing is under way: whoever asks writes, and what cannot be written now is the task's, an error as well.
-        let socket = (owes_nothing && !state.is_served).then(|| Arc::clone(socket));
+        // Nothing is under way, or this is much at once: whoever asks writes, and what cannot be written now is the task's,
+        // an error as well.
+        let is_large = request.kind == FrameType::PublishBatch && request.body.len() >= LARGE_BYTES_MIN;
+        let socket = state.socket.clone().filter(|_| (owes_nothing || is_large) && !state.is_served);
         state.append(request)?;
         if owes_nothing {
             // A broker that owed nothing was free to be silent.

@@ -15,8 +15,9 @@ use super::stamp::{PREFIX, STAMP_HEADER_BYTES};
 use super::varint::{Scratch, len_i64, len_sized};
 use crate::types::{Offset, Stamp, Timestamp};
 
-/// Length, attributes, timestamp delta, offset delta, key length, value length: 5 + 1 + 10 + 5 + 5 + 5 bytes.
-const PREFIX_BYTES_MAX: usize = 31;
+/// Length, attributes, timestamp delta, offset delta, key length, value length: 5 + 1 + 10 + 5 + 5 + 5 bytes, and one to
+/// make it a round number.
+const PREFIX_BYTES_MAX: usize = 32;
 /// The longest varint of a length or count.
 const LENGTH_BYTES_MAX: usize = 5;
 
@@ -216,7 +217,14 @@ impl BatchBuilder {
             prefix = Scratch::new();
         }
         prefix.push_length(value);
-        self.buffer.extend_from_slice(prefix.as_slice());
+        let (bytes, len) = prefix.whole();
+        if self.buffer.capacity() - self.buffer.len() >= bytes.len() {
+            let end = self.buffer.len() + len;
+            self.buffer.extend_from_slice(bytes);
+            self.buffer.truncate(end);
+        } else {
+            self.buffer.extend_from_slice(prefix.as_slice());
+        }
         self.buffer.extend_from_slice(value.unwrap_or_default());
         if headers.is_empty() && !has_stamp {
             self.buffer.put_u8(0);

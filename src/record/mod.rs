@@ -56,7 +56,7 @@ pub use compression::{Compression, DecodeLimits};
 pub use control::{ControlKind, control_batch};
 pub use error::{AdmissionError, BatchError, BuildError, RecordDefect, RecordError};
 pub use header::{Attributes, BatchHeader, HEADER_BYTES, ProducerStamp, TimestampType};
-pub use records::{Record, RecordHeader, Records};
+pub use records::{Record, RecordHeader, RecordSlices, Records};
 pub use stamp::{STAMP_HEADER, STAMP_HEADER_BYTES};
 pub use thin::{Fate, Glimpse, Glimpses, Thinned, hole, reaching, without_records};
 

@@ -103,6 +103,12 @@ impl<const N: usize> Scratch<N> {
         }
     }
 
+    /// All of its bytes, and how many of them were appended: a copy of fixed length takes less time than one that is shorter.
+    #[inline]
+    pub(super) const fn whole(&self) -> (&[u8; N], usize) {
+        (&self.bytes, self.len)
+    }
+
     /// What was appended.
     #[inline]
     pub(super) fn as_slice(&self) -> &[u8] {

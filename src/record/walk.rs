@@ -16,12 +16,12 @@ pub(super) struct RawRecord<'a> {
 /// The headers of one record, not yet walked.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RawHeaders<'a> {
-    left: u32,
+    left: usize,
     rest: &'a [u8],
 }
 
 /// Takes the next record off the front of `rest`. Its headers are still to be walked to their end.
-#[inline]
+#[inline(always)]
 pub(super) fn next_record<'a>(rest: &mut &'a [u8]) -> Result<RawRecord<'a>, RecordDefect> {
     let length = read_i32(rest)?;
     let mut inside = read_slice(rest, length, "record length")?;
@@ -34,12 +34,18 @@ pub(super) fn next_record<'a>(rest: &mut &'a [u8]) -> Result<RawRecord<'a>, Reco
     let key = read_nullable(&mut inside, "key length")?;
     let value = read_nullable(&mut inside, "value length")?;
     let count = read_i32(&mut inside)?;
-    let left = u32::try_from(count).map_err(|_| RecordDefect::Negative { field: "headers count", value: count })?;
+    let left = usize::try_from(count).map_err(|_| RecordDefect::Negative { field: "headers count", value: count })?;
     let headers = RawHeaders { left, rest: inside };
     Ok(RawRecord { timestamp_delta, offset_delta, key, value, headers })
 }
 
 impl<'a> RawHeaders<'a> {
+    /// Whether there is none.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.left == 0
+    }
+
     /// The next header's key and value; `None` after the last one, which must end where the record does.
     #[inline]
     #[expect(clippy::type_complexity, reason = "one pair, borrowed, used by two callers")]
@@ -58,8 +64,13 @@ impl<'a> RawHeaders<'a> {
     }
 
     /// Walks all headers to the record's end.
-    #[inline]
-    pub(super) fn check(mut self) -> Result<(), RecordDefect> {
+    #[inline(always)]
+    pub(super) fn check(self) -> Result<(), RecordDefect> {
+        // Mostly there is none.
+        if self.left == 0 && self.rest.is_empty() { Ok(()) } else { self.check_each() }
+    }
+
+    fn check_each(mut self) -> Result<(), RecordDefect> {
         while self.next()?.is_some() {}
         Ok(())
     }

@@ -33,9 +33,20 @@ impl Outcome {
         wakers.into_iter().for_each(Waker::wake);
     }
 
+    /// What became of it, where that is known.
+    pub(super) fn get(&self) -> Option<&Result<Stored, ClientError>> {
+        self.result.get()
+    }
+
+    /// What became of the batch's record at a place, where this became of the batch.
+    pub(super) fn of_record(result: &Result<Stored, ClientError>, index: u32) -> Result<Position, ClientError> {
+        let stored = result.as_ref().map_err(ClientError::clone)?;
+        Ok(Position { partition: stored.partition, offset: stored.base.plus(index.into()) })
+    }
+
     /// Has a waker called once there is a result; `at` is its place, where it has one. Where there is a result by now,
     /// that.
-    fn wait(&self, waker: &Waker, at: &mut Option<usize>) -> Option<&Result<Stored, ClientError>> {
+    pub(super) fn wait(&self, waker: &Waker, at: &mut Option<usize>) -> Option<&Result<Stored, ClientError>> {
         let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
         // Asked under the lock: the result comes first, and then the wakers are called.
         if let Some(result) = self.result.get() {
@@ -71,12 +82,7 @@ impl Delivery {
     /// The result where it is there already.
     #[must_use]
     pub fn try_result(&self) -> Option<Result<Position, ClientError>> {
-        self.outcome.result.get().map(|result| self.of_record(result))
-    }
-
-    fn of_record(&self, result: &Result<Stored, ClientError>) -> Result<Position, ClientError> {
-        let stored = result.as_ref().map_err(ClientError::clone)?;
-        Ok(Position { partition: stored.partition, offset: stored.base.plus(self.index.into()) })
+        self.outcome.get().map(|result| Outcome::of_record(result, self.index))
     }
 }
 
@@ -85,9 +91,9 @@ impl Future for Delivery {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let result = this.outcome.result.get();
+        let result = this.outcome.get();
         match result.or_else(|| this.outcome.wait(cx.waker(), &mut this.waker)) {
-            Some(result) => Poll::Ready(this.of_record(result)),
+            Some(result) => Poll::Ready(Outcome::of_record(result, this.index)),
             None => Poll::Pending,
         }
     }

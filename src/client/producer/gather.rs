@@ -2,10 +2,11 @@
 //!
 //! A record is written straight into the open batch of its partition; nothing per record is sent between tasks.
 
+mod all;
 mod append;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
@@ -14,17 +15,16 @@ use tokio::time::Instant;
 use super::batch::{Batch, Ended};
 use super::buffers::Buffers;
 use super::delivery::Delivery;
-use super::options::{ProducerOptions, ProducerRecord};
+use super::options::ProducerOptions;
+use super::record_ref::RecordRef;
 use super::topics::{Topic, Topics};
 use crate::client::ClientError;
 use crate::client::chance::Chance;
 use crate::client::topics::TopicDescription;
 use crate::record::Compression;
 use crate::types::{PartitionIndex, TopicName};
+use append::Adding;
 
-/// Bytes a record takes beside its parts, at most; a header takes less.
-const RECORD_BYTES: usize = 32;
-const HEADER_BYTES: usize = 10;
 /// Bytes reserved for the first batch of a partition.
 const CAPACITY_MIN: usize = 1 << 10;
 /// Bytes kept for batches that come, at most: enough for some of each size in flight.
@@ -99,13 +99,13 @@ struct Queue {
     capacity: usize,
 }
 
-/// What became of an attempt to add a record.
-enum Added {
-    Delivery(Delivery),
-    NoTopic,
+/// What is missing for a record to be added.
+enum Missing {
+    /// The topic's partitions are not known.
+    Topic,
     /// The topic has no such partition as far as is known.
-    NoPartition(ClientError),
-    NoRoom,
+    Partition(ClientError),
+    Room,
 }
 
 impl Gather {
@@ -149,15 +149,13 @@ impl Gather {
     pub(super) async fn send(
         &self,
         topic: &str,
-        record: &ProducerRecord,
+        record: &RecordRef<'_>,
         patience: Duration,
     ) -> Result<Delivery, ClientError> {
         match self.add(topic, record, false)? {
-            Added::Delivery(delivery) => Ok(delivery),
+            Ok(delivery) => Ok(delivery),
             // Boxed, since hardly any record waits, and all would carry its room.
-            refused @ (Added::NoTopic | Added::NoPartition(_) | Added::NoRoom) => {
-                Box::pin(self.send_later(topic, record, patience, refused)).await
-            }
+            Err(missing) => Box::pin(self.send_later(topic, record, patience, missing)).await,
         }
     }
 
@@ -165,42 +163,44 @@ impl Gather {
     async fn send_later(
         &self,
         topic: &str,
-        record: &ProducerRecord,
+        record: &RecordRef<'_>,
         patience: Duration,
-        mut refused: Added,
+        mut missing: Missing,
     ) -> Result<Delivery, ClientError> {
         let mut has_asked = false;
         loop {
-            match refused {
-                Added::Delivery(delivery) => return Ok(delivery),
-                Added::NoPartition(error) if has_asked => return Err(error),
-                Added::NoTopic | Added::NoPartition(_) => {
+            match missing {
+                Missing::Partition(error) if has_asked => return Err(error),
+                Missing::Topic | Missing::Partition(_) => {
                     self.learn_of(topic, patience).await?;
                     has_asked = true;
                 }
-                Added::NoRoom => {
+                Missing::Room => {
                     if let Some(delivery) = self.send_in_turn(topic, record).await? {
                         return Ok(delivery);
                     }
                 }
             }
-            refused = self.add(topic, record, false)?;
+            match self.add(topic, record, false)? {
+                Ok(delivery) => return Ok(delivery),
+                Err(again) => missing = again,
+            }
         }
     }
 
     /// Waits in turn for room; `None` where the topic was lost meanwhile.
-    async fn send_in_turn(&self, topic: &str, record: &ProducerRecord) -> Result<Option<Delivery>, ClientError> {
+    async fn send_in_turn(&self, topic: &str, record: &RecordRef<'_>) -> Result<Option<Delivery>, ClientError> {
         let waiting = WaitingSender::new(self);
         let _turn = self.turn.lock().await;
         loop {
             let room = self.room.notified();
             match self.add(topic, record, true)? {
-                Added::Delivery(delivery) => {
+                Ok(delivery) => {
                     drop(waiting);
                     return Ok(Some(delivery));
                 }
-                Added::NoTopic | Added::NoPartition(_) => return Ok(None),
-                Added::NoRoom => room.await,
+                Err(Missing::Topic | Missing::Partition(_)) => return Ok(None),
+                Err(Missing::Room) => room.await,
             }
         }
     }
@@ -217,30 +217,23 @@ impl Gather {
         }
     }
 
-    fn add(&self, topic: &str, record: &ProducerRecord, has_turn: bool) -> Result<Added, ClientError> {
-        let mut state = self.lock();
-        let state = &mut *state;
-        if state.is_closed {
-            return Err(ENDED);
-        }
-        let Some(topic) = state.topics.get_mut(topic).filter(|topic| topic.partitions > 0) else {
-            return Ok(Added::NoTopic);
+    fn add(
+        &self,
+        topic: &str,
+        record: &RecordRef<'_>,
+        has_turn: bool,
+    ) -> Result<Result<Delivery, Missing>, ClientError> {
+        let mut adding = Adding::new(&self.limits, has_turn);
+        let added = {
+            let mut state = self.lock();
+            let Some(topic) = state.find(topic)? else { return Ok(Err(Missing::Topic)) };
+            let added = state.add(topic, record, &mut adding)?;
+            added.map(|place| Delivery::new(Arc::clone(place.outcome), place.index))
         };
-        let value_bytes = record.value.as_ref().map_or(0, bytes::Bytes::len);
-        if value_bytes > topic.message_bytes_max {
-            return Err(ClientError::TooLarge { bytes: value_bytes, allowed: topic.message_bytes_max });
+        if adding.wakes {
+            self.wake.notify_one();
         }
-        let bytes = record.bytes() + RECORD_BYTES + record.headers.len() * HEADER_BYTES;
-        let is_full = state.buffered_bytes > 0 && state.buffered_bytes + bytes > self.limits.buffer_bytes;
-        if is_full || (state.waiting > 0 && !has_turn) {
-            return Ok(Added::NoRoom);
-        }
-        let queue = match topic.choose(record) {
-            Ok(queue) => queue,
-            Err(error) => return Ok(Added::NoPartition(error)),
-        };
-        let limit = self.limits.batch_bytes;
-        state.append(queue, record, bytes, limit, &self.limits, &self.wake).map(Added::Delivery)
+        Ok(added)
     }
 
     /// Everything the task is to know: fills in the queues with something to send and the topics wanted; returns when

@@ -6,10 +6,12 @@
 
 mod batch;
 mod buffers;
+mod deliveries;
 mod delivery;
 mod gather;
 mod lane;
 mod options;
+mod record_ref;
 mod task;
 mod topics;
 
@@ -19,8 +21,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+pub use deliveries::{Delivered, Deliveries};
 pub use delivery::Delivery;
 pub use options::{IN_FLIGHT_MAX, ProducerOptions, ProducerRecord};
+pub use record_ref::RecordRef;
 
 use super::Client;
 use super::error::ClientError;
@@ -93,7 +97,26 @@ impl Producer {
     /// [`ClientError::Unbuildable`], [`ClientError::Ended`] after [`Producer::close`], [`ClientError::Undelivered`]
     /// where nothing was to be heard of the topic within `delivery_timeout`.
     pub async fn send(&self, topic: &str, record: ProducerRecord) -> Result<Delivery, ClientError> {
-        self.handle.gather.send(topic, &record, self.handle.delivery_timeout).await
+        self.handle.gather.send(topic, &(&record).into(), self.handle.delivery_timeout).await
+    }
+
+    /// Hands over records, in their order, as [`Producer::send`] does each: but what costs the same for one as for many,
+    /// it costs once. That pays where a message takes little time to make, and from some tens of them on.
+    ///
+    /// Records are borrowed, and copied once, into their batches: `&["one", "two"]` sends two values; keys and all the
+    /// rest come with [`RecordRef`], or `&[ProducerRecord]`. Records without a key that have not chosen a partition go
+    /// together to the one whose turn it is. Those that get their time here get the same.
+    ///
+    /// What became of them [`Deliveries`] tells, and [`Producer::flush`].
+    ///
+    /// # Errors
+    /// As [`Producer::send`], at the first record that cannot be handed over: those before it were. Where the returned
+    /// future is dropped, some may have been.
+    pub async fn send_all<'a, T>(&self, topic: &str, records: &'a [T]) -> Result<Deliveries, ClientError>
+    where
+        RecordRef<'a>: From<&'a T>,
+    {
+        self.handle.gather.send_all(topic, records, self.handle.delivery_timeout).await
     }
 
     /// Creates a topic with one partition. One that exists is as good, however many partitions it has.

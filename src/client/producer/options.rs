@@ -138,11 +138,4 @@ impl ProducerRecord {
         self.timestamp = Some(timestamp);
         self
     }
-
-    /// Bytes of its parts.
-    pub(super) fn bytes(&self) -> usize {
-        let length = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
-        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + length(value)).sum();
-        length(&self.key) + length(&self.value) + headers
-    }
 }

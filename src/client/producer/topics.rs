@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tokio::time::Instant;
 
-use super::options::ProducerRecord;
+use super::record_ref::RecordRef;
 use crate::client::ClientError;
 use crate::protocol::native::ErrorCode;
 use crate::types::{PartitionIndex, TopicName, partition_for_key};
@@ -34,10 +34,21 @@ pub(super) struct Topic {
 
 impl Topics {
     pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut Topic> {
+        let place = self.place(name)?;
+        self.at_mut(place)
+    }
+
+    /// Where the topic of that name stands, for good.
+    pub(super) fn place(&mut self, name: &str) -> Option<usize> {
         if self.topics.get(self.recent).is_none_or(|topic| topic.name.as_str() != name) {
             self.recent = *self.places.get(name)?;
         }
-        self.topics.get_mut(self.recent)
+        Some(self.recent)
+    }
+
+    /// The topic that stands there.
+    pub(super) fn at_mut(&mut self, place: usize) -> Option<&mut Topic> {
+        self.topics.get_mut(place)
     }
 
     /// The topic of that name; made where there is none.
@@ -59,15 +70,24 @@ impl Topics {
 }
 
 impl Topic {
-    /// The queue of a record.
-    pub(super) fn choose(&mut self, record: &ProducerRecord) -> Result<usize, ClientError> {
-        let partition = match (record.partition, &record.key) {
+    /// The queue of a record. Records that have neither a partition nor a key go where `turn` says, which is set by the
+    /// first of them.
+    #[inline]
+    pub(super) fn choose(
+        &mut self,
+        record: &RecordRef<'_>,
+        turn: &mut Option<PartitionIndex>,
+    ) -> Result<usize, ClientError> {
+        let partition = match (record.partition, record.key) {
             (Some(partition), _) => partition,
             (None, Some(key)) => partition_for_key(key, self.partitions),
-            (None, None) => {
-                self.turn = self.turn.wrapping_add(1) % self.partitions;
-                PartitionIndex(self.turn)
-            }
+            (None, None) => match *turn {
+                Some(turn) if turn.0 < self.partitions => turn,
+                _ => {
+                    self.turn = self.turn.wrapping_add(1) % self.partitions;
+                    *turn.insert(PartitionIndex(self.turn))
+                }
+            },
         };
         let queues = self.queues.get(..self.partitions as usize).unwrap_or(&self.queues);
         queues.get(partition.0 as usize).copied().ok_or_else(|| ClientError::Refused {

@@ -28,7 +28,7 @@ pub use options::{DeliveryMode, OutOfRange, Partitions, SubscriberOptions};
 
 use super::connection::PushedBatch;
 use super::error::ClientError;
-use super::record::{BatchReader, Record};
+use super::record::{BatchReader, Record, RecordView};
 use crate::types::{Offset, PartitionIndex, TopicName};
 use commits::Commits;
 use task::{Item, Places, Task};
@@ -75,6 +75,88 @@ impl Subscriber {
     /// topic is gone, records are no longer kept and the policy is to fail, or what came cannot be read.
     pub async fn next(&mut self) -> Option<Result<Record, ClientError>> {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+
+    /// As [`Subscriber::next`], but the record is shown where it lies: that takes less time for each, where many are looked
+    /// at and few are kept.
+    pub async fn next_view(&mut self) -> Option<Result<RecordView<'_>, ClientError>> {
+        match std::future::poll_fn(|cx| self.poll_ready(cx)).await? {
+            Ok(()) => self.view(),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// As [`Subscriber::next_view`] where a record is there already; `None` where there is none yet as well.
+    pub fn try_next_view(&mut self) -> Option<Result<RecordView<'_>, ClientError>> {
+        loop {
+            match self.advance() {
+                Ok(true) => return self.view(),
+                Ok(false) if self.has_ended => return None,
+                Ok(false) => {}
+                Err(error) => return Some(Err(error)),
+            }
+            let item = self.items.try_recv().ok()?;
+            if let Err(error) = self.take(item) {
+                return Some(Err(error));
+            }
+        }
+    }
+
+    /// The record that is ready.
+    #[inline(always)]
+    fn view(&mut self) -> Option<Result<RecordView<'_>, ClientError>> {
+        let record = self.current.as_mut().and_then(|(reader, _)| reader.view());
+        self.has_ended |= matches!(record, Some(Err(_)));
+        record
+    }
+
+    /// Waits until a record is ready.
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<(), ClientError>>> {
+        loop {
+            match self.advance() {
+                Ok(true) => return Poll::Ready(Some(Ok(()))),
+                Ok(false) if self.has_ended => return Poll::Ready(None),
+                Ok(false) => {}
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+            match ready!(self.items.poll_recv(cx)) {
+                Some(item) => {
+                    if let Err(error) = self.take(item) {
+                        return Poll::Ready(Some(Err(error)));
+                    }
+                }
+                None => self.has_ended = true,
+            }
+        }
+    }
+
+    /// Makes the next record of the batches being read ready, where there is one.
+    #[inline]
+    fn advance(&mut self) -> Result<bool, ClientError> {
+        let Some((reader, _)) = self.current.as_mut().filter(|_| !self.has_ended) else { return Ok(false) };
+        let is_ready = reader.advance().inspect_err(|_| self.has_ended = true)?;
+        if !is_ready {
+            let (partition, next) = reader.place();
+            self.places.insert(partition, next);
+            self.current = None;
+        }
+        Ok(is_ready)
+    }
+
+    fn take(&mut self, item: Item) -> Result<(), ClientError> {
+        match item {
+            Item::Batches(partition, from, pushed) => {
+                let batches = pushed.frame.body.clone();
+                self.places.entry(partition).or_insert(from);
+                self.current = Some((BatchReader::new(self.topic.clone(), partition, batches, from), pushed));
+                Ok(())
+            }
+            Item::Failed(error) => {
+                self.has_ended = true;
+                Err(error)
+            }
+        }
     }
 
     /// Keeps the position after this record under the client id, and waits until the broker has it. The position never
@@ -141,36 +223,14 @@ impl Stream for Subscriber {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        loop {
-            if this.has_ended {
-                return Poll::Ready(None);
-            }
-            if let Some((records, _)) = &mut this.current {
-                match records.next() {
-                    Some(record) => {
-                        this.has_ended = record.is_err();
-                        return Poll::Ready(Some(record));
-                    }
-                    None => {
-                        let (partition, next) = records.place();
-                        this.places.insert(partition, next);
-                        this.current = None;
-                    }
-                }
-            }
-            match ready!(this.items.poll_recv(cx)) {
-                Some(Item::Batches(partition, from, pushed)) => {
-                    let batches = pushed.frame.body.clone();
-                    this.places.entry(partition).or_insert(from);
-                    this.current = Some((BatchReader::new(this.topic.clone(), partition, batches, from), pushed));
-                }
-                Some(Item::Failed(error)) => {
-                    this.has_ended = true;
-                    return Poll::Ready(Some(Err(error)));
-                }
-                None => this.has_ended = true,
-            }
+        match ready!(this.poll_ready(cx)) {
+            Some(Ok(())) => {}
+            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+            None => return Poll::Ready(None),
         }
+        let record = this.current.as_mut().and_then(|(reader, _)| reader.record());
+        this.has_ended |= matches!(record, Some(Err(_)));
+        Poll::Ready(record)
     }
 }
 

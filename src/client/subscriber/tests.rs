@@ -161,3 +161,30 @@ async fn what_makes_no_sense_is_refused_at_once() {
         assert!(matches!(Subscriber::subscribe(wrong, "t").await, Err(ClientError::InvalidOptions(_))));
     }
 }
+
+#[tokio::test]
+async fn records_seen_where_they_lie_and_records_kept_follow_one_another() {
+    let broker = stored(1, 10).await;
+    let mut subscriber = Subscriber::subscribe(options(&broker), "t").await.expect("subscribed");
+    let mut offsets = Vec::new();
+    while offsets.len() < 10 {
+        let view = tokio::time::timeout(BOUND, subscriber.next_view()).await.expect("comes").expect("more");
+        offsets.push(view.expect("whole").offset().get());
+        while let Some(view) = subscriber.try_next_view() {
+            let view = view.expect("whole");
+            assert_eq!((view.key(), view.partition()), (None, PartitionIndex(0)));
+            assert_eq!(view.value().map(<[u8]>::to_vec), Some(view.offset().to_string().into_bytes()));
+            offsets.push(view.offset().get());
+        }
+        if offsets.len() < 10 {
+            offsets.push(next(&mut subscriber).await.offset.get());
+        }
+    }
+    assert_eq!(offsets, (0..10).collect::<Vec<_>>());
+    assert_eq!(subscriber.position(PartitionIndex(0)).map(Offset::get), Some(10));
+    assert!(subscriber.try_next_view().is_none());
+    broker.cut();
+    broker.store(0, "10");
+    let view = tokio::time::timeout(BOUND, subscriber.next_view()).await.expect("comes").expect("more");
+    assert_eq!(view.expect("whole").offset().get(), 10);
+}

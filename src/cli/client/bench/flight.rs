@@ -1,6 +1,6 @@
 //! Messages sent together to one partition, until the last of their answers has come.
 
-use crate::client::{ClientError, Delivery, Publishing};
+use crate::client::{ClientError, Deliveries, Publishing};
 use crate::load::Recorder;
 
 /// Messages under way.
@@ -12,16 +12,19 @@ pub(super) struct Flight {
     /// The sequence of the first.
     sequence: u64,
     answers: Answers,
-    /// How many answers are taken.
-    taken: usize,
+    /// How many answers are taken: for a batch, of how many messages, and the first of what was handed over that has
+    /// some left.
+    taken: u64,
+    current: usize,
     pub(super) acknowledged: u64,
     /// The sequence behind the last that was acknowledged.
     pub(super) acknowledged_end: u64,
-    pub(super) failure: Option<ClientError>,
+    /// Boxed: there hardly is one, and flights are moved about.
+    pub(super) failure: Option<Box<ClientError>>,
 }
 
 enum Answers {
-    Batch(Vec<Delivery>),
+    Batch(Vec<Deliveries>),
     Single(Publishing),
 }
 
@@ -32,7 +35,7 @@ impl Flight {
         interval_ns: f64,
         partition: u32,
         sequence: u64,
-        spare: Option<Vec<Delivery>>,
+        spare: Option<Vec<Deliveries>>,
     ) -> Flight {
         Flight {
             first_ns,
@@ -41,6 +44,7 @@ impl Flight {
             sequence,
             answers: Answers::Batch(spare.unwrap_or_default()),
             taken: 0,
+            current: 0,
             acknowledged: 0,
             acknowledged_end: 0,
             failure: None,
@@ -53,10 +57,10 @@ impl Flight {
         self.first_ns + (self.interval_ns * index as f64) as u64
     }
 
-    /// The next message was handed over.
-    pub(super) fn sent(&mut self, delivery: Delivery) {
-        if let Answers::Batch(deliveries) = &mut self.answers {
-            deliveries.push(delivery);
+    /// The next messages were handed over.
+    pub(super) fn sent(&mut self, deliveries: Deliveries) {
+        if let Answers::Batch(all) = &mut self.answers {
+            all.push(deliveries);
         }
     }
 
@@ -68,15 +72,21 @@ impl Flight {
     /// Waits for all answers. Can be dropped and called again.
     pub(super) async fn settle(&mut self) {
         loop {
-            let answer = match &mut self.answers {
-                Answers::Batch(deliveries) => match deliveries.get_mut(self.taken) {
-                    Some(delivery) => delivery.await.err(),
+            let (messages, failed) = match &mut self.answers {
+                Answers::Batch(all) => match all.get_mut(self.current) {
+                    Some(deliveries) => match deliveries.next().await {
+                        Some(delivered) => (delivered.records, delivered.result.err()),
+                        None => {
+                            self.current += 1;
+                            continue;
+                        }
+                    },
                     None => return,
                 },
                 Answers::Single(_) if self.taken > 0 => return,
-                Answers::Single(publishing) => publishing.await.err(),
+                Answers::Single(publishing) => (1, publishing.await.err()),
             };
-            self.take(answer);
+            self.take(messages, failed);
         }
     }
 
@@ -84,29 +94,33 @@ impl Flight {
     pub(super) fn try_settle(&mut self) -> bool {
         loop {
             let answer = match &mut self.answers {
-                Answers::Batch(deliveries) => match deliveries.get(self.taken) {
-                    Some(delivery) => delivery.try_result().map(Result::err),
+                Answers::Batch(all) => match all.get_mut(self.current) {
+                    Some(deliveries) if deliveries.is_empty() => {
+                        self.current += 1;
+                        continue;
+                    }
+                    Some(deliveries) => deliveries.try_next().map(|told| (told.records, told.result.err())),
                     None => return true,
                 },
                 Answers::Single(_) if self.taken > 0 => return true,
-                Answers::Single(publishing) => publishing.try_result().map(Result::err),
+                Answers::Single(publishing) => publishing.try_result().map(|result| (1, result.err())),
             };
             match answer {
-                Some(answer) => self.take(answer),
+                Some((messages, failed)) => self.take(messages, failed),
                 None => return false,
             }
         }
     }
 
-    fn take(&mut self, failed: Option<ClientError>) {
-        self.taken += 1;
+    fn take(&mut self, messages: u32, failed: Option<ClientError>) {
+        self.taken += u64::from(messages);
         match failed {
             None => {
-                self.acknowledged += 1;
-                self.acknowledged_end = self.sequence + self.taken as u64;
+                self.acknowledged += u64::from(messages);
+                self.acknowledged_end = self.sequence + self.taken;
             }
             Some(error) => {
-                self.failure.get_or_insert(error);
+                self.failure.get_or_insert_with(|| Box::new(error));
             }
         }
     }
@@ -123,7 +137,7 @@ impl Flight {
     }
 
     /// Gives back where its answers were kept.
-    pub(super) fn take_spare(&mut self) -> Option<Vec<Delivery>> {
+    pub(super) fn take_spare(&mut self) -> Option<Vec<Deliveries>> {
         match &mut self.answers {
             Answers::Batch(deliveries) => {
                 deliveries.clear();

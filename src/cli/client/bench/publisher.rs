@@ -11,12 +11,15 @@ use super::flight::Flight;
 use super::options::Plan;
 use super::shared::{Shared, Stream};
 use crate::client::{
-    Client, ClientError, ClientOptions, Delivery, NewRecord, PartitionIndex, Producer, ProducerOptions, ProducerRecord,
+    Client, ClientError, ClientOptions, Deliveries, NewRecord, PartitionIndex, Producer, ProducerOptions, RecordRef,
 };
 use crate::load::{Pacer, Recorder, Schedule};
 
-/// Bytes of messages built in one piece of memory.
+/// Bytes of single messages built in one piece of memory.
 const ARENA_BYTES: usize = 256 << 10;
+/// Bytes of messages built and handed over together: few enough that they are still at hand when they are copied into
+/// their batch.
+const PIECE_BYTES: usize = 16 << 10;
 /// Bytes of batches under way at most, where there are many partitions.
 const UNDER_WAY_BYTES_MAX: usize = 64 << 20;
 /// Bytes a record takes in a batch beside its payload, at most.
@@ -36,8 +39,10 @@ pub(super) struct Publisher {
     /// The partition whose turn it is.
     turn: u32,
     arena: BytesMut,
+    /// The messages handed over together.
+    piece: Vec<u8>,
     /// What groups that are through held, to be used again.
-    spare: Vec<Vec<Delivery>>,
+    spare: Vec<Vec<Deliveries>>,
     tally: Tally,
 }
 
@@ -114,6 +119,7 @@ impl Publisher {
             streams: vec![Stream::default(); shared.partitions as usize],
             turn: u32::from(number) % shared.partitions.max(1),
             arena: BytesMut::new(),
+            piece: Vec::new(),
             spare: Vec::new(),
             tally: Tally::default(),
             shared,
@@ -212,28 +218,44 @@ impl Publisher {
         let Some(flight) = self.flights.back_mut() else { return Ok(()) };
         let payload = &self.shared.payload;
         let stream = &mut self.streams[flight.partition as usize];
-        for index in 0..count {
-            if self.arena.capacity() < payload.size() {
-                self.arena.reserve(payload.size().max(ARENA_BYTES));
-            }
-            payload.write(self.number, stream.next, flight.time_ns(index.into()), &mut self.arena);
-            let message = self.arena.split().freeze();
-            // One that cannot even be handed over is one that was not acknowledged.
-            stream.next += 1;
-            self.tally.sent += 1;
-            match &self.sink {
-                Sink::Batches(producer) => {
-                    let mut record = ProducerRecord::new(message);
-                    // The only partition need not be named.
-                    if self.shared.partitions > 1 {
-                        record = record.partition(PartitionIndex(flight.partition));
+        match &self.sink {
+            Sink::Batches(producer) => {
+                let piece_messages = PIECE_BYTES.div_ceil(payload.size().max(1));
+                let mut index = 0;
+                while index < u64::from(count) {
+                    let end = u64::from(count).min(index + piece_messages as u64);
+                    self.piece.clear();
+                    for index in index..end {
+                        // One that cannot even be handed over is one that was not acknowledged.
+                        payload.write(self.number, stream.next, flight.time_ns(index), &mut self.piece);
+                        stream.next += 1;
+                        self.tally.sent += 1;
                     }
-                    flight.sent(producer.send(&self.shared.topic, record).await?);
+                    let messages = self.piece.chunks_exact(payload.size().max(1));
+                    // The only partition need not be named.
+                    let deliveries = if self.shared.partitions == 1 {
+                        let records: Vec<&[u8]> = messages.collect();
+                        producer.send_all(&self.shared.topic, &records).await?
+                    } else {
+                        let partition = PartitionIndex(flight.partition);
+                        let records: Vec<_> =
+                            messages.map(|message| RecordRef::new(message).partition(partition)).collect();
+                        producer.send_all(&self.shared.topic, &records).await?
+                    };
+                    flight.sent(deliveries);
+                    index = end;
                 }
-                Sink::Singles(client, patterns) => {
-                    let record = patterns[flight.partition as usize].clone().with_body(message);
-                    flight.sent_single(client.publish(&self.shared.topic, record).await?);
+            }
+            Sink::Singles(client, patterns) => {
+                if self.arena.capacity() < payload.size() {
+                    self.arena.reserve(payload.size().max(ARENA_BYTES));
                 }
+                payload.write(self.number, stream.next, flight.time_ns(0), &mut self.arena);
+                stream.next += 1;
+                self.tally.sent += 1;
+                let message = self.arena.split().freeze();
+                let record = patterns[flight.partition as usize].clone().with_body(message);
+                flight.sent_single(client.publish(&self.shared.topic, record).await?);
             }
         }
         Ok(())
@@ -264,7 +286,7 @@ impl Publisher {
                 stream.acknowledged_end = flight.acknowledged_end;
             }
             if let Some(error) = flight.failure.take() {
-                self.tally.failure.get_or_insert(error);
+                self.tally.failure.get_or_insert(*error);
             }
             self.spare.extend(flight.take_spare());
             self.flights.pop_front();

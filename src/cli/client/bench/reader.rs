@@ -1,19 +1,16 @@
 //! One consumer of a run: reads, and verifies what it reads.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
 use std::time::Duration;
 
-use futures_core::Stream as _;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::shared::{Goal, Orders, Shared};
 use crate::client::{
-    Client, ClientError, ClientOptions, Message, PartitionIndex, Partitions, StartAt, SubscribeOptions, Subscriber,
-    SubscriberOptions, Subscription,
+    Client, ClientError, ClientOptions, Message, PartitionIndex, Partitions, RecordView, StartAt, SubscribeOptions,
+    Subscriber, SubscriberOptions, Subscription,
 };
 use crate::load::{Recorder, Verified, Verifier};
 
@@ -99,21 +96,18 @@ impl Source {
     async fn run(&mut self, limit: usize, mut visit: impl FnMut(u32, &[u8])) -> Result<(), ClientError> {
         match self {
             Source::Batches(subscriber) => {
-                std::future::poll_fn(|cx| {
-                    for count in 0..limit {
-                        match Pin::new(&mut **subscriber).poll_next(cx) {
-                            Poll::Ready(Some(Ok(record))) => {
-                                visit(record.partition.0, record.value.as_deref().unwrap_or_default());
-                            }
-                            Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
-                            Poll::Ready(None) => return Poll::Ready(Err(ClientError::Ended { what: "subscriber" })),
-                            Poll::Pending if count == 0 => return Poll::Pending,
-                            Poll::Pending => break,
-                        }
+                let first = subscriber.next_view().await.ok_or(ClientError::Ended { what: "subscriber" })??;
+                let mut hand_over = |record: &RecordView<'_>| {
+                    visit(record.partition().0, record.value().unwrap_or_default());
+                };
+                hand_over(&first);
+                for _ in 1..limit {
+                    match subscriber.try_next_view() {
+                        Some(record) => hand_over(&record?),
+                        None => break,
                     }
-                    Poll::Ready(Ok(()))
-                })
-                .await
+                }
+                Ok(())
             }
             Source::Singles(subscription, partition) => {
                 let first = subscription.next().await.ok_or(ClientError::Ended { what: "subscription" })??;
