@@ -19,6 +19,8 @@ const READ_BYTES_BETWEEN: usize = 8 << 10;
 /// Bytes a connection that always has some is served before the others have their turn. Looking at a socket that has
 /// bytes never waits by itself, so that one client could keep a thread for as long as it sends.
 pub(super) const TURN_BYTES: usize = 64 << 10;
+/// So many bytes of a large frame are as little work as one of small ones.
+const LARGE_BYTES_PER_SMALL: usize = 8;
 
 /// The incoming side of a connection.
 #[derive(Debug)]
@@ -57,7 +59,7 @@ impl Incoming {
             let most = missing.map_or(usize::MAX, NonZeroUsize::get);
             match stream.try_read_buf(&mut (&mut self.bytes).limit(most)) {
                 Ok(read) => {
-                    self.read += read;
+                    self.read += if missing.is_some() { read / LARGE_BYTES_PER_SMALL } else { read };
                     self.heard.fetch_add(read as u64, Ordering::Relaxed);
                     if missing.is_some() {
                         self.room = self.room.min(READ_BYTES_BETWEEN);
