@@ -38,7 +38,7 @@ use memory::PeerMemory;
 use shown::Shown;
 
 pub use super::Surroundings;
-use super::{Places, Shared, farewell, incoming, liveness, memory, reading, shown};
+use super::{Places, Shared, farewell, incoming, liveness, memory, prompt, reading, shown};
 use crate::broker::Broker;
 use crate::types::Timestamp;
 
