@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::liveness::Heard;
@@ -19,6 +20,8 @@ const READ_BYTES_BETWEEN: usize = 8 << 10;
 /// Bytes a connection that always has some is served before the others have their turn. Looking at a socket that has
 /// bytes never waits by itself, so that one client could keep a thread for as long as it sends.
 pub(super) const TURN_BYTES: usize = 64 << 10;
+/// So many bytes of a large frame are as little work as one of small ones.
+const LARGE_BYTES_PER_SMALL: usize = 8;
 
 /// The incoming side of a connection.
 #[derive(Debug)]
@@ -28,12 +31,23 @@ pub(super) struct Incoming {
     room: usize,
     /// Bytes read since the others had their turn.
     read: usize,
+    /// A read has taken all there was.
+    is_drained: bool,
+    /// Whether what was read last took long to serve: more may have come meanwhile.
+    took_long: bool,
     heard: Heard,
 }
 
 impl Default for Incoming {
     fn default() -> Incoming {
-        Incoming { bytes: BytesMut::new(), room: READ_BYTES, read: 0, heard: Heard::default() }
+        Incoming {
+            bytes: BytesMut::new(),
+            room: READ_BYTES,
+            read: 0,
+            is_drained: false,
+            took_long: false,
+            heard: Heard::default(),
+        }
     }
 }
 
@@ -41,6 +55,12 @@ impl Incoming {
     /// Counts the bytes read, also while the connection is being served.
     pub(super) fn heard(&self) -> Heard {
         Arc::clone(&self.heard)
+    }
+
+    /// Says whether what was read was long in being served, as what is synced is: it is then looked once more for what came
+    /// meanwhile, before anything is waited for.
+    pub(super) fn served(&mut self, took_long: bool) {
+        self.took_long = took_long;
     }
 
     /// Reads what has come, or waits for it; 0 where the peer has closed its side. Loses nothing where it is dropped.
@@ -51,13 +71,15 @@ impl Incoming {
             self.read = 0;
             tokio::task::yield_now().await;
         }
+        if std::mem::take(&mut self.is_drained) {
+            self.give_back();
+        }
         loop {
             stream.readable().await?;
             self.make_room(missing);
-            let most = missing.map_or(usize::MAX, NonZeroUsize::get);
-            match stream.try_read_buf(&mut (&mut self.bytes).limit(most)) {
+            match self.try_read(stream, missing) {
                 Ok(read) => {
-                    self.read += read;
+                    self.read += if missing.is_some() { read / LARGE_BYTES_PER_SMALL } else { read };
                     self.heard.fetch_add(read as u64, Ordering::Relaxed);
                     if missing.is_some() {
                         self.room = self.room.min(READ_BYTES_BETWEEN);
@@ -70,6 +92,24 @@ impl Incoming {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Reads without waiting. Of a connection that says little nothing is left where a read finds less than it has room for:
+    /// asking once more to learn that would cost as much as the read.
+    fn try_read(&mut self, stream: &TcpStream, missing: Option<NonZeroUsize>) -> io::Result<usize> {
+        let most = missing.map_or(usize::MAX, NonZeroUsize::get);
+        let says_little = missing.is_none() && self.room == READ_BYTES && !self.took_long;
+        let free = self.bytes.capacity() - self.bytes.len();
+        let mut read = Err(io::ErrorKind::WouldBlock.into());
+        let looked = stream.try_io(Interest::READABLE, || {
+            read = stream.try_read_buf(&mut (&mut self.bytes).limit(most));
+            match read {
+                Ok(bytes) if says_little && (1..free).contains(&bytes) => Err(io::ErrorKind::WouldBlock.into()),
+                _ => Ok(()),
+            }
+        });
+        self.is_drained = read.is_ok() && looked.is_err();
+        read
     }
 
     /// Makes room only once there is something to read: most connections are idle most of the time.
@@ -130,6 +170,28 @@ mod tests {
         assert_eq!(&incoming.bytes[..], b"begun");
         drop(peer);
         assert_eq!(incoming.read(&stream, None).await.unwrap(), 0);
+    }
+
+    /// Whether a read has found the end of what there was or looks once more: what comes later is read all the same.
+    #[tokio::test]
+    async fn whatever_comes_later_is_read() {
+        for took_long in [false, true] {
+            let (mut peer, stream) = pair().await;
+            let mut incoming = Incoming::default();
+            for count in [1, READ_BYTES - 1, READ_BYTES, 3 * READ_BYTES, 1, 1] {
+                let (mut came, sent) = (0, vec![7; count]);
+                let (written, ()) = tokio::join!(peer.write_all(&sent), async {
+                    while came < count {
+                        came += incoming.read(&stream, None).await.unwrap();
+                        incoming.served(took_long);
+                    }
+                });
+                written.unwrap();
+                assert_eq!(incoming.bytes.split().len(), count);
+            }
+            drop(peer);
+            assert_eq!(timeout(Duration::from_secs(20), incoming.read(&stream, None)).await.unwrap().unwrap(), 0);
+        }
     }
 
     /// A client that sent without a pause kept the thread: signals and other connections waited for seconds.

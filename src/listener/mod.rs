@@ -13,6 +13,7 @@ mod liveness;
 mod memory;
 pub mod native;
 mod outgoing;
+mod prompt;
 mod reading;
 mod seldom;
 mod shown;

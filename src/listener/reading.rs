@@ -24,6 +24,9 @@ pub(super) enum Beside {
 /// Batches of so many bytes need no leave where there is no memory: who keeps up with small records is not held up.
 pub(super) const SMALL_BYTES: usize = OWN_BYTES / 2;
 
+/// Readers of one partition that are served by who commits a record.
+const PROMPT_READERS_MAX: usize = 4;
+
 /// Committed batches from the one that holds `from` on, as [`Partition::read`] gives them, and the memory they take with
 /// `beside` bytes more. Where memory must be waited for, small ones come at once and without, unless they need what is
 /// beside them.
@@ -110,10 +113,22 @@ async fn read_unlent(
 /// Waits until a record at or beyond `from` is committed, or the partition is closed. Dropped before, it leaves nothing there:
 /// a waker holds its task's memory, and in an idle partition nothing happens that would free it.
 pub(super) async fn readable(partition: &Partition, from: Offset) -> Result<(), PartitionClosed> {
+    readable_promptly(partition, from, None).await
+}
+
+/// As [`readable`], with a waker of the task's that is called in place of the one it is polled with, unless many wait: who
+/// commits a record would be held up by serving them all.
+pub(super) async fn readable_promptly(
+    partition: &Partition,
+    from: Offset,
+    prompt: Option<&Waker>,
+) -> Result<(), PartitionClosed> {
     let mut waiting = Waiting { partition, waker: None };
+    let prompt = prompt.filter(|_| partition.waiting_readers() < PROMPT_READERS_MAX);
     poll_fn(|context| {
-        let ready = partition.poll_readable(from, context.waker());
-        waiting.waker = ready.is_pending().then(|| context.waker().clone());
+        let waker = prompt.unwrap_or(context.waker());
+        let ready = partition.poll_readable(from, waker);
+        waiting.waker = ready.is_pending().then(|| waker.clone());
         ready
     })
     .await

@@ -20,7 +20,7 @@ use super::compression::{Compression, DecodeLimits, decompress};
 use super::error::{AdmissionError, RecordDefect};
 use super::header::{BatchHeader, HEADER_BYTES, write_crc, write_max_timestamp, write_numbering};
 use super::stamp::stamp_of;
-use super::walk::next_record;
+use super::walk::{next_record, plain_record};
 use crate::types::{Epoch, Offset, Stamp, Timestamp};
 
 /// Records without a key that are named of one batch.
@@ -247,14 +247,19 @@ fn walk(body: &[u8], header: &BatchHeader) -> Result<Walked, AdmissionError> {
     let mut largest_value_bytes = 0;
     for index in 0..header.records_count {
         let defect = |defect| AdmissionError::Record { index, defect };
-        let record = next_record(&mut rest).map_err(defect)?;
-        record.headers.check().map_err(defect)?;
-        if record.offset_delta != index.cast_signed() {
-            return Err(defect(RecordDefect::OffsetDelta { found: record.offset_delta }));
+        let (timestamp_delta, offset_delta, value_bytes) = match plain_record(&mut rest) {
+            Some(plain) => (i64::from(plain.timestamp_delta), plain.offset_delta, plain.value_bytes),
+            None => {
+                let record = next_record(&mut rest).map_err(defect)?;
+                record.headers.check().map_err(defect)?;
+                (record.timestamp_delta, record.offset_delta, record.value.map_or(0, <[u8]>::len))
+            }
+        };
+        if offset_delta != index.cast_signed() {
+            return Err(defect(RecordDefect::OffsetDelta { found: offset_delta }));
         }
-        let Some(millis) = base.checked_add(record.timestamp_delta) else {
-            let found = record.timestamp_delta;
-            return Err(defect(RecordDefect::TimestampDelta { found }));
+        let Some(millis) = base.checked_add(timestamp_delta) else {
+            return Err(defect(RecordDefect::TimestampDelta { found: timestamp_delta }));
         };
         let timestamp = Timestamp::from_millis(millis);
         check_not_negative(timestamp)?;
@@ -262,7 +267,7 @@ fn walk(body: &[u8], header: &BatchHeader) -> Result<Walked, AdmissionError> {
         if timestamp != Timestamp::NONE {
             min_timestamp = Some(min_timestamp.map_or(timestamp, |least| least.min(timestamp)));
         }
-        largest_value_bytes = largest_value_bytes.max(record.value.map_or(0, <[u8]>::len));
+        largest_value_bytes = largest_value_bytes.max(value_bytes);
     }
     match rest.len() {
         0 => Ok(Walked { max_timestamp, min_timestamp, largest_value_bytes }),

@@ -118,7 +118,7 @@ impl<const N: usize> Scratch<N> {
 
 /// The groups of a varint of one or two bytes: all but few of those in a batch.
 #[inline(always)]
-fn read_short(rest: &mut &[u8]) -> Option<u32> {
+pub(super) fn read_short(rest: &mut &[u8]) -> Option<u32> {
     let (raw, tail) = match *rest {
         [first, tail @ ..] if *first < MORE => (u32::from(*first), tail),
         [first, second, tail @ ..] if *second < MORE => (u32::from(*first & GROUP) | u32::from(*second) << 7, tail),
@@ -146,7 +146,8 @@ fn read_groups(rest: &mut &[u8], bytes_max: usize) -> Result<u64, RecordDefect> 
     Err(if rest.len() < bytes_max { RecordDefect::Truncated } else { RecordDefect::Varint })
 }
 
-const fn unzigzag32(raw: u32) -> i32 {
+#[inline(always)]
+pub(super) const fn unzigzag32(raw: u32) -> i32 {
     (raw >> 1).cast_signed() ^ -((raw & 1).cast_signed())
 }
 

@@ -179,6 +179,12 @@ impl Partition {
         self.state.lock().readers.forget(waker);
     }
 
+    /// How many wait by [`Partition::poll_readable`], roughly: one that asks again may count twice.
+    #[must_use]
+    pub fn waiting_readers(&self) -> usize {
+        self.state.lock().readers.len()
+    }
+
     /// Ready once an append will not be refused for want of space: there is some, or it is refused for another reason.
     /// The waker is called when that may be so.
     pub fn poll_space(&self, waker: &Waker) -> Poll<()> {

@@ -10,6 +10,9 @@ use crate::types::Offset;
 /// What one batch in a tail takes beside its bytes.
 const BATCH_OVERHEAD_BYTES: usize = size_of::<Batch>() + 48;
 
+/// Who keeps up is so many batches behind at most: they are found without a search through memory long not touched.
+const NEAR_BATCHES: usize = 4;
+
 /// One budget of memory for the tails of all partitions together. It is never exceeded: a partition that finds it used
 /// up gives up its own oldest batches, and idle ones give up theirs at their next upkeep.
 #[derive(Debug)]
@@ -78,7 +81,11 @@ impl Tail {
         if self.batches.front().is_none_or(|oldest| from < oldest.header().base_offset) {
             return None;
         }
-        let first = self.batches.partition_point(|batch| batch.header().next_offset() <= from);
+        let newer = self.batches.iter().rev().take_while(|batch| batch.header().next_offset() > from);
+        let first = match newer.take(NEAR_BATCHES + 1).count() {
+            near @ ..=NEAR_BATCHES => self.batches.len() - near,
+            _ => self.batches.partition_point(|batch| batch.header().next_offset() <= from),
+        };
         let mut bytes = 0;
         let fits = |batch: &&Batch| {
             bytes += batch.bytes().len();

@@ -33,6 +33,11 @@ impl Wakers {
         self.wakers.retain(|known| !known.will_wake(waker));
     }
 
+    /// How many are entered.
+    pub(crate) fn len(&self) -> usize {
+        self.wakers.len()
+    }
+
     /// Everybody who waits, to be woken.
     pub(crate) fn take(&mut self) -> Vec<Waker> {
         std::mem::take(&mut self.wakers)

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "the one place that reads the clock and starts threads")]
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
@@ -76,10 +77,27 @@ enum Task {
     Jobs(Arc<JobList>),
 }
 
+thread_local! {
+    /// The kind of work that this thread does just now and comes back for as soon as it has: one more of the kind wakes
+    /// nobody else.
+    static COMES_BACK_FOR: Cell<Option<Work>> = const { Cell::new(None) };
+}
+
 impl Queue {
     fn push(&self, task: Task) {
         self.state.lock().waiting.push_back(task);
         self.filled.notify_one();
+    }
+
+    /// As [`Queue::push`] of what a partition wants, from any thread.
+    fn push_work(&self, partition: Arc<Partition>, work: Work) {
+        let task = Task::Partition(partition, work);
+        if COMES_BACK_FOR.get() == Some(work) {
+            COMES_BACK_FOR.set(None);
+            self.state.lock().waiting.push_back(task);
+        } else {
+            self.push(task);
+        }
     }
 
     /// The next task; `None` once the queue is closed and empty.
@@ -105,9 +123,9 @@ impl Queue {
 impl WorkQueue for WorkPool {
     fn submit(&self, partition: Arc<Partition>, work: Work) {
         match work {
-            Work::Write | Work::Upkeep => self.writes.push(Task::Partition(partition, work)),
-            Work::Sync => self.syncs.push(Task::Partition(partition, work)),
-            Work::Compact => self.compactions.push(Task::Partition(partition, work)),
+            Work::Write | Work::Upkeep => self.writes.push_work(partition, work),
+            Work::Sync => self.syncs.push_work(partition, work),
+            Work::Compact => self.compactions.push_work(partition, work),
         }
     }
 
@@ -246,7 +264,12 @@ fn work(queue: &Queue) {
     let _guard = EndOnPanic;
     while let Some(task) = queue.next() {
         match task {
-            Task::Partition(partition, work) => partition.run(work, now()),
+            Task::Partition(partition, work) => {
+                // Others take their time once they have submitted what follows.
+                COMES_BACK_FOR.set(matches!(work, Work::Write | Work::Sync).then_some(work));
+                partition.run(work, now());
+                COMES_BACK_FOR.set(None);
+            }
             Task::Jobs(list) => {
                 if list.run_one() {
                     queue.push(Task::Jobs(list));

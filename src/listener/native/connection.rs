@@ -261,6 +261,7 @@ impl Connection<'_> {
             }
         }
         run.flush(self.listener, &self.outbox).await;
+        self.incoming.served(run.is_durable());
         next
     }
 

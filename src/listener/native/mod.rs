@@ -1,7 +1,8 @@
 //! The native protocol's listener. `docs/protocol.md` says what goes over the wire.
 //!
 //! One task reads a connection, decodes and calls the broker; one writes what did not go out at once; one more for each
-//! subscription. Answers to publishes are encoded and sent by the thread that finished the write or the sync.
+//! subscription. Answers to publishes are encoded and sent by the thread that finished the write or the sync, and so are small
+//! records to a few subscribers that wait for them.
 //!
 //! ```text
 //!  socket ─► FrameCodec ─► Request ─► PublishRun ─► Partition::append ─ ─ ─► AckSink ─► Outbox ─► socket
@@ -38,7 +39,7 @@ use memory::PeerMemory;
 use shown::Shown;
 
 pub use super::Surroundings;
-use super::{Places, Shared, farewell, incoming, liveness, memory, reading, shown};
+use super::{Places, Shared, farewell, incoming, liveness, memory, prompt, reading, shown};
 use crate::broker::Broker;
 use crate::types::Timestamp;
 

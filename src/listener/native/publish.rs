@@ -21,6 +21,8 @@ pub(super) struct PublishRun {
     run: publish::PublishRun<Place>,
     /// Whether one of its batches is.
     is_full: bool,
+    /// Whether something of it was to become durable.
+    is_durable: bool,
 }
 
 /// Publishes being added to a run while nobody waits. The outbox hears of their places when this is dropped.
@@ -89,6 +91,11 @@ impl PublishRun {
         self.is_full
     }
 
+    /// Whether anything of it has waited for the disk.
+    pub(super) fn is_durable(&self) -> bool {
+        self.is_durable
+    }
+
     /// Adds one publish; its answer takes its place now.
     pub(super) async fn add(
         &mut self,
@@ -147,6 +154,7 @@ impl PublishRun {
     pub(super) async fn flush(&mut self, listener: &NativeListener, outbox: &Arc<Outbox>) {
         self.is_full = false;
         for mut batch in self.run.take() {
+            self.is_durable |= batch.ack() == AckLevel::Durable;
             let group = Group {
                 topic: batch.topic().clone(),
                 partition: batch.index(),

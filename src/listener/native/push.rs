@@ -11,7 +11,8 @@ use super::incoming::TURN_BYTES;
 use super::keeping::{Keeper, is_fenced};
 use super::memory::Loan;
 use super::outbox::{Data, Outbox, ReadAhead, Sent, SubscriptionId};
-use super::reading::{Beside, SMALL_BYTES, bytes_of, read, readable};
+use super::prompt::Prompt;
+use super::reading::{Beside, SMALL_BYTES, bytes_of, read, readable_promptly};
 use super::shown::{Known, PIECE_BYTES_MAX, Piece};
 use crate::protocol::native::{DataRecord, EncodeError, reply};
 use crate::record::{Batch, Compression, Record, Records};
@@ -26,6 +27,8 @@ const DATA_BYTES: usize = 64 << 10;
 const PIECE_BYTES: usize = 2 * DATA_BYTES;
 /// What a frame of DATA has beside the record and the topic's name, in bytes, roughly.
 const FRAME_BYTES: usize = 64;
+/// More than so many bytes are not sent on the thread that has committed them.
+const PROMPT_BYTES_MAX: usize = 8 << 10;
 /// Bytes read to find a record that is to be sent again: its batch, however large, is always among them.
 const RESEND_READ_BYTES: usize = 1;
 
@@ -97,6 +100,8 @@ pub(super) struct Pushing {
     pub(super) stamps: bool,
     /// Whose position it moves, and as which member of a group it reads.
     pub(super) keeper: Option<Keeper>,
+    /// Its task, where that may be carried on by who commits a record.
+    pub(super) prompt: Option<Arc<Prompt>>,
 }
 
 /// Why a subscription ends.
@@ -146,7 +151,8 @@ impl Pushing {
     /// is wanted. Where retention was faster, `next` moves on.
     pub(super) async fn batches(&self, next: &mut Pause, are_for_data: bool) -> Result<Ahead<'_>, Ended> {
         loop {
-            readable(&self.partition, next.from).await.map_err(ReadFailure::Closed)?;
+            let prompt = self.prompt.as_ref().map(|prompt| prompt.waker());
+            readable_promptly(&self.partition, next.from, prompt.as_ref()).await.map_err(ReadFailure::Closed)?;
             let making = if are_for_data { next.making() } else { Beside::Helps(0) };
             match self.read(next.from, READ_BYTES, making).await {
                 Err(ReadFailure::OutOfRange { log_start, .. }) if log_start > next.from => {
@@ -169,6 +175,9 @@ impl Pushing {
         let (batches, mut loan) = read(memory, &self.partition, from, bytes_max, making).await?;
         let bytes = bytes_of(&batches);
         leave.keep_only(bytes);
+        if let Some(prompt) = self.prompt.as_ref().filter(|_| bytes > PROMPT_BYTES_MAX) {
+            prompt.give_way().await;
+        }
         if bytes >= TURN_BYTES {
             // One who catches up never waits by itself.
             tokio::task::yield_now().await;

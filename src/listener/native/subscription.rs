@@ -12,6 +12,7 @@ use super::NativeListener;
 use super::errors::Refusal;
 use super::keeping::Keeper;
 use super::outbox::{Outbox, Place, SubscriptionId};
+use super::prompt::Prompt;
 use super::push::Pushing;
 use super::redelivery;
 use crate::broker::delivery::{Unacknowledged, UnacknowledgedLimits};
@@ -110,6 +111,10 @@ impl Subscriptions {
     ) {
         let Start { partition, from, acknowledged, grace, delivery, keeper, stamps } = start;
         let id = outbox.begin();
+        // Where the position moves first, nobody else is to do that, nor to wait for its sync.
+        let moves_first =
+            matches!(delivery, Delivery::AtMostOnce | Delivery::Batches { moves: true }) && keeper.is_some();
+        let prompt = (!moves_first).then(Prompt::new);
         let pushing = Pushing {
             listener: Arc::clone(listener),
             topic: key.topic.clone(),
@@ -118,6 +123,7 @@ impl Subscriptions {
             outbox: Arc::clone(outbox),
             stamps,
             keeper: keeper.clone(),
+            prompt: prompt.clone(),
         };
         let (mut acknowledging, mut moves, mut in_batches) = (None, false, false);
         match delivery {
@@ -133,7 +139,7 @@ impl Subscriptions {
             }
         }
         let shared = acknowledging.clone();
-        let task = tokio::spawn(async move {
+        let work = async move {
             pushing.outbox.passed(acknowledged).await;
             if !grace.is_zero() {
                 tokio::time::sleep(grace).await;
@@ -142,7 +148,11 @@ impl Subscriptions {
                 Some(shared) => redelivery::push(&pushing, from, &shared).await,
                 None => pushing.push(from, moves, in_batches).await,
             }
-        });
+        };
+        let task = match prompt {
+            Some(prompt) => tokio::spawn(prompt.task(work)),
+            None => tokio::spawn(work),
+        };
         self.running.insert(key, Running { id, task: task.abort_handle(), acknowledging });
     }
 
