@@ -97,12 +97,13 @@ impl Bench {
         }
     }
 
-    /// A runtime with a thread for each processor; with a single one where there is a single connection, whose tasks would
-    /// only wake each other across threads.
+    /// A runtime with a thread for each processor; with a single one where there is a single connection, or one to publish
+    /// and one to read at a rate: their tasks would only wake each other across threads.
     pub(super) fn runtime(&self) -> io::Result<Runtime> {
         let (workload, options) = self.parts();
+        let single_max = if workload == Workload::Latency { 2 } else { 1 };
         let mut builder = Builder::new_multi_thread();
-        if options.connections(workload) == 1 {
+        if options.connections(workload) <= single_max {
             builder.worker_threads(1);
         }
         builder.enable_all().build()
