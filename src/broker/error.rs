@@ -106,6 +106,14 @@ impl From<LogError> for BrokerError {
     }
 }
 
+impl BrokerError {
+    /// Whether what was asked for has gone with its topic.
+    #[must_use]
+    pub const fn is_of_gone_topic(&self) -> bool {
+        matches!(self, BrokerError::UnknownTopic { .. })
+    }
+}
+
 impl From<AckFailure> for BrokerError {
     fn from(failure: AckFailure) -> BrokerError {
         match failure {

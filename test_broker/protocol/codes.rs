@@ -109,6 +109,8 @@ fn a_stop(seen: &mut Seen) {
     let mut peer = Peer::connect(&server);
     peer.create("t", 1);
     peer.send(&[frame(FETCH, 1, &[("topic", "t"), ("offset", "0"), ("wiber.max_wait_ms", "60000")])]);
+    // It answers what came behind: the FETCH waits there by now.
+    peer.is_alive();
     server.signal(Signal::TERM);
     note(seen, &peer.next());
     assert!(peer.ends());

@@ -144,7 +144,9 @@ impl LinesListener {
         broker.commit_read(partition, key.clone(), offset, broker.default_ack(), now, move |result| {
             let _gone = done.send(result);
         });
-        if let Ok(Err(error)) = kept.await {
+        if let Ok(Err(error)) = kept.await
+            && !error.is_of_gone_topic()
+        {
             tracing::warn!(partition = %partition.name(), owner = %key.owner, %error, "a position cannot be kept; records are delivered without");
             broker.commit_read(partition, key, offset, AckLevel::None, now, |_| {});
         }

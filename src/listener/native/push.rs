@@ -204,6 +204,10 @@ impl Pushing {
             if is_fenced(&error) {
                 return Err(Refusal::from(&error));
             }
+            if error.is_of_gone_topic() {
+                // The subscription is about to end.
+                return Ok(());
+            }
             let connection = self.outbox.connection().0;
             tracing::warn!(connection, partition = %self.partition.name(), owner = %keeper.key.owner, %error, "a position cannot be kept; records are delivered without");
             keeper.commit(broker, Some(&self.partition), (offset, AckLevel::None), now, |_| {});
