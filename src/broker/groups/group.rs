@@ -142,12 +142,12 @@ impl Group {
         if is_known {
             self.release_all_but(&id, &claims.iter().map(|claim| claim.partition.clone()).collect(), true);
         } else if let Some(Recovery { below, .. }) = self.recovery {
-            let known = claims.into_iter().filter(|claim| claim.since < below);
-            let losers: BTreeSet<_> = known.filter_map(|claim| self.reclaim(&id, claim)).collect();
-            if !losers.is_empty() {
-                // In the generation so far others have them.
+            let known: Vec<_> = claims.into_iter().filter(|claim| claim.since < below).collect();
+            if !known.is_empty() {
+                // In the generation so far others have them, or had them until they left.
                 self.generation.0 += 1;
             }
+            let losers: BTreeSet<_> = known.into_iter().filter_map(|claim| self.reclaim(&id, claim)).collect();
             losers.iter().for_each(|loser| self.tell(loser));
         }
         self.settle(Some(&id), now);
